@@ -1,0 +1,147 @@
+"""What can go wrong, in one tree with three faces: raised in the daemon, problem+json on the wire, one line and an exit code.
+
+    EleAgentError                     500  125
+    ├── BadRequest                    400    2   the input is wrong
+    │   ├── TooLarge                  413    2   the input is larger than it may be
+    │   └── ConfigError                 -    2   a setting is unknown or has a bad value
+    ├── NotFound                      404    2   no such session, artefact, image …
+    │   └── UnknownAgent              404  127
+    ├── Conflict                      409    2   the state of the thing does not allow it
+    ├── Refused                       403  126   identity, policy or isolation says no
+    │   └── IsolationFailed           403  126   a confinement control was not found in the kernel
+    ├── Unavailable                   503  125   something we stand on is not there
+    │   ├── EngineUnavailable         503  125   no container engine, or no right to it
+    │   ├── ImageMissing              503  125   the agent's image was not built
+    │   ├── LauncherUnavailable       503  125
+    │   ├── CredentialMissing         503  125   no key for the model
+    │   ├── AuditUnavailable          503  125   the record can't be written, so the action is refused
+    │   └── DaemonUnreachable           -  125   raised by clients only
+    └── VersionSkew                   426  125
+"""
+
+from __future__ import annotations
+
+from typing import Any, ClassVar
+
+PROBLEM_TYPE = "application/problem+json"
+
+
+class EleAgentError(Exception):
+    """Something went wrong that a person can be told about in one line.
+
+    `message` says what was wrong, with what value, and what to do; `fields` are typed details for machines.
+    Neither may hold a secret.
+    """
+
+    code: ClassVar[str] = "internal"
+    status: ClassVar[int] = 500
+    exit_code: ClassVar[int] = 125
+
+    def __init__(self, message: str, **fields: Any) -> None:
+        super().__init__(message)
+        self.message = message
+        self.fields = fields
+
+    def to_problem(self) -> dict[str, Any]:
+        """RFC 9457 members: type, title, status, detail, and our `code` and `fields`."""
+        return {
+            "type": f"urn:eleagent:problem:{self.code}",
+            "title": self.code.replace("_", " "),
+            "status": self.status,
+            "detail": self.message,
+            "code": self.code,
+            "fields": self.fields,
+        }
+
+
+class BadRequest(EleAgentError):
+    code = "bad_request"
+    status = 400
+    exit_code = 2
+
+
+class TooLarge(BadRequest):
+    code = "too_large"
+    status = 413
+
+
+class ConfigError(BadRequest):
+    code = "config"
+
+
+class NotFound(EleAgentError):
+    code = "not_found"
+    status = 404
+    exit_code = 2
+
+
+class UnknownAgent(NotFound):
+    code = "unknown_agent"
+    exit_code = 127
+
+
+class Conflict(EleAgentError):
+    code = "conflict"
+    status = 409
+    exit_code = 2
+
+
+class Refused(EleAgentError):
+    code = "refused"
+    status = 403
+    exit_code = 126
+
+
+class IsolationFailed(Refused):
+    code = "isolation_failed"
+
+
+class Unavailable(EleAgentError):
+    code = "unavailable"
+    status = 503
+
+
+class EngineUnavailable(Unavailable):
+    code = "engine_unavailable"
+
+
+class ImageMissing(Unavailable):
+    code = "image_missing"
+
+
+class LauncherUnavailable(Unavailable):
+    code = "launcher_unavailable"
+
+
+class CredentialMissing(Unavailable):
+    code = "credential_missing"
+
+
+class AuditUnavailable(Unavailable):
+    code = "audit_unavailable"
+
+
+class DaemonUnreachable(Unavailable):
+    code = "daemon_unreachable"
+
+
+class VersionSkew(EleAgentError):
+    code = "version_skew"
+    status = 426
+
+
+def _tree(root: type[EleAgentError]) -> dict[str, type[EleAgentError]]:
+    found = {root.code: root}
+    for child in root.__subclasses__():
+        found |= _tree(child)
+    return found
+
+
+BY_CODE = _tree(EleAgentError)
+
+
+def from_problem(problem: dict[str, Any]) -> EleAgentError:
+    """The exception that a problem+json body stands for; an unknown code becomes a plain EleAgentError."""
+    cls = BY_CODE.get(str(problem.get("code")), EleAgentError)
+    fields = problem.get("fields")
+    return cls(str(problem.get("detail") or problem.get("title") or "unknown problem"), **(fields if isinstance(fields, dict) else {}))

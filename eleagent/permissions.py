@@ -1,0 +1,71 @@
+"""Who may do what: the one table of permissions and what each role holds."""
+
+from __future__ import annotations
+
+from enum import StrEnum
+
+
+class Role(StrEnum):
+    OWNER = "owner"
+    ADMIN = "admin"
+    MEMBER = "member"
+    AGENT = "agent"
+
+
+class Permission(StrEnum):
+    """`resource:action`; the text beside each is what the documentation shows."""
+
+    SESSION_CREATE = "session:create"
+    SESSION_READ = "session:read"
+    SESSION_CONTENT = "session:content"
+    SESSION_DRIVE = "session:drive"
+    SESSION_STOP = "session:stop"
+    ARTEFACT_READ = "artefact:read"
+    AGENT_READ = "agent:read"
+    AGENT_INSTALL = "agent:install"
+    IMAGE_BUILD = "image:build"
+    IMAGE_READ = "image:read"
+    AUDIT_READ = "audit:read"
+    SYSTEM_READ = "system:read"
+
+
+DESCRIPTIONS: dict[Permission, str] = {
+    Permission.SESSION_CREATE: "start a session",
+    Permission.SESSION_READ: "see that a session exists, its state and its isolation report",
+    Permission.SESSION_CONTENT: "read a session's timeline",
+    Permission.SESSION_DRIVE: "send input to a session and answer its questions",
+    Permission.SESSION_STOP: "interrupt and stop a session",
+    Permission.ARTEFACT_READ: "list and read a session's artefacts",
+    Permission.AGENT_READ: "list agents",
+    Permission.AGENT_INSTALL: "install an agent's binary",
+    Permission.IMAGE_BUILD: "build an agent's image",
+    Permission.IMAGE_READ: "list images",
+    Permission.AUDIT_READ: "read the audit log",
+    Permission.SYSTEM_READ: "see the daemon's version, health and what this host can enforce",
+}
+
+_MEMBER = frozenset(
+    {
+        Permission.SESSION_CREATE,
+        Permission.SESSION_READ,
+        Permission.SESSION_CONTENT,
+        Permission.SESSION_DRIVE,
+        Permission.SESSION_STOP,
+        Permission.ARTEFACT_READ,
+        Permission.AGENT_READ,
+        Permission.IMAGE_READ,
+        Permission.SYSTEM_READ,
+    }
+)
+
+ROLE_PERMISSIONS: dict[Role, frozenset[Permission]] = {
+    Role.OWNER: frozenset(Permission),
+    Role.ADMIN: frozenset(Permission),
+    Role.MEMBER: _MEMBER,
+    Role.AGENT: frozenset({Permission.SESSION_CREATE, Permission.SESSION_READ, Permission.AGENT_READ, Permission.SYSTEM_READ}),
+}
+
+
+def may(role: Role, permission: Permission) -> bool:
+    """Whether `role` holds `permission`; what is not in the table is refused."""
+    return permission in ROLE_PERMISSIONS[role]

@@ -1,0 +1,1 @@
+"""The shapes that daemon and clients exchange; one module a noun."""

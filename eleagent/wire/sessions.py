@@ -1,0 +1,158 @@
+"""What is a session, and what does one say to make or drive it?"""
+
+from __future__ import annotations
+
+from enum import StrEnum
+
+import msgspec
+
+from eleagent.wire.attestation import Report
+
+PROMPT_LIMIT_BYTES = 768 * 1024
+"""A prompt, UTF-8; the request body around it is held to 1 MiB."""
+
+KEY_PATTERN = r"^s-[a-z2-7]{10}$"
+
+
+class State(StrEnum):
+    QUEUED = "queued"
+    STARTING = "starting"
+    RUNNING = "running"
+    STOPPING = "stopping"
+    SUCCEEDED = "succeeded"
+    FAILED = "failed"
+    STOPPED = "stopped"
+    TIMED_OUT = "timed_out"
+    BUDGET_EXCEEDED = "budget_exceeded"
+    ISOLATION_FAILED = "isolation_failed"
+    LOST = "lost"
+
+    @property
+    def ended(self) -> bool:
+        return self not in _LIVE
+
+
+_LIVE = frozenset({State.QUEUED, State.STARTING, State.RUNNING, State.STOPPING})
+
+
+class Usage(msgspec.Struct, frozen=True):
+    """Counted by the gateway from the provider's own stream, never from what the agent says."""
+
+    requests: int = 0
+    refused: int = 0
+    input_tokens: int = 0
+    output_tokens: int = 0
+    cache_read_tokens: int = 0
+    cache_write_tokens: int = 0
+
+
+class SessionCreate(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """One of `prompt` (an agent that converses) and `argv` (a program) is given.
+
+    `data` are absolute host paths, accepted over the Unix socket only. `model_script` is the text of a rehearsal
+    script that plays the model. `timeout_s` counts from release.
+    """
+
+    agent: str = "claude"
+    prompt: str | None = None
+    argv: list[str] | None = None
+    data: list[str] = []
+    name: str | None = None
+    model: str | None = None
+    runtime: str | None = None
+    policy: str | None = None
+    timeout_s: float | None = None
+    env: dict[str, str] = {}
+    ask: bool = False
+    model_script: str | None = None
+
+
+class Session(msgspec.Struct, frozen=True, kw_only=True):
+    """Times are RFC 3339 in UTC. `exit_code` is what `eleagent run` exits with; `reason` is the authority for scripts."""
+
+    key: str
+    name: str
+    state: State
+    agent: str
+    owner: str
+    created: str
+    started: str | None = None
+    ended: str | None = None
+    title: str = ""
+    reason: str | None = None
+    exit_code: int | None = None
+    agent_exit_code: int | None = None
+    runtime: str = ""
+    policy: str = ""
+    model: str | None = None
+    scripted: bool = False
+    ask: bool = False
+    image: str | None = None
+    agent_version: str | None = None
+    agent_digest: str | None = None
+    data: list[str] = []
+    usage: Usage = Usage()
+    last_seq: int = 0
+    artefacts: int = 0
+    unreadable: list[str] = []
+    queue_position: int | None = None
+
+
+class SessionDetail(msgspec.Struct, frozen=True, kw_only=True):
+    """`GET /v1/sessions/{key}`: the session and the proof of its isolation."""
+
+    session: Session
+    report: Report | None = None
+
+
+class SessionList(msgspec.Struct, frozen=True):
+    sessions: list[Session]
+
+
+class SessionInput(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    text: str
+
+
+class InputAccepted(msgspec.Struct, frozen=True):
+    """The input is in the timeline as `seq` before the agent gets it."""
+
+    id: str
+    seq: int
+
+
+class SessionStop(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """SIGTERM, then SIGKILL after `grace_s` seconds (the daemon's setting when absent)."""
+
+    grace_s: float | None = None
+
+
+class ApprovalAnswer(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """The answer to a question per tool (`--ask`): a courtesy, since anything in the sandbox could forge it."""
+
+    allow: bool
+    comment: str = ""
+
+
+class Accepted(msgspec.Struct, frozen=True):
+    key: str
+    state: State
+
+
+class Artefact(msgspec.Struct, frozen=True):
+    """A regular file that a session left in /artefacts; `sha256` is hex. `path` is relative and may be hostile text."""
+
+    path: str
+    size_bytes: int
+    sha256: str
+    mode: int = 0o644
+
+
+class ArtefactList(msgspec.Struct, frozen=True):
+    """`complete` is false while the session still runs: the list is then of the last collection.
+
+    `skipped` names what was not kept (a link, a socket, a file past the limits) and why.
+    """
+
+    artefacts: list[Artefact]
+    complete: bool
+    skipped: list[str] = []
