@@ -1,0 +1,1 @@
+"""The daemon: eleagentd (API, sessions, stores, gateway) and eleagent-launcher (sandboxes)."""

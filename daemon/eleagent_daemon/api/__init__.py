@@ -1,0 +1,1 @@
+"""The HTTP face: the pipeline, and a handler an operation."""

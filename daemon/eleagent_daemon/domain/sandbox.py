@@ -1,0 +1,146 @@
+"""What is a sandbox, whatever makes it?"""
+
+from __future__ import annotations
+
+from enum import StrEnum
+from typing import Final
+
+import msgspec
+
+POOL_FIRST_UID: Final = 10001
+POOL_SIZE: Final = 4096
+"""Sandbox users are 10001 … 14096, never two live alike: the kernel's limits a user would otherwise be shared."""
+
+DAEMON_UID: Final = 10000
+"""eleagentd's user where root starts it and no account `eleagent` exists."""
+
+TUNNEL_PORT: Final = 328
+MODEL_PORT: Final = 810
+"""Doors lie below ip_unprivileged_port_start (1024), so nothing inside can take one while it is free."""
+
+UNPRIVILEGED_PORT_START: Final = 1024
+
+HOME_DIR: Final = "/home/agent"
+WORKSPACE_DIR: Final = "/workspace"
+ARTEFACTS_DIR: Final = "/artefacts"
+DATA_DIR: Final = "/data"
+
+GATE_WORD: Final = b"go\n"
+GATE_EXIT: Final = 125
+GATE: Final = 'read -r l && [ "$l" = go ] && exec "$@"; exit 125'
+GATE_NO_STDIN: Final = 'read -r l && [ "$l" = go ] && exec "$@" </dev/null; exit 125'
+"""The first process after init. `read` takes no byte more than its line, and fails on end of file: a gate never opens by
+accident (a plain `read; exec` was run past when its client died)."""
+
+LABEL: Final = "io.eleagent"
+
+
+class Mode(StrEnum):
+    """STRICT: a missing resource control refuses the start. BEST_EFFORT: it is named. Confinement is never best-effort."""
+
+    STRICT = "strict"
+    BEST_EFFORT = "best-effort"
+
+
+class Limits(msgspec.Struct, frozen=True):
+    memory_bytes: int = 2 << 30
+    cpus: float = 2.0
+    pids: int = 512
+    nofile: int = 4096
+    tmp_bytes: int = 512 << 20
+    run_bytes: int = 64 << 20
+    disk_bytes: int = 4 << 30
+    disk_inodes: int = 200_000
+
+
+class DataMount(msgspec.Struct, frozen=True):
+    """A host folder or file, already opened with its owner's rights and known to the launcher by `token`.
+
+    `target` lies in /data. `device` and `inode` are what attestation must find at the mount.
+    """
+
+    token: str
+    path: str
+    target: str
+    device: int
+    inode: int
+
+
+class Doors(msgspec.Struct, frozen=True):
+    """Which listeners the sandbox's loopback gets; 0 is none."""
+
+    tunnel: int = TUNNEL_PORT
+    model: int = 0
+
+    def ports(self) -> dict[str, int]:
+        named = {"tunnel": self.tunnel, "model": self.model}
+        return {name: port for name, port in named.items() if port}
+
+
+class SandboxSpec(msgspec.Struct, frozen=True, kw_only=True):
+    """One description, rendered by every runtime. It holds no secret.
+
+    `image` is a content digest. `stdin` false gives the program /dev/null after the gate. `attempt` counts the starts of
+    one session: a sandbox found half made is removed and made again under the next attempt.
+    """
+
+    session: str
+    installation: str
+    attempt: int
+    image: str
+    argv: tuple[str, ...]
+    env: dict[str, str]
+    uid: int
+    stdin: bool
+    doors: Doors
+    data: tuple[DataMount, ...] = ()
+    limits: Limits = Limits()
+    mode: Mode = Mode.STRICT
+    stop_grace_s: float = 3.0
+    workdir: str = WORKSPACE_DIR
+
+    @property
+    def name(self) -> str:
+        """The runtime's name for it, known before it is made."""
+        return f"eleagent-{self.session}-{self.attempt}"
+
+    @property
+    def labels(self) -> dict[str, str]:
+        return {
+            f"{LABEL}.installation": self.installation,
+            f"{LABEL}.session": self.session,
+            f"{LABEL}.attempt": str(self.attempt),
+        }
+
+    def gate(self) -> tuple[str, ...]:
+        """The command that waits for GATE_WORD on stdin and then becomes the agent."""
+        return ("/bin/sh", "-c", GATE if self.stdin else GATE_NO_STDIN, "sh", *self.argv)
+
+
+class Phase(StrEnum):
+    """LOST: the backend can't say whether it still runs. GONE: a complete listing does not have it."""
+
+    CREATED = "created"
+    RUNNING = "running"
+    PAUSED = "paused"
+    EXITED = "exited"
+    LOST = "lost"
+    GONE = "gone"
+
+
+class Status(msgspec.Struct, frozen=True):
+    """From inspection, never from the end of a stream. `started_at` is the backend's own text, `pid` the init's host pid."""
+
+    phase: Phase
+    exit_code: int | None = None
+    oom: bool = False
+    pid: int = 0
+    started_at: str = ""
+    error: str = ""
+
+
+class Placement(msgspec.Struct, frozen=True):
+    """Where the launcher prepared a sandbox's folders on the host, for the runtime to mount: target → source."""
+
+    writable: dict[str, str]
+    readonly: dict[str, str]

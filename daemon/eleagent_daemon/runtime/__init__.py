@@ -1,0 +1,1 @@
+"""The backends that make sandboxes; the launcher alone uses them."""

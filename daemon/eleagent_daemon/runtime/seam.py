@@ -1,0 +1,104 @@
+"""What must a backend that makes sandboxes be able to do?
+
+The rules that measurements forced: a handle's name is stored before `create`; output is a replayable log, input a separate
+channel with one writer; the exit comes from inspection; LOST is a state of its own; absence is judged on a complete listing
+alone; nothing is silently weakened.
+"""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Mapping
+from dataclasses import dataclass
+from typing import Literal, Protocol
+
+from eleagent_daemon.domain.launch import Entry, HostFact, ImageFacts
+from eleagent_daemon.domain.sandbox import Placement, SandboxSpec, Status
+
+Stream = Literal["out", "err"]
+
+
+@dataclass(frozen=True)
+class Chunk:
+    """A piece of output. `gap`: bytes before it are missing, `gap_bytes` of them where that can be known."""
+
+    stream: Stream
+    data: bytes
+    gap: bool = False
+    gap_bytes: int | None = None
+
+
+@dataclass(frozen=True)
+class Cursor:
+    """How many bytes of each stream were already taken; output goes on after them, whoever took them."""
+
+    out: int = 0
+    err: int = 0
+
+
+@dataclass(frozen=True)
+class Sandbox:
+    """A sandbox that was made. `cgroup_pids()` of the runtime are its processes; `id` is the backend's own."""
+
+    name: str
+    id: str
+
+
+class InputChannel(Protocol):
+    """The one writer of a sandbox's stdin."""
+
+    async def write(self, data: bytes) -> None:
+        """Returns when the backend took all of it. Raises ConnectionError when the sandbox is gone."""
+
+    async def close(self) -> None: ...
+
+
+class Runtime(Protocol):
+    """Errors are EleAgentErrors: the backend's own are translated at its edge."""
+
+    name: str
+
+    async def describe(self) -> str:
+        """One line: which engine, which version. Raises EngineUnavailable with what to do."""
+
+    async def facts(self) -> list[HostFact]:
+        """What this backend can enforce here; every line with a fix where there is one."""
+
+    async def create(self, spec: SandboxSpec, placement: Placement) -> Sandbox:
+        """Make it, not running. Idempotent by `spec.name`. Raises ImageMissing, EngineUnavailable, IsolationFailed."""
+
+    async def attach(self, sandbox: Sandbox) -> tuple[AsyncIterator[Chunk], InputChannel]:
+        """Output from the first byte and the input channel; called before `start`, so that nothing can be missed."""
+
+    async def replay(self, sandbox: Sandbox, cursor: Cursor) -> tuple[AsyncIterator[Chunk], InputChannel]:
+        """Output after `cursor`, and the input channel anew, for a launcher that came back."""
+
+    async def start(self, sandbox: Sandbox) -> None:
+        """Run the gate. Idempotent."""
+
+    async def inspect(self, name: str) -> Status: ...
+
+    async def wait(self, sandbox: Sandbox) -> Status:
+        """Returns when it no longer runs, from inspection."""
+
+    async def pids(self, sandbox: Sandbox) -> list[int]:
+        """Host pids of every process in it, the init first."""
+
+    async def engine_view(self, sandbox: Sandbox) -> dict[str, str]:
+        """What the engine says it applied, as name → text, for the report."""
+
+    async def signal(self, sandbox: Sandbox, signum: int) -> None: ...
+
+    async def kill(self, sandbox: Sandbox) -> None: ...
+
+    async def remove(self, name: str) -> None:
+        """Idempotent; verifies that it is really gone."""
+
+    async def list(self, labels: Mapping[str, str]) -> tuple[list[Entry], bool]:
+        """All sandboxes with these labels, and whether the listing is complete."""
+
+    async def images(self, reference: str) -> list[ImageFacts]: ...
+
+    def build(self, reference: str, dockerfile: str, files: Mapping[str, int], labels: Mapping[str, str]) -> AsyncIterator[str]:
+        """Build an image from file descriptors; yields lines of progress. Raises EleAgentError when it fails."""
+
+    async def close(self) -> None: ...

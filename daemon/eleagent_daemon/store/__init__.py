@@ -1,0 +1,1 @@
+"""What must outlive the daemon: registry, timelines, audit log, artefacts."""

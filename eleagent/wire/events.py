@@ -1,0 +1,336 @@
+"""What can be in a session's timeline?
+
+One struct an event type; `TYPES` is the whole catalogue. `observed` is what the host saw for itself, `claimed` is what
+came through the agent's pipes, where any process of the sandbox can write.
+"""
+
+from __future__ import annotations
+
+from enum import StrEnum
+from typing import Any, ClassVar
+
+import msgspec
+
+from eleagent.wire.attestation import Report
+from eleagent.wire.sessions import State, Usage
+
+
+class Provenance(StrEnum):
+    OBSERVED = "observed"
+    CLAIMED = "claimed"
+
+
+class Position(msgspec.Struct, frozen=True):
+    """Where reading a session's output goes on after this event: at byte `offset` of the spool, past `skip` events of it."""
+
+    offset: int
+    skip: int = 0
+
+
+class Event(msgspec.Struct, frozen=True, omit_defaults=True):
+    """One line of a timeline and of the events stream. `seq` counts 1, 2, 3, …; `ts` is RFC 3339 in UTC.
+
+    `data` holds the fields of `TYPES[type]`; `payload()` decodes it.
+    """
+
+    seq: int
+    ts: str
+    type: str
+    by: Provenance
+    data: dict[str, Any]
+    position: Position | None = None
+
+    def payload(self) -> Payload:
+        """The typed payload. Raises KeyError for a type of a newer daemon, msgspec.ValidationError for a broken one."""
+        return msgspec.convert(self.data, TYPES[self.type])
+
+
+class Notice(msgspec.Struct, frozen=True, omit_defaults=True):
+    """A line of the follow stream that is no event: it has no seq, is not kept, and may be dropped.
+
+    `behind`: the watcher is so many events behind and reads on from disk, losing nothing. `preview`: text that the agent is
+    still writing, drawn as provisional until the finished message arrives. `error`: the stream ends here.
+    """
+
+    notice: str
+    text: str = ""
+    behind: int = 0
+    after: int = 0
+
+
+class Payload(msgspec.Struct, frozen=True):
+    type: ClassVar[str]
+    by: ClassVar[Provenance] = Provenance.OBSERVED
+
+
+class SessionCreated(Payload, frozen=True):
+    type: ClassVar[str] = "session.created"
+    agent: str
+    owner: str
+    policy: str
+    runtime: str
+    prompt: str | None = None
+    argv: list[str] | None = None
+    data: list[str] = []
+    model: str | None = None
+    scripted: bool = False
+    ask: bool = False
+    timeout_s: float | None = None
+
+
+class SessionQueued(Payload, frozen=True):
+    type: ClassVar[str] = "session.queued"
+    position: int
+
+
+class SessionStarting(Payload, frozen=True):
+    type: ClassVar[str] = "session.starting"
+    attempt: int
+    image: str
+    uid: int
+    agent_version: str | None = None
+    agent_digest: str | None = None
+
+
+class DataUnreadable(Payload, frozen=True):
+    """Files below a data source that the sandbox's user can't read, or that were masked (sockets, devices), before the start."""
+
+    type: ClassVar[str] = "data.unreadable"
+    source: str
+    paths: list[str]
+    count: int
+    masked: list[str] = []
+
+
+class SandboxAttested(Payload, frozen=True):
+    type: ClassVar[str] = "sandbox.attested"
+    report: Report
+
+
+class SandboxViolation(Payload, frozen=True):
+    """A repeated attestation differs from the first: the session is stopped."""
+
+    type: ClassVar[str] = "sandbox.violation"
+    differences: list[str]
+
+
+class DoorsOpened(Payload, frozen=True):
+    """Listeners on the sandbox's own loopback; the listener is the session's identity."""
+
+    type: ClassVar[str] = "doors.opened"
+    ports: dict[str, int]
+    upstream: str
+
+
+class SessionStarted(Payload, frozen=True):
+    type: ClassVar[str] = "session.started"
+
+
+class SessionAdopted(Payload, frozen=True):
+    """A daemon that came back found the session alive and reads on."""
+
+    type: ClassVar[str] = "session.adopted"
+    attested: bool
+
+
+class ObservationGap(Payload, frozen=True):
+    """Nobody watched `what` between two times (RFC 3339)."""
+
+    type: ClassVar[str] = "observation.gap"
+    begin: str
+    end: str
+    what: str
+
+
+class InputAccepted(Payload, frozen=True):
+    type: ClassVar[str] = "input.accepted"
+    id: str
+    by_user: str
+    text: str
+
+
+class InputDelivered(Payload, frozen=True):
+    """The agent's own echo of an input."""
+
+    type: ClassVar[str] = "input.delivered"
+    by: ClassVar[Provenance] = Provenance.CLAIMED
+    id: str
+
+
+class AgentReady(Payload, frozen=True):
+    type: ClassVar[str] = "agent.ready"
+    by: ClassVar[Provenance] = Provenance.CLAIMED
+    version: str
+    model: str
+    tools: list[str]
+    mcp_servers: list[str]
+    native_session: str
+
+
+class AgentMessage(Payload, frozen=True):
+    type: ClassVar[str] = "agent.message"
+    by: ClassVar[Provenance] = Provenance.CLAIMED
+    text: str
+    parent: str | None = None
+
+
+class AgentThinking(Payload, frozen=True):
+    type: ClassVar[str] = "agent.thinking"
+    by: ClassVar[Provenance] = Provenance.CLAIMED
+    text: str
+    parent: str | None = None
+
+
+class AgentToolCall(Payload, frozen=True):
+    """`input` is the tool's input as JSON text, at most 64 KiB; `truncated` says that there was more."""
+
+    type: ClassVar[str] = "agent.tool_call"
+    by: ClassVar[Provenance] = Provenance.CLAIMED
+    id: str
+    name: str
+    input: str
+    parent: str | None = None
+    truncated: bool = False
+
+
+class AgentToolResult(Payload, frozen=True):
+    type: ClassVar[str] = "agent.tool_result"
+    by: ClassVar[Provenance] = Provenance.CLAIMED
+    id: str
+    text: str
+    is_error: bool = False
+    truncated: bool = False
+    parent: str | None = None
+
+
+class AgentTurnFinished(Payload, frozen=True):
+    """The agent says that a turn is over. `confirmed`: the model door saw the model end its turn too."""
+
+    type: ClassVar[str] = "agent.turn_finished"
+    by: ClassVar[Provenance] = Provenance.CLAIMED
+    text: str
+    is_error: bool
+    subtype: str
+    turns: int
+    confirmed: bool
+
+
+class AgentNotice(Payload, frozen=True):
+    """Anything else the agent said: a retry, a task, a kind this version does not know. `detail` is JSON text, shortened."""
+
+    type: ClassVar[str] = "agent.notice"
+    by: ClassVar[Provenance] = Provenance.CLAIMED
+    kind: str
+    detail: str = ""
+
+
+class OutputText(Payload, frozen=True):
+    """What a program wrote; invalid UTF-8 is shown as U+FFFD. `stream` is `out` or `err`."""
+
+    type: ClassVar[str] = "output.text"
+    by: ClassVar[Provenance] = Provenance.CLAIMED
+    stream: str
+    text: str
+
+
+class OutputGap(Payload, frozen=True):
+    """Output that could not be kept; `size_bytes` is None where nobody can know."""
+
+    type: ClassVar[str] = "output.gap"
+    reason: str
+    size_bytes: int | None = None
+
+
+class ApprovalRequested(Payload, frozen=True):
+    """A question per tool under `--ask`; what is asked is the agent's claim."""
+
+    type: ClassVar[str] = "approval.requested"
+    by: ClassVar[Provenance] = Provenance.CLAIMED
+    id: str
+    tool: str
+    input: str
+
+
+class ApprovalAnswered(Payload, frozen=True):
+    type: ClassVar[str] = "approval.answered"
+    id: str
+    allow: bool
+    by_user: str
+    comment: str = ""
+
+
+class EgressModel(Payload, frozen=True):
+    """One request at the model door. `rule` names what allowed or refused it; `status` is what the agent was answered."""
+
+    type: ClassVar[str] = "egress.model"
+    allowed: bool
+    rule: str
+    method: str
+    path: str
+    status: int
+    model: str = ""
+    upstream: str = ""
+    reason: str = ""
+    stop_reason: str = ""
+    usage: Usage = Usage()
+    bytes_up: int = 0
+    bytes_down: int = 0
+    duration_ms: int = 0
+
+
+class EgressTunnel(Payload, frozen=True):
+    """One CONNECT. `address` is the checked one that was connected to, empty where nothing was."""
+
+    type: ClassVar[str] = "egress.tunnel"
+    allowed: bool
+    rule: str
+    host: str
+    port: int
+    address: str = ""
+    reason: str = ""
+    bytes_up: int = 0
+    bytes_down: int = 0
+    duration_ms: int = 0
+
+
+class SecurityFinding(Payload, frozen=True):
+    """Something that a well-behaved agent does not do, seen by the host."""
+
+    type: ClassVar[str] = "security.finding"
+    kind: str
+    detail: str
+
+
+class ArtefactStored(Payload, frozen=True):
+    type: ClassVar[str] = "artefact.stored"
+    path: str
+    size_bytes: int
+    sha256: str
+
+
+class ArtefactsSkipped(Payload, frozen=True):
+    type: ClassVar[str] = "artefacts.skipped"
+    items: list[str]
+    count: int
+
+
+class SessionStopping(Payload, frozen=True):
+    type: ClassVar[str] = "session.stopping"
+    reason: str
+    by_user: str
+
+
+class SessionEnded(Payload, frozen=True):
+    """The last event. `exit_code` is EleAgent's, `agent_exit_code` the program's own as the runtime saw it."""
+
+    type: ClassVar[str] = "session.ended"
+    state: State
+    reason: str
+    exit_code: int
+    agent_exit_code: int | None = None
+    detail: str = ""
+    usage: Usage = Usage()
+    artefacts: int = 0
+
+
+TYPES: dict[str, type[Payload]] = {cls.type: cls for cls in Payload.__subclasses__()}
