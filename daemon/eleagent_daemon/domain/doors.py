@@ -1,0 +1,61 @@
+"""How do sessions and the gateway meet? Sessions hand over listeners and terms; the gateway tells what it saw."""
+
+from __future__ import annotations
+
+import socket
+from collections.abc import Mapping
+from typing import Protocol
+
+import msgspec
+
+from eleagent.wire.events import EgressModel, EgressTunnel, SecurityFinding
+from eleagent.wire.sessions import Usage
+from eleagent_daemon.domain.policy import Policy
+
+PLACEHOLDER_KEY = "sk-ant-eleagent-placeholder-not-a-key"
+"""What the agent holds in place of a key. It is no secret: the listener is the session's identity."""
+
+
+class Terms(msgspec.Struct, frozen=True):
+    """What one session may do at its doors. `model_script`: the text of a rehearsal script that plays the model."""
+
+    session: str
+    policy: Policy
+    model_script: str | None = None
+
+
+class Sink(Protocol):
+    """Where the gateway's observations go; returns when the event is durable."""
+
+    async def record(self, payload: EgressModel | EgressTunnel | SecurityFinding) -> None: ...
+
+
+class ModelView(Protocol):
+    """What the model door saw of a session: the host's own word on usage and on whether a turn is over."""
+
+    @property
+    def usage(self) -> Usage: ...
+
+    @property
+    def turn_over(self) -> bool:
+        """No request is under way, and the last one that ended was not answered with a call of a tool."""
+
+    @property
+    def failure(self) -> str:
+        """Why the last request failed, empty when it did not."""
+
+
+class OpenDoors(Protocol):
+    @property
+    def model(self) -> ModelView: ...
+
+    async def close(self) -> None:
+        """Close listeners and connections; what was under way is recorded as broken off."""
+
+
+class Gateway(Protocol):
+    def check(self, terms: Terms) -> str:
+        """The name of the upstream that would serve these terms. Raises CredentialMissing or BadRequest (the script)."""
+
+    async def open(self, sockets: Mapping[str, socket.socket], terms: Terms, sink: Sink) -> OpenDoors:
+        """Serve the listeners, by name (`tunnel`, `model`). They are the gateway's from here on."""
