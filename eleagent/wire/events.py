@@ -20,10 +20,13 @@ class Provenance(StrEnum):
     CLAIMED = "claimed"
 
 
-class Position(msgspec.Struct, frozen=True):
-    """Where reading a session's output goes on after this event: at byte `offset` of the spool, past `skip` events of it."""
+class Position(msgspec.Struct, frozen=True, omit_defaults=True):
+    """Where reading a session's output goes on after this event: at the frame at spool `offset`, past the first `out` and
+    `err` bytes of the two streams, leaving out the first `skip` events of the line that begins there."""
 
     offset: int
+    out: int
+    err: int
     skip: int = 0
 
 
