@@ -1,0 +1,1 @@
+"""Which agents does this release know, and which files come with each?"""
