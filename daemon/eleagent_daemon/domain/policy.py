@@ -65,9 +65,17 @@ def parse_rule(text: str) -> HostRule:
         raise ConfigError(f"tunnel rule {text!r}: {port_text!r} is not a port (1 to 65535)")
     labels = host.removeprefix(".").split(".")
     if not all(_is_label(label) for label in labels) or labels[-1].isdigit():
-        raise ConfigError(f"tunnel rule {text!r}: {host!r} is not a host name (an address or '*' is none; '.example.org' takes in what is below it)")
+        raise ConfigError(
+            f"tunnel rule {text!r}: {host!r} is not a host name (an address or '*' is none; '.example.org' takes in what is below it)"
+        )
     return HostRule(host, int(port_text) if colon else 443)
 
 
 def _is_label(label: str) -> bool:
-    return 0 < len(label) < 64 and label.isascii() and label.replace("-", "a").isalnum() and label[0] != "-" and label[-1] != "-"
+    return (
+        0 < len(label) < 64
+        and label.isascii()
+        and label.replace("-", "a").isalnum()
+        and label[0] != "-"
+        and label[-1] != "-"
+    )

@@ -1,0 +1,282 @@
+"""Which settings hold, and where did each come from? A flag goes before ELEAGENT_*, that before the file, that before the default.
+
+The only module that reads the environment and the configuration file.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import sys
+import tomllib
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+import msgspec
+
+from eleagent.client.locate import default_home
+from eleagent.errors import ConfigError, EleAgentError
+from eleagent_daemon.domain.policy import BUILT_IN, MODEL_ONLY, Policy, parse_rule
+from eleagent_daemon.domain.sandbox import Limits, Mode
+
+
+class Docker(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """The engine's API socket (Docker Engine; Podman's where it serves)."""
+
+    socket: str = "/var/run/docker.sock"
+
+
+class Model(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """`key_file` holds an API key or an OAuth token; without it ANTHROPIC_API_KEY or CLAUDE_CODE_OAUTH_TOKEN is taken from
+    the daemon's environment. `upstream` may name a loopback address: the operator says so here."""
+
+    upstream: str = "https://api.anthropic.com"
+    key_file: str = ""
+
+
+class Session(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """`timeout_s` counts from release; `output_bytes` is what one timeline may hold of a session's output."""
+
+    slots: int = 8
+    timeout_s: float = 7200.0
+    stop_grace_s: float = 3.0
+    policy: str = MODEL_ONLY.name
+    mode: Mode = Mode.STRICT
+    output_bytes: int = 256 << 20
+
+
+class PolicyText(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    tunnel: list[str] = []
+    model: bool = True
+    server_tools: list[str] = []
+
+
+class Config(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
+    """`user` is the account that eleagentd runs as where root starts it. `listen` is refused until identity exists."""
+
+    home: str = ""
+    socket: str = ""
+    listen: str = ""
+    user: str = "eleagent"
+    runtime: Literal["docker"] = "docker"
+    log_level: Literal["debug", "info", "warning", "error"] = "info"
+    docker: Docker = Docker()
+    model: Model = Model()
+    session: Session = Session()
+    limits: Limits = Limits()
+    policies: dict[str, PolicyText] = {}
+
+    def policy(self, name: str) -> Policy | None:
+        """A policy of the file or a built-in one; None where there is no such name."""
+        if name in self.policies:
+            text = self.policies[name]
+            rules = tuple(parse_rule(rule) for rule in text.tunnel)
+            return Policy(name=name, tunnel=rules, model=text.model, server_tools=frozenset(text.server_tools))
+        return BUILT_IN.get(name)
+
+
+@dataclass(frozen=True)
+class Origin:
+    """One setting as it holds, and where it came from (`flag --x`, a variable, a file, `default`)."""
+
+    name: str
+    value: object
+    source: str
+
+
+def fields(struct: type[msgspec.Struct], prefix: str = "") -> Iterator[tuple[str, Any]]:
+    """Dotted names and types of every single setting (policies are tables of the file alone)."""
+    for field in msgspec.structs.fields(struct):
+        if isinstance(field.type, type) and issubclass(field.type, msgspec.Struct):
+            yield from fields(field.type, f"{prefix}{field.name}.")
+        elif field.name != "policies":
+            yield prefix + field.name, field.type
+
+
+def variable(name: str) -> str:
+    return "ELEAGENT_" + name.replace(".", "_").upper()
+
+
+def default_file() -> Path:
+    if os.getuid() == 0:
+        return Path("/etc/eleagent/config.toml")
+    return Path(os.environ.get("XDG_CONFIG_HOME") or Path.home() / ".config") / "eleagent" / "config.toml"
+
+
+# Names of ELEAGENT_* that clients read, so that the daemon does not take them for misspelt settings.
+_CLIENT_VARIABLES = frozenset({"ELEAGENT_HOST", "ELEAGENT_CONFIG"})
+
+
+def load(
+    flags: Mapping[str, str], *, environ: Mapping[str, str], file: Path | None = None
+) -> tuple[Config, list[Origin]]:
+    """Raises ConfigError naming file and path of an unknown key or a bad value."""
+    path, named = (file, True) if file else _named_file(environ)
+    merged: dict[str, Any] = _read(path, must_exist=named)
+    known = dict(fields(Config))
+    sources = {name: str(path) for name in known if _get(merged, name) is not None}
+    for name, value in environ.items():
+        if not name.startswith("ELEAGENT_") or name in _CLIENT_VARIABLES:
+            continue
+        setting = next((key for key in known if variable(key) == name), None)
+        if setting is None:
+            raise ConfigError(f"environment: {name} is no setting of EleAgent (see: eleagent config show)")
+        _set(merged, setting, _convert(value, known[setting], f"environment: {name}"))
+        sources[setting] = name
+    for name, value in flags.items():
+        if name not in known:
+            raise ConfigError(f"--set {name}: no such setting (see: eleagent config show)")
+        _set(merged, name, _convert(value, known[name], f"flag: {name}"))
+        sources[name] = "flag"
+    try:
+        config = msgspec.convert(merged, Config)
+    except msgspec.ValidationError as err:
+        raise ConfigError(f"{path}: {err}") from None
+    config = _complete(config, path)
+    return config, [
+        Origin(name, _get(msgspec.to_builtins(config), name), sources.get(name, "default")) for name in known
+    ]
+
+
+def _complete(config: Config, path: Path) -> Config:
+    """Fill in the paths that follow from others, and refuse what can't work."""
+    home = Path(config.home or default_home(os.getuid()))
+    socket = config.socket or str(
+        Path("/run/eleagent/api.sock") if str(home) == "/var/lib/eleagent" else home / "run" / "api.sock"
+    )
+    if not home.is_absolute():
+        raise ConfigError(f"home: {config.home!r} is not an absolute path")
+    if len(socket.encode()) > 100:
+        raise ConfigError(f"socket: {socket!r} is longer than the 100 bytes a Unix socket's path may have; set another")
+    if config.listen:
+        raise ConfigError(
+            f"listen: {config.listen!r}: TCP stays closed until EleAgent knows identities; use the Unix socket"
+        )
+    for name, text in config.policies.items():
+        for rule in text.tunnel:
+            try:
+                parse_rule(rule)
+            except ConfigError as err:
+                raise ConfigError(f"{path}: policies.{name}.tunnel: {err.message}") from None
+    if config.policy(config.session.policy) is None:
+        raise ConfigError(
+            f"session.policy: there is no policy {config.session.policy!r}; known: {', '.join(sorted({*config.policies, *BUILT_IN}))}"
+        )
+    for name in ("slots", "timeout_s", "output_bytes"):
+        if getattr(config.session, name) <= 0:
+            raise ConfigError(f"session.{name}: must be more than 0, is {getattr(config.session, name)}")
+    return msgspec.structs.replace(config, home=str(home), socket=socket)
+
+
+def _named_file(environ: Mapping[str, str]) -> tuple[Path, bool]:
+    named = environ.get("ELEAGENT_CONFIG")
+    return (Path(named), True) if named else (default_file(), False)
+
+
+def _read(path: Path, *, must_exist: bool) -> dict[str, Any]:
+    try:
+        text = path.read_bytes()
+    except FileNotFoundError:
+        if must_exist:
+            raise ConfigError(f"{path}: no such configuration file") from None
+        return {}
+    except OSError as err:
+        raise ConfigError(f"{path}: {err.strerror}") from None
+    try:
+        return tomllib.loads(text.decode())
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as err:
+        raise ConfigError(f"{path}: not TOML: {err}") from None
+
+
+def _convert(value: str, kind: Any, where: str) -> Any:
+    try:
+        return msgspec.convert(value, kind, strict=False)
+    except msgspec.ValidationError as err:
+        raise ConfigError(f"{where}: {value!r}: {err}") from None
+
+
+def _get(tree: Any, name: str) -> Any:
+    for part in name.split("."):
+        tree = tree.get(part) if isinstance(tree, dict) else None
+    return tree
+
+
+def _set(tree: dict[str, Any], name: str, value: Any) -> None:
+    *parents, last = name.split(".")
+    for part in parents:
+        tree = tree.setdefault(part, {})
+        if not isinstance(tree, dict):
+            raise ConfigError(f"{part}: is a table of settings, not a value")
+    tree[last] = value
+
+
+def credential(config: Config, environ: Mapping[str, str]) -> tuple[str, str]:
+    """The model's credential as (kind, secret): kind is `api_key`, `oauth` or `` when there is none.
+
+    Raises ConfigError when `model.key_file` can't be read or others may read it.
+    """
+    if config.model.key_file:
+        path = Path(config.model.key_file)
+        try:
+            mode, secret = path.stat().st_mode, path.read_text().strip()
+        except (OSError, UnicodeDecodeError) as err:
+            raise ConfigError(f"model.key_file: {path}: {err}") from None
+        if mode & 0o077:
+            raise ConfigError(f"model.key_file: {path} may be read by others (mode {mode & 0o777:o}): chmod 600 {path}")
+        return ("oauth" if secret.startswith("sk-ant-oat") else "api_key"), secret
+    if secret := environ.get("ANTHROPIC_API_KEY", "").strip():
+        return "api_key", secret
+    if secret := environ.get("CLAUDE_CODE_OAUTH_TOKEN", "").strip():
+        return "oauth", secret
+    return "", ""
+
+
+def parse_flags(arguments: Sequence[str]) -> tuple[dict[str, str], Path | None]:
+    """`--config FILE`, `--set name=value`, and `--name value` for every setting (`--docker-socket PATH`)."""
+    flags: dict[str, str] = {}
+    file: Path | None = None
+    known = {"--" + name.replace(".", "-").replace("_", "-"): name for name, _ in fields(Config)}
+    rest = list(arguments)
+    while rest:
+        flag, _, value = rest.pop(0).partition("=")
+        if not value:
+            if not rest:
+                raise ConfigError(f"{flag} needs a value")
+            value = rest.pop(0)
+        if flag == "--config":
+            file = Path(value)
+        elif flag == "--set":
+            name, equals, value = value.partition("=")
+            if not equals:
+                raise ConfigError(f"--set {name}: write NAME=VALUE")
+            flags[name] = value
+        elif flag in known:
+            flags[known[flag]] = value
+        else:
+            raise ConfigError(f"{flag}: no such flag (every setting has one, see: eleagent config show)")
+    return flags, file
+
+
+def main(arguments: Sequence[str]) -> int:
+    """`eleagent config show [--json]`: each setting, its value and its source."""
+    as_json = "--json" in arguments
+    try:
+        flags, file = parse_flags([argument for argument in arguments if argument not in ("show", "--json")])
+        _, origins = load(flags, environ=os.environ, file=file)
+    except EleAgentError as err:
+        print(f"eleagent: {err.message}", file=sys.stderr)  # noqa: T201 - this is a command
+        return err.exit_code
+    rows = [(origin.name, origin.value, origin.source) for origin in origins]
+    if as_json:
+        print(json.dumps([{"name": name, "value": value, "source": source} for name, value, source in rows]))  # noqa: T201
+    else:
+        width = max(len(name) for name, _, _ in rows)
+        for name, value, source in rows:
+            print(f"{name:{width}}  {json.dumps(value)}  ({source})")  # noqa: T201
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))

@@ -1,0 +1,161 @@
+"""How do lines become durable? One append-only file, written in groups: whatever waits shares one fdatasync."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from hashlib import sha256
+from pathlib import Path
+
+from eleagent.errors import Unavailable
+
+_BLOCK = 1 << 18
+
+
+class AppendLog:
+    """Lines of one file; `durable_bytes` of it survive a crash. A torn last line is cut off when the file is opened.
+
+    After a failed write or fsync the log refuses everything (`failure` says why): what the disk holds is not known then.
+    """
+
+    def __init__(self, *, path: Path, lines: int, size: int, digest: str | None, pool: ThreadPoolExecutor) -> None:
+        self.path = path
+        self.lines = lines
+        self.durable_bytes = size
+        self.failure: str | None = None
+        self._fd = os.open(path, os.O_WRONLY | os.O_APPEND | os.O_CLOEXEC)
+        self._pool = pool
+        self._digest = sha256() if digest is not None else None
+        self._buffer: list[bytes] = []
+        self._writing = False
+        self._commits: list[asyncio.Future[None]] = []
+        self._growth: list[asyncio.Future[None]] = []
+
+    @classmethod
+    def open(cls, path: Path, *, pool: ThreadPoolExecutor, hashed: bool = False) -> AppendLog:
+        """Blocking. Make the file (0600) or recover it: count its lines and cut off what is not a whole one."""
+        path.parent.mkdir(parents=True, exist_ok=True)
+        fd = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+        try:
+            lines, size = 0, 0
+            for offset, block in _blocks(fd):
+                lines += block.count(b"\n")
+                if (last := block.rfind(b"\n")) >= 0:
+                    size = offset + last + 1
+            if size < os.fstat(fd).st_size:
+                os.ftruncate(fd, size)
+                os.fdatasync(fd)
+            log = cls(path=path, lines=lines, size=size, digest="" if hashed else None, pool=pool)
+            if log._digest is not None:
+                for _, block in _blocks(fd):
+                    log._digest.update(block)
+        finally:
+            os.close(fd)
+        return log
+
+    @property
+    def head(self) -> str:
+        """SHA-256 (hex) of everything durable; only for a log opened with `hashed`."""
+        if self._digest is None:
+            raise ValueError(f"{self.path} keeps no digest")
+        return self._digest.copy().hexdigest()
+
+    def push(self, lines: list[bytes]) -> asyncio.Future[None]:
+        """Take lines (each ends with a newline) in this order; the future is done when they are durable, or has Unavailable."""
+        loop = asyncio.get_running_loop()
+        done: asyncio.Future[None] = loop.create_future()
+        if self.failure is not None:
+            done.set_exception(Unavailable(f"{self.path.name} can't be written: {self.failure}"))
+            return done
+        self._buffer += lines
+        self._commits.append(done)
+        self.lines += len(lines)
+        if not self._writing:
+            self._write_next(loop)
+        return done
+
+    async def grown(self, past: int) -> None:
+        """Wait until more than `past` bytes are durable. Raises Unavailable when that can't happen any more."""
+        while self.durable_bytes <= past:
+            if self.failure is not None:
+                raise Unavailable(f"{self.path.name} can't be written: {self.failure}")
+            waiter = asyncio.get_running_loop().create_future()
+            self._growth.append(waiter)
+            await waiter
+
+    def wake(self) -> None:
+        """Let every watcher look again (the log was closed, or its session ended)."""
+        waiting, self._growth = self._growth, []
+        for waiter in waiting:
+            if not waiter.done():
+                waiter.set_result(None)
+
+    def close(self) -> None:
+        os.close(self._fd)
+        self.failure = self.failure or "closed"
+        self.wake()
+
+    def _write_next(self, loop: asyncio.AbstractEventLoop) -> None:
+        data, commits = b"".join(self._buffer), self._commits
+        self._buffer, self._commits, self._writing = [], [], True
+        written = loop.run_in_executor(self._pool, self._write, data)
+
+        def finished(future: asyncio.Future[None]) -> None:
+            self._writing = False
+            error = future.exception()
+            if error is None:
+                self.durable_bytes += len(data)
+                if self._digest is not None:
+                    self._digest.update(data)
+            else:
+                self.failure = getattr(error, "strerror", None) or str(error)
+            for commit in commits + (self._commits if error else []):
+                if commit.done():
+                    continue
+                if error is None:
+                    commit.set_result(None)
+                else:
+                    commit.set_exception(Unavailable(f"{self.path.name} can't be written: {self.failure}"))
+            if error is not None:
+                self._buffer, self._commits = [], []
+            elif self._buffer:
+                self._write_next(loop)
+            self.wake()
+
+        written.add_done_callback(finished)
+
+    def _write(self, data: bytes) -> None:
+        view = memoryview(data)
+        while view:
+            view = view[os.write(self._fd, view) :]
+        os.fdatasync(self._fd)
+
+
+def _blocks(fd: int) -> Iterator[tuple[int, bytes]]:
+    offset = 0
+    while block := os.pread(fd, _BLOCK, offset):
+        yield offset, block
+        offset += len(block)
+
+
+def offset_of_line(path: Path, line: int) -> int:
+    """Blocking. Where the line after the first `line` ones begins, in bytes; the file's end when it has fewer."""
+    if line <= 0:
+        return 0
+    fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+    try:
+        seen, end = 0, 0
+        for offset, block in _blocks(fd):
+            count = block.count(b"\n")
+            if seen + count < line:
+                seen, end = seen + count, offset + len(block)
+                continue
+            at = -1
+            for _ in range(line - seen):
+                at = block.index(b"\n", at + 1)
+            return offset + at + 1
+        return end
+    finally:
+        os.close(fd)

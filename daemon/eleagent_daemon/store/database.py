@@ -1,0 +1,54 @@
+"""How is a SQLite file opened? WAL, one writer, numbered migrations; a newer file is refused, an older one backed up first."""
+
+from __future__ import annotations
+
+import shutil
+import sqlite3
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from importlib.resources import files
+from pathlib import Path
+
+import aiosqlite
+
+from eleagent.errors import Unavailable
+
+
+async def open_database(path: Path, *, schema: str) -> aiosqlite.Connection:
+    """Open (0600) and migrate by `store/migrations/<schema>/NNNN_*.sql`. Raises Unavailable for a file from a newer release."""
+    scripts = sorted((files("eleagent_daemon.store") / "migrations" / schema).iterdir(), key=lambda script: script.name)
+    newest = int(scripts[-1].name.split("_")[0])
+    path.touch(mode=0o600)
+    connection = await aiosqlite.connect(path, isolation_level=None)
+    try:
+        for pragma in ("journal_mode=WAL", "synchronous=FULL", "foreign_keys=ON", "busy_timeout=5000"):
+            await connection.execute(f"PRAGMA {pragma}")
+        async with connection.execute("PRAGMA user_version") as cursor:
+            row = await cursor.fetchone()
+        version = int(row[0]) if row else 0
+        if version > newest:
+            raise Unavailable(
+                f"{path} was written by a newer release (schema {version}, this one knows {newest}): upgrade EleAgent"
+            )
+        if 0 < version < newest:
+            shutil.copyfile(path, path.with_suffix(f".v{version}.bak"))
+        for script in scripts:
+            if int(script.name.split("_")[0]) > version:
+                await connection.executescript(script.read_text())
+    except BaseException:
+        await connection.close()
+        raise
+    connection.row_factory = sqlite3.Row
+    return connection
+
+
+@asynccontextmanager
+async def transaction(connection: aiosqlite.Connection) -> AsyncIterator[aiosqlite.Connection]:
+    """BEGIN IMMEDIATE … COMMIT. The caller holds the database's one write lock."""
+    await connection.execute("BEGIN IMMEDIATE")
+    try:
+        yield connection
+    except BaseException:
+        await connection.execute("ROLLBACK")
+        raise
+    await connection.execute("COMMIT")

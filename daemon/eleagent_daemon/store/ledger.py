@@ -1,0 +1,124 @@
+"""What was asked of the daemon, by whom, and what came of it? An append-only chain of records, durable before the act."""
+
+from __future__ import annotations
+
+import asyncio
+import hashlib
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import msgspec
+
+from eleagent.errors import AuditUnavailable, Unavailable
+from eleagent.wire.system import AuditList, AuditRecord
+from eleagent_daemon.store.appendlog import AppendLog
+from eleagent_daemon.store.timeline import now
+
+_encoder = msgspec.json.Encoder()
+_decoder = msgspec.json.Decoder(AuditRecord)
+GENESIS = "0" * 64
+
+
+class Ledger:
+    """Users call it the audit log. Each record's `hash` covers its fields and the hash before it."""
+
+    def __init__(self, *, log: AppendLog, pool: ThreadPoolExecutor, head: str, last_seq: int) -> None:
+        self._log = log
+        self._pool = pool
+        self._head = head
+        self._last_seq = last_seq
+
+    @classmethod
+    async def open(cls, folder: Path, *, pool: ThreadPoolExecutor) -> Ledger:
+        """Raises AuditUnavailable when the chain does not hold: nothing may be done on a record that was changed."""
+        path = folder / "audit.jsonl"
+
+        def load() -> tuple[AppendLog, str, int]:
+            log = AppendLog.open(path, pool=pool)
+            head, seq = GENESIS, 0
+            for record in _records(path):
+                if record.prev != head or record.seq != seq + 1 or digest(record) != record.hash:
+                    raise AuditUnavailable(
+                        f"{path}: record {seq + 1} was changed or is missing; keep the file and look into it"
+                    )
+                head, seq = record.hash, record.seq
+            return log, head, seq
+
+        log, head, seq = await asyncio.get_running_loop().run_in_executor(pool, load)
+        return cls(log=log, pool=pool, head=head, last_seq=seq)
+
+    @property
+    def head(self) -> str:
+        return self._head
+
+    @property
+    def last_seq(self) -> int:
+        return self._last_seq
+
+    async def write(
+        self,
+        *,
+        phase: str,
+        action: str,
+        actor: str,
+        decision: str,
+        target: str = "",
+        session: str = "",
+        request: str = "",
+        intent: int | None = None,
+        outcome: str = "",
+        details: dict[str, str] | None = None,
+    ) -> int:
+        """Make one record durable and return its seq. Raises AuditUnavailable when it can't be: then don't act."""
+        record = AuditRecord(
+            seq=self._last_seq + 1,
+            ts=now(),
+            phase=phase,
+            action=action,
+            actor=actor,
+            decision=decision,
+            object=target,
+            session=session,
+            request=request,
+            intent=intent,
+            outcome=outcome,
+            details=details or {},
+            prev=self._head,
+        )
+        record = msgspec.structs.replace(record, hash=digest(record))
+        self._head, self._last_seq = record.hash, record.seq
+        try:
+            await self._log.push([_encoder.encode(record) + b"\n"])
+        except Unavailable as err:
+            raise AuditUnavailable(f"the audit log can't be written, so this is refused: {err.message}") from err
+        return record.seq
+
+    async def list_records(self, *, after: int, limit: int, session: str) -> AuditList:
+        """Records with a seq above `after`, oldest first; only one session's where `session` is given."""
+
+        def select() -> AuditList:
+            found: list[AuditRecord] = []
+            for record in _records(self._log.path):
+                if record.seq > after and (not session or record.session == session):
+                    if len(found) == limit:
+                        return AuditList(records=found, next=found[-1].seq)
+                    found.append(record)
+            return AuditList(records=found)
+
+        return await asyncio.get_running_loop().run_in_executor(self._pool, select)
+
+    def close(self) -> None:
+        self._log.close()
+
+
+def digest(record: AuditRecord) -> str:
+    """SHA-256 (hex) over the record's JSON without its own hash; `prev` inside it makes the chain."""
+    return hashlib.sha256(_encoder.encode(msgspec.structs.replace(record, hash=""))).hexdigest()
+
+
+def _records(path: Path) -> Iterator[AuditRecord]:
+    with path.open("rb") as file:
+        for line in file:
+            if line.endswith(b"\n"):
+                yield _decoder.decode(line)

@@ -1,0 +1,177 @@
+"""Which sessions are there, and in which state? The truth about what was accepted, whatever else died."""
+
+from __future__ import annotations
+
+import asyncio
+import secrets
+import sqlite3
+from collections.abc import Sequence
+from pathlib import Path
+
+import aiosqlite
+import msgspec
+
+from eleagent.errors import BadRequest, Conflict, NotFound, Unavailable
+from eleagent.wire.sessions import Session, SessionCreate
+from eleagent_daemon.domain.sandbox import POOL_FIRST_UID, POOL_SIZE
+from eleagent_daemon.store.database import open_database, transaction
+
+_ALPHABET = "abcdefghijklmnopqrstuvwxyz234567"
+ORGANIZATION = "default"
+
+
+class CallerIdentity(msgspec.Struct, frozen=True):
+    """Whose rights open the session's host paths."""
+
+    uid: int
+    gid: int
+    groups: list[int]
+
+
+class Record(msgspec.Struct, frozen=True, kw_only=True):
+    """A session as the registry holds it. `uid` is its user in the pool, `attempt` counts the sandboxes made for it."""
+
+    session: Session
+    request: SessionCreate
+    caller: CallerIdentity
+    uid: int
+    attempt: int
+
+
+class Registry:
+    def __init__(self, *, connection: aiosqlite.Connection) -> None:
+        self._db = connection
+        self._lock = asyncio.Lock()
+
+    @classmethod
+    async def open(cls, path: Path) -> Registry:
+        return cls(connection=await open_database(path, schema="registry"))
+
+    async def close(self) -> None:
+        await self._db.close()
+
+    async def create_session(
+        self, session: Session, request: SessionCreate, caller: CallerIdentity, *, token: str | None
+    ) -> tuple[Record, bool]:
+        """Store a new session under a fresh key with a free user of the pool; (record, False) with the first one when
+        `token` (an idempotency key of this owner) was seen before.
+
+        Raises Conflict when a live session has the name, Unavailable when every user of the pool is taken.
+        """
+        async with self._lock, transaction(self._db):
+            if token and (
+                row := await self._one(
+                    "SELECT session FROM idempotency WHERE owner=? AND token=?", (session.owner, token)
+                )
+            ):
+                return await self._get(row["session"]), False
+            key = "s-" + "".join(secrets.choice(_ALPHABET) for _ in range(10))
+            name = session.name or key
+            uid = await self._free_uid()
+            stored = msgspec.structs.replace(session, key=key, name=name)
+            record = Record(session=stored, request=request, caller=caller, uid=uid, attempt=0)
+            try:
+                await self._db.execute(
+                    "INSERT INTO sessions (key, organization, name, owner, state, live, uid, attempt, created, session, request, caller)"
+                    " VALUES (?, ?, ?, ?, ?, 1, ?, 0, ?, ?, ?, ?)",
+                    (key, ORGANIZATION, name, session.owner, session.state, uid, session.created,
+                     _text(stored), _text(request), _text(caller)),
+                )  # fmt: skip
+            except sqlite3.IntegrityError:
+                raise Conflict(f"a live session is named {name!r} already: choose another name or stop it") from None
+            if token:
+                await self._db.execute(
+                    "INSERT INTO idempotency (owner, token, session) VALUES (?, ?, ?)", (session.owner, token, key)
+                )
+            return record, True
+
+    async def update(self, session: Session, *, attempt: int | None = None) -> None:
+        """Store what a session has become. An ended session gives its user back to the pool."""
+        async with self._lock, transaction(self._db):
+            await self._db.execute(
+                "UPDATE sessions SET state=?, live=?, session=?, attempt=coalesce(?, attempt) WHERE key=?",
+                (session.state, not session.state.ended, _text(session), attempt, session.key),
+            )
+
+    async def get(self, key: str) -> Record:
+        """Raises NotFound."""
+        return await self._get(key)
+
+    async def resolve(self, text: str, *, owner: str) -> Record:
+        """The session that a person means: `@` (the owner's last), a key, a name (the newest of it), a unique prefix of a key.
+
+        Raises NotFound, and BadRequest for a prefix of several.
+        """
+        if text == "@":
+            row = await self._one(
+                "SELECT key FROM sessions WHERE owner=? ORDER BY created DESC, rowid DESC LIMIT 1", (owner,)
+            )
+            if row is None:
+                raise NotFound("you have no session yet: start one with eleagent run")
+            return await self._get(row["key"])
+        row = await self._one(
+            "SELECT key FROM sessions WHERE key=? OR name=? ORDER BY live DESC, created DESC LIMIT 1", (text, text)
+        )
+        if row is not None:
+            return await self._get(row["key"])
+        prefix = text if text.startswith("s-") else f"s-{text}"
+        escaped = prefix.replace("\\", "\\\\").replace("%", "\\%").replace("_", "\\_")
+        rows = await self._all(
+            "SELECT key FROM sessions WHERE key LIKE ? ESCAPE '\\' ORDER BY created DESC LIMIT 3", (escaped + "%",)
+        )
+        if len(rows) > 1:
+            raise BadRequest(
+                f"{text!r} is the beginning of several sessions ({', '.join(row['key'] for row in rows)}): write more of it"
+            )
+        if not rows:
+            raise NotFound(f"no session {text!r}: eleagent ps -a lists them")
+        return await self._get(rows[0]["key"])
+
+    async def list_sessions(self, *, live_only: bool, limit: int) -> list[Session]:
+        """Newest first."""
+        where = "WHERE live=1" if live_only else ""
+        rows = await self._all(
+            f"SELECT session FROM sessions {where} ORDER BY created DESC, rowid DESC LIMIT ?", (limit,)
+        )  # noqa: S608 - no input in it
+        return [msgspec.json.decode(row["session"], type=Session) for row in rows]
+
+    async def live(self) -> list[Record]:
+        """Every session that has not ended, oldest first."""
+        rows = await self._all("SELECT * FROM sessions WHERE live=1 ORDER BY created, rowid", ())
+        return [_record(row) for row in rows]
+
+    async def _free_uid(self) -> int:
+        rows = await self._all("SELECT uid FROM sessions WHERE live=1", ())
+        taken = {row["uid"] for row in rows}
+        for uid in range(POOL_FIRST_UID, POOL_FIRST_UID + POOL_SIZE):
+            if uid not in taken:
+                return uid
+        raise Unavailable(f"all {POOL_SIZE} users of the pool have a live session: stop some")
+
+    async def _get(self, key: str) -> Record:
+        row = await self._one("SELECT * FROM sessions WHERE key=?", (key,))
+        if row is None:
+            raise NotFound(f"no session {key!r}: eleagent ps -a lists them")
+        return _record(row)
+
+    async def _one(self, query: str, values: Sequence[object]) -> sqlite3.Row | None:
+        async with self._db.execute(query, values) as cursor:
+            return await cursor.fetchone()
+
+    async def _all(self, query: str, values: Sequence[object]) -> list[sqlite3.Row]:
+        async with self._db.execute(query, values) as cursor:
+            return list(await cursor.fetchall())
+
+
+def _text(value: msgspec.Struct) -> str:
+    return msgspec.json.encode(value).decode()
+
+
+def _record(row: sqlite3.Row) -> Record:
+    return Record(
+        session=msgspec.json.decode(row["session"], type=Session),
+        request=msgspec.json.decode(row["request"], type=SessionCreate),
+        caller=msgspec.json.decode(row["caller"], type=CallerIdentity),
+        uid=row["uid"],
+        attempt=row["attempt"],
+    )

@@ -1,0 +1,167 @@
+"""What happened in a session, in order? One JSONL file a session; line N is the event with seq N."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+from collections.abc import AsyncIterator, Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import msgspec
+
+from eleagent.wire.events import Event, Payload, Position
+from eleagent_daemon.store.appendlog import AppendLog, offset_of_line
+
+_READ_BYTES = 1 << 18
+_encoder = msgspec.json.Encoder()
+_decoder = msgspec.json.Decoder(Event)
+
+
+def now() -> str:
+    """RFC 3339 in UTC, microseconds."""
+    return datetime.now(UTC).isoformat(timespec="microseconds").replace("+00:00", "Z")
+
+
+class Timelines:
+    """The folder of timelines. A live session's is open for writing; every other is a file to read."""
+
+    def __init__(self, *, folder: Path, pool: ThreadPoolExecutor) -> None:
+        self._folder = folder
+        self._pool = pool
+        self._open: dict[str, Timeline] = {}
+
+    def path(self, key: str) -> Path:
+        return self._folder / f"{key}.jsonl"
+
+    def find_open(self, key: str) -> Timeline | None:
+        return self._open.get(key)
+
+    async def open(self, key: str) -> Timeline:
+        """The session's timeline for writing; recovered when it exists. At most one writer a session."""
+        if key not in self._open:
+            loop = asyncio.get_running_loop()
+            log = await loop.run_in_executor(
+                self._pool, lambda: AppendLog.open(self.path(key), pool=self._pool, hashed=True)
+            )
+            self._open[key] = Timeline(log=log)
+        return self._open[key]
+
+    def close(self, key: str) -> None:
+        if timeline := self._open.pop(key, None):
+            timeline.close()
+
+    async def events(self, key: str) -> list[Event]:
+        """Every durable event of a session, for recovery. Events of an unknown type are kept as they are."""
+        loop = asyncio.get_running_loop()
+        return await loop.run_in_executor(self._pool, lambda: list(_read_events(self.path(key))))
+
+    async def stream(self, key: str, *, after: int, follow: bool) -> AsyncIterator[tuple[bytes, int]]:
+        """Whole lines after seq `after`, as they are in the file, with the number of bytes still behind them.
+
+        Nothing is queued for a watcher: each reads the file at its own pace, so a slow one costs the others nothing. With
+        `follow` it goes on until the session's timeline is closed.
+        """
+        path = self.path(key)
+        loop = asyncio.get_running_loop()
+        if not path.exists():
+            return
+        offset = await loop.run_in_executor(self._pool, offset_of_line, path, after)
+        fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+        try:
+            while True:
+                live = self._open.get(key)
+                end = live.durable_bytes if live else os.fstat(fd).st_size
+                if offset < end:
+                    data = await loop.run_in_executor(self._pool, os.pread, fd, min(_READ_BYTES, end - offset), offset)
+                    whole = data.rfind(b"\n") + 1
+                    if not whole:  # one line longer than a block
+                        data = await loop.run_in_executor(self._pool, _read_line, fd, offset)
+                        whole = len(data)
+                    offset += whole
+                    yield data[:whole], end - offset
+                elif follow and live is not None:
+                    await live.grown(offset)
+                else:
+                    return
+        finally:
+            os.close(fd)
+
+
+class Timeline:
+    """The writer of one session's timeline."""
+
+    def __init__(self, *, log: AppendLog) -> None:
+        self._log = log
+        self._closed = False
+        self.listeners: list[Callable[[Payload], None]] = []
+
+    @property
+    def last_seq(self) -> int:
+        return self._log.lines
+
+    @property
+    def durable_bytes(self) -> int:
+        return self._log.durable_bytes
+
+    @property
+    def head(self) -> str:
+        """SHA-256 (hex) over the whole durable timeline."""
+        return self._log.head
+
+    async def append(self, *items: Payload | tuple[Payload, Position | None]) -> int:
+        """Make events durable, in this order, and return the last one's seq. Raises Unavailable when the disk refuses."""
+        stamp = now()
+        lines = []
+        for number, item in enumerate(items, self._log.lines + 1):
+            payload, position = item if isinstance(item, tuple) else (item, None)
+            lines.append(_encode(number, stamp, payload, position))
+        last = self._log.lines + len(lines)
+        await self._log.push(lines)
+        for item in items:
+            for listener in self.listeners:
+                listener(item[0] if isinstance(item, tuple) else item)
+        return last
+
+    async def grown(self, past: int) -> None:
+        if not self._closed:
+            await self._log.grown(past)
+
+    def close(self) -> None:
+        self._closed = True
+        self._log.close()
+
+
+class _Line(msgspec.Struct, omit_defaults=True):
+    """An event as it is written: the payload is encoded in one pass with its envelope."""
+
+    seq: int
+    ts: str
+    type: str
+    by: str
+    data: Any
+    position: Position | None = None
+
+
+def _encode(seq: int, ts: str, payload: Payload, position: Position | None) -> bytes:
+    return _encoder.encode(_Line(seq, ts, payload.type, payload.by, payload, position)) + b"\n"
+
+
+def _read_events(path: Path) -> Iterator[Event]:
+    if not path.exists():
+        return
+    with path.open("rb") as file:
+        for line in file:
+            if line.endswith(b"\n"):
+                yield _decoder.decode(line)
+
+
+def _read_line(fd: int, offset: int) -> bytes:
+    size = _READ_BYTES
+    while True:
+        size *= 2
+        data = os.pread(fd, size, offset)
+        if (end := data.find(b"\n")) >= 0 or len(data) < size:
+            return data[: end + 1]
