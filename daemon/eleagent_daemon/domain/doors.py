@@ -17,11 +17,14 @@ PLACEHOLDER_KEY = "sk-ant-eleagent-placeholder-not-a-key"
 
 
 class Terms(msgspec.Struct, frozen=True):
-    """What one session may do at its doors. `model_script`: the text of a rehearsal script that plays the model."""
+    """What one session may do at its doors. `model_script`: the text of a rehearsal script that plays the model. `usage` and
+    `stop_reason` are where an earlier daemon's view of the session ended."""
 
     session: str
     policy: Policy
     model_script: str | None = None
+    usage: Usage = Usage()
+    stop_reason: str = ""
 
 
 class Sink(Protocol):
