@@ -1,0 +1,62 @@
+# What a person types here is what CI runs. From a bare Debian 12 or Ubuntu machine, as root: `make demo`, `make test`.
+
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+WORK := build
+SHELL := /bin/bash
+.SHELLFLAGS := -eu -o pipefail -c
+.DEFAULT_GOAL := help
+
+# The engine that `make engine` started (or, for an ordinary user, the one that answers), for the daemon and for docker.
+ENGINE_ENV = socket=$$(compose/engine.sh socket 2>/dev/null || true); \
+	[ -z "$$socket" ] || export ELEAGENT_DOCKER_SOCKET=$$socket DOCKER_HOST=unix://$$socket; \
+	export PATH="$(CURDIR)/$(BIN):$$PATH"
+
+.PHONY: help venv engine demo check test pytest wheel-test bench clean
+
+help: ## say what there is to type
+	@sed -n 's/^\([a-z-]*\):.*## /  make \1#/p' $(MAKEFILE_LIST) | column -t -s '#'
+
+venv: $(VENV)/.made ## make .venv with EleAgent, Claude Code's binary and the development tools
+
+$(VENV)/.made: pyproject.toml
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
+		{ echo "make: $(PYTHON) is $$($(PYTHON) -V 2>&1), EleAgent needs 3.11 or newer: make PYTHON=python3.11 …" >&2; exit 2; }
+	@$(PYTHON) -c 'import ensurepip, venv' 2>/dev/null || { \
+		[ "$$(id -u)" = 0 ] || { echo "make: $(PYTHON) has no venv: apt-get install python3-venv" >&2; exit 2; }; \
+		apt-get update -qq && DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends python3-venv; }
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable '.[claude,dev]'
+	@touch $@
+
+engine: ## start a container engine and make the base image where they are missing (root)
+	compose/engine.sh
+
+demo: venv ## see Claude Code work over sample project data in a sandbox (root)
+	@compose/engine.sh
+	@$(ENGINE_ENV); docs/demo/run.sh
+
+check: venv ## lint, format, types and the direction of imports
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+
+test: check pytest wheel-test ## everything: check, the suite, and the suite against the built wheel
+
+# An ordinary user without an engine is told what does not run; as root, or under CI, a missing engine fails.
+pytest: venv
+	@compose/engine.sh || { [ "$$(id -u)" != 0 ] && [ -z "$${CI:-}" ] && \
+		echo "make: the tests marked 'engine' (sandboxes, escape suite, end to end) can't run" >&2; }
+	@$(ENGINE_ENV); $(BIN)/pytest $(ARGS)
+
+wheel-test: venv ## the suite against the built wheel, without the source tree
+	@$(ENGINE_ENV); tests/wheel.sh $(WORK)/wheel
+
+bench: venv ## the ratios and limits that EleAgent promises, measured in one run (root)
+	@compose/engine.sh
+	@$(ENGINE_ENV); $(BIN)/python bench/run.py
+
+clean: ## remove what was built here; engine and sessions stay
+	rm -rf $(VENV) $(WORK) dist .mypy_cache .ruff_cache .pytest_cache .import_linter_cache .hypothesis

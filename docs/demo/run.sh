@@ -1,0 +1,62 @@
+#!/usr/bin/env bash
+# What `make demo` shows: Claude Code at work over docs/demo/data in a sandbox, its artefacts, the proof of its isolation and
+# the audit trail. Uses the real model where ANTHROPIC_API_KEY or CLAUDE_CODE_OAUTH_TOKEN is set, a scripted one elsewhere.
+#
+# A daemon of the demo's own runs while it lasts, with its state in /var/lib/eleagent-demo (binary and image are kept there
+# for the next time). What the agent made is copied to ./demo-artefacts.
+set -euo pipefail
+
+readonly HERE=$(cd "$(dirname "$0")" && pwd)
+readonly OUT=$PWD/demo-artefacts
+export ELEAGENT_HOME=${DEMO_HOME:-/var/lib/eleagent-demo}
+readonly TASK="Make a table of the open failures by subsystem from the campaign data in /data: the list as \
+/artefacts/failures.csv, a summary with the table as /artefacts/summary.md. Read /data/README.md first; name what a person \
+should look at."
+
+readonly bold=$([ -t 1 ] && tput bold 2>/dev/null || true) plain=$([ -t 1 ] && tput sgr0 2>/dev/null || true)
+title() { printf '\n%s%s%s\n' "$bold" "$*" "$plain"; }
+shown() { printf '\n%s$ %s%s\n' "$bold" "$*" "$plain"; "$@"; }
+
+[ "$(id -u)" = 0 ] || { echo "demo: needs root, for namespaces and mounts: sudo make demo" >&2; exit 2; }
+
+mkdir -p "$ELEAGENT_HOME"
+log=$(mktemp "${TMPDIR:-/tmp}/eleagent-demo.XXXXXX.log")
+eleagent daemon run >"$log" 2>&1 &
+daemon=$!
+trap 'kill $daemon 2>/dev/null; wait $daemon || true' EXIT
+until eleagent status >/dev/null 2>&1; do
+    kill -0 $daemon 2>/dev/null || { cat "$log" >&2; echo "demo: the daemon did not start" >&2; exit 125; }
+    sleep 0.1
+done
+
+# lacks FIELD: the agent `claude` has no FIELD yet.
+lacks() {
+    eleagent agent ls --json | python3 -c '
+import json, sys
+(claude,) = [agent for agent in json.load(sys.stdin)["agents"] if agent["name"] == "claude"]
+sys.exit(bool(claude.get(sys.argv[1], sys.argv[1] == "installed")))' "$1"
+}
+if lacks installed; then shown eleagent agent install claude; fi
+if lacks image_id; then shown eleagent image build claude; fi
+
+flags=(--data "$HERE/data" -o "$OUT" --timeout 900)
+if [ -n "${ANTHROPIC_API_KEY:-}${CLAUDE_CODE_OAUTH_TOKEN:-}" ]; then
+    title "The real model answers: a key is set. It stays outside of the sandbox."
+else
+    title "No key is set, so a SCRIPTED MODEL plays the model's part (docs/demo/model-script.toml)."
+    echo "Everything else is real: the Claude Code CLI, the sandbox, the tools it runs and the files it writes."
+    flags+=(--model-script "$HERE/model-script.toml")
+fi
+rm -rf "$OUT"
+shown eleagent run "${flags[@]}" "$TASK"
+
+title "What it made (./demo-artefacts)"
+ls -l "$OUT"
+echo
+cat "$OUT/summary.md"
+
+title "The proof of its isolation: what was asked of the kernel, and what was found there"
+shown eleagent session show @
+
+title "The audit trail"
+shown eleagent audit ls --session @

@@ -1,0 +1,46 @@
+"""What does every test stand on: a container engine, where it asks for one?"""
+
+from __future__ import annotations
+
+import functools
+import os
+import socket
+
+import pytest
+
+DOCKER_SOCKET = os.environ.get("ELEAGENT_DOCKER_SOCKET", "/var/run/docker.sock")
+ENGINE_TIMEOUT_S = 120
+
+
+@functools.cache
+def missing_engine() -> str | None:
+    """Why tests marked `engine` can't run here, or None."""
+    if os.getuid() != 0:
+        return "needs root"
+    try:
+        with socket.socket(socket.AF_UNIX) as engine:
+            engine.settimeout(10)
+            engine.connect(DOCKER_SOCKET)
+            engine.sendall(b"GET /_ping HTTP/1.0\r\n\r\n")
+            answer = engine.recv(64)
+    except OSError as err:
+        return f"no engine at {DOCKER_SOCKET} ({err}): run 'make engine' as root"
+    return None if b" 200 OK" in answer else f"the engine at {DOCKER_SOCKET} answers {answer[:40]!r}"
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    for item in items:
+        if item.get_closest_marker("engine") and not item.get_closest_marker("timeout"):
+            item.add_marker(pytest.mark.timeout(ENGINE_TIMEOUT_S))
+
+
+def pytest_runtest_setup(item: pytest.Item) -> None:
+    """Under CI a missing engine fails: a suite that skips what matters is no suite."""
+    if item.get_closest_marker("engine") and (lack := missing_engine()):
+        (pytest.fail if os.environ.get("CI") else pytest.skip)(lack)
+
+
+@pytest.fixture(scope="session")
+def docker_socket() -> str:
+    """The engine's API socket."""
+    return DOCKER_SOCKET
