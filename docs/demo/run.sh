@@ -34,7 +34,7 @@ lacks() {
     eleagent agent ls --json | python3 -c '
 import json, sys
 (claude,) = [agent for agent in json.load(sys.stdin)["agents"] if agent["name"] == "claude"]
-sys.exit(bool(claude.get(sys.argv[1], sys.argv[1] == "installed")))' "$1"
+sys.exit(bool(claude[sys.argv[1]]))' "$1"
 }
 if lacks installed; then shown eleagent agent install claude; fi
 if lacks image_id; then shown eleagent image build claude; fi

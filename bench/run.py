@@ -1,0 +1,63 @@
+"""Does EleAgent hold what it promises about speed and size? Prints figures of one run; exits 1 when one is missed.
+
+Ratios are medians of pairs that alternate, so that a busy machine slows both sides.
+Needs root and an engine: `make bench`.
+"""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+from first_event import first_event_ratio
+from footprint import command_cpu, idle_memory
+from start import start_ratio
+from warm import Warm, warm_daemon
+
+
+@dataclass(frozen=True)
+class Figure:
+    """`limit` is the promise; `at_least` turns it round. `measured` None is a figure that this run did not take."""
+
+    name: str
+    measured: float | None
+    limit: float
+    unit: str
+    detail: str = ""
+    at_least: bool = False
+
+    @property
+    def held(self) -> bool:
+        return self.measured is not None and (
+            self.measured >= self.limit if self.at_least else self.measured <= self.limit
+        )
+
+    def __str__(self) -> str:
+        measured = "not measured" if self.measured is None else f"{self.measured:,.2f} {self.unit}"
+        bound = f"{'≥' if self.at_least else '≤'} {self.limit:,g}"
+        return f"{'ok  ' if self.held else 'MISS'}  {self.name:<52} {measured:>16}  {bound:<9} {self.detail}"
+
+
+def figures(warm: Warm) -> Iterator[Figure]:
+    ratio, detail = start_ratio(warm)
+    yield Figure("eleagent run -q -- true / docker run --rm, same flags", ratio, 1.0, "x", detail)
+    ratio, detail = first_event_ratio(warm)
+    yield Figure("Claude's first event / the bare CLI's", ratio, 1.25, "x", detail)
+    yield Figure("CPU of eleagent --help", command_cpu("--help"), 100, "ms")
+    yield Figure("CPU of eleagent ps", command_cpu("ps"), 100, "ms")
+    yield Figure("durable events to three watchers", None, 5000, "/s", at_least=True)
+    yield Figure("idle daemon and launcher (PSS)", idle_memory(warm.daemon.pid), 70, "MiB")
+
+
+def main() -> int:
+    missed = 0
+    with warm_daemon() as warm:
+        for figure in figures(warm):
+            print(figure, flush=True)
+            missed += not figure.held
+    return 1 if missed else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
