@@ -16,7 +16,7 @@ ENGINE_ENV = socket=$$(compose/engine.sh socket 2>/dev/null || true); \
 .PHONY: help venv engine demo check test pytest wheel-test bench clean
 
 help: ## say what there is to type
-	@sed -n 's/^\([a-z-]*\):.*## /  make \1#/p' $(MAKEFILE_LIST) | column -t -s '#'
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-11s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
 venv: $(VENV)/.made ## make .venv with EleAgent, Claude Code's binary and the development tools
 
