@@ -1,8 +1,8 @@
 """What must a backend that makes sandboxes be able to do?
 
-The rules that measurements forced: a handle's name is stored before `create`; output is a replayable log, input a separate
-channel with one writer; the exit comes from inspection; LOST is a state of its own; absence is judged on a complete listing
-alone; nothing is silently weakened.
+The rules that measurements forced: a handle's name is stored before `create`; output is a replayable log, input a
+separate channel with one writer; the exit comes from inspection; LOST is a state of its own; absence is judged on a
+complete listing alone; nothing is silently weakened.
 """
 
 from __future__ import annotations
@@ -93,12 +93,14 @@ class Runtime(Protocol):
     async def remove(self, name: str) -> None:
         """Idempotent; verifies that it is really gone."""
 
-    async def list(self, labels: Mapping[str, str]) -> tuple[list[Entry], bool]:
-        """All sandboxes with these labels, and whether the listing is complete."""
-
     async def images(self, reference: str) -> list[ImageFacts]: ...
 
-    def build(self, reference: str, dockerfile: str, files: Mapping[str, int], labels: Mapping[str, str]) -> AsyncIterator[str]:
+    def build(
+        self, reference: str, dockerfile: str, files: Mapping[str, int], labels: Mapping[str, str]
+    ) -> AsyncIterator[str]:
         """Build an image from file descriptors; yields lines of progress. Raises EleAgentError when it fails."""
+
+    async def list(self, labels: Mapping[str, str]) -> tuple[list[Entry], bool]:
+        """All sandboxes with these labels, and whether the listing is complete."""
 
     async def close(self) -> None: ...

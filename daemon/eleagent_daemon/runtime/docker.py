@@ -1,0 +1,263 @@
+"""How does a Docker engine, or Podman's socket, make sandboxes?
+
+Differences of Podman's socket that are known: the log driver `local` is Docker's (Podman's own is `k8s-file`, in which
+a gap can't be noticed), states have more names, an upgrade may be answered with 200.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import hashlib
+import signal
+from collections.abc import AsyncGenerator, AsyncIterator, Mapping
+
+import msgspec
+
+from eleagent.errors import Conflict, EleAgentError, EngineUnavailable, ImageMissing, NotFound
+from eleagent_daemon.domain.launch import Entry, HostFact, ImageFacts
+from eleagent_daemon.domain.sandbox import LABEL, Phase, Placement, SandboxSpec, Status
+from eleagent_daemon.runtime import cgroup
+from eleagent_daemon.runtime.docker_answers import Container, Version, phase
+from eleagent_daemon.runtime.docker_engine import Engine
+from eleagent_daemon.runtime.docker_facts import engine_facts
+from eleagent_daemon.runtime.docker_images import build_image, find_images
+from eleagent_daemon.runtime.docker_render import render
+from eleagent_daemon.runtime.docker_replay import Replay
+from eleagent_daemon.runtime.docker_streams import Frames, Hijacked, Input
+from eleagent_daemon.runtime.seam import Chunk, Cursor, InputChannel, Sandbox
+
+_RETRY_DELAYS_S = (0.1, 0.2, 0.5, 1.0, 2.0, 5.0, 5.0, 5.0, 5.0, 5.0)
+"""How long `wait` bears with an engine that is away: 29 s; a restart with live-restore took up to 5."""
+_GONE_DELAYS_S = (0.01, 0.05, 0.1, 0.2, 0.5, 1.0, 2.0, 5.0)
+_START_LIMIT_S = 120.0
+
+
+class DockerRuntime:
+    """`socket` is a path or `unix://…`. The engine is first asked when something is wanted of it."""
+
+    name = "docker"
+
+    def __init__(self, *, socket: str, installation: str) -> None:
+        self._engine = Engine(socket=socket)
+        self._installation = installation
+
+    async def describe(self) -> str:
+        async with self._engine.asked("say its version") as docker:
+            version = msgspec.convert(await docker.version(), Version)
+        kind = "Podman" if version.component("Podman Engine") else "Docker Engine"
+        return f"{kind} {version.version} (API {version.api_version}) at {self._engine.socket}"
+
+    async def facts(self) -> list[HostFact]:
+        return await engine_facts(self._engine)
+
+    async def create(self, spec: SandboxSpec, placement: Placement) -> Sandbox:
+        """Raises Conflict when something else has the name."""
+        body = render(spec, placement, podman=await self._engine.is_podman())
+        for _ in range(3):
+            try:
+                async with self._engine.asked("make a sandbox") as docker:
+                    made = await docker.containers.create(body, name=spec.name)
+                    return Sandbox(spec.name, made.id)
+            except NotFound as err:
+                raise ImageMissing(
+                    f"image {spec.image} is not on this engine: build it with `eleagent image build NAME`",
+                    image=spec.image,
+                ) from err
+            except Conflict:
+                try:
+                    return await self._adopt(spec)
+                except NotFound:
+                    continue  # what had the name was just being removed
+        raise Conflict(f"the engine neither makes {spec.name} nor shows what has this name: try again", name=spec.name)
+
+    async def _adopt(self, spec: SandboxSpec) -> Sandbox:
+        found = await self._container(spec.name)
+        if spec.labels.items() <= found.labels.items():
+            return Sandbox(spec.name, found.id)
+        raise Conflict(
+            f"container {found.id[:12]} has the name {spec.name} and is not this session's: remove or rename it",
+            name=spec.name,
+        )
+
+    async def attach(self, sandbox: Sandbox) -> tuple[AsyncIterator[Chunk], InputChannel]:
+        """One connection for both ways: closing the channel ends the output, the sandbox's end closes the channel."""
+        connection = await self._engine.hijack("attach to a sandbox", _attach(sandbox, "stdin=1&stdout=1&stderr=1"))
+        return self._attached(connection), Input(connect=_never, connection=connection)
+
+    async def _attached(self, connection: Hijacked) -> AsyncGenerator[Chunk, None]:
+        try:
+            frames = Frames(connection.reader)
+            async with self._engine.asked("hand on a sandbox's output", None):
+                while chunk := await frames.next():
+                    yield chunk
+        finally:
+            connection.close()
+
+    async def replay(self, sandbox: Sandbox, cursor: Cursor) -> tuple[AsyncIterator[Chunk], InputChannel]:
+        async def connect() -> Hijacked:
+            status = await self.inspect(sandbox.name)
+            if status.phase is not Phase.RUNNING:
+                raise ConnectionResetError(f"{sandbox.name} takes no input: it is {status.phase}")
+            return await self._engine.hijack("attach to a sandbox's input", _attach(sandbox, "stdin=1"))
+
+        container = await self._container(sandbox.id)
+        return Replay(engine=self._engine, container=container).after(cursor), Input(connect=connect)
+
+    async def start(self, sandbox: Sandbox) -> None:
+        async with self._engine.asked("start a sandbox", _START_LIMIT_S) as docker:
+            await docker.containers.container(sandbox.id).start()
+
+    async def inspect(self, name: str) -> Status:
+        """LOST when the engine can't be asked: then nobody knows whether it runs."""
+        try:
+            return (await self._container(name)).state.read()
+        except NotFound:
+            return Status(Phase.GONE)
+        except EleAgentError as err:
+            return Status(Phase.LOST, error=err.message)
+
+    async def wait(self, sandbox: Sandbox) -> Status:
+        """At once for what was never started. LOST when the engine stayed away for half a minute."""
+        delays = iter(_RETRY_DELAYS_S)
+        while True:
+            status = await self.inspect(sandbox.id)
+            if status.phase is Phase.LOST:
+                delay = next(delays, None)
+                if delay is None:
+                    return status
+                await asyncio.sleep(delay)
+                continue
+            if status.phase not in (Phase.RUNNING, Phase.PAUSED):
+                return status
+            delays = iter(_RETRY_DELAYS_S)
+            try:
+                async with self._engine.asked("wait for a sandbox", None) as docker:
+                    await docker.containers.container(sandbox.id).wait()
+            except EleAgentError:
+                await asyncio.sleep(_RETRY_DELAYS_S[0])
+
+    async def pids(self, sandbox: Sandbox) -> list[int]:
+        pid = (await self._container(sandbox.id)).state.pid
+        return await asyncio.to_thread(cgroup.processes, pid) if pid else []
+
+    async def engine_view(self, sandbox: Sandbox) -> dict[str, str]:
+        found = await self._container(sandbox.id)
+        host = found.host_config
+        shown = {name: _text(host.get(key)) for name, key in _SHOWN.items()}
+        options = [_short(str(option)) for option in host.get("SecurityOpt") or []]
+        log = found.log
+        return shown | {
+            "image": found.image,
+            "user": found.config.user,
+            "storage_driver": found.driver,
+            "apparmor": found.app_armor_profile,
+            "security_opt": ", ".join(options),
+            "restart": _text((host.get("RestartPolicy") or {}).get("Name")),
+            "log_driver": log.type,
+        }
+
+    async def signal(self, sandbox: Sandbox, signum: int) -> None:
+        """To the init, which forwards it. Nothing happens to what does not run."""
+        try:
+            async with self._engine.asked("signal a sandbox") as docker:
+                await docker.containers.container(sandbox.id).kill(signal=str(signum))
+        except (NotFound, Conflict):
+            return
+
+    async def kill(self, sandbox: Sandbox) -> None:
+        await self.signal(sandbox, signal.SIGKILL)
+
+    async def remove(self, name: str) -> None:
+        """Raises EleAgentError when it is still there afterwards."""
+        for delay in _GONE_DELAYS_S:
+            try:
+                async with self._engine.asked(f"remove {name}") as docker:
+                    await docker.containers.container(name).delete(force=True, v=True)
+            except NotFound:
+                return
+            except Conflict:
+                pass  # its removal is under way
+            try:
+                await self._container(name)
+            except NotFound:
+                return
+            await asyncio.sleep(delay)
+        raise EleAgentError(
+            f"the engine does not get rid of {name}: see its log, then `docker rm -f {name}`", name=name
+        )
+
+    async def images(self, reference: str) -> list[ImageFacts]:
+        return await find_images(self._engine, reference)
+
+    def build(
+        self, reference: str, dockerfile: str, files: Mapping[str, int], labels: Mapping[str, str]
+    ) -> AsyncIterator[str]:
+        return build_image(self._engine, reference, dockerfile, files, labels)
+
+    async def list(self, labels: Mapping[str, str]) -> tuple[list[Entry], bool]:
+        wanted = {f"{LABEL}.installation": self._installation, **labels}
+        filters = {"label": [f"{name}={value}" for name, value in wanted.items()]}
+        try:
+            async with self._engine.asked("list sandboxes") as docker:
+                found = await docker.containers.list(all=True, filters=msgspec.json.encode(filters).decode())
+                entries = [_entry(row["State"], row["Labels"] or {}) for row in found]
+        except EngineUnavailable:
+            return [], False
+        return entries, True
+
+    async def close(self) -> None:
+        await self._engine.close()
+
+    async def _container(self, name: str) -> Container:
+        async with self._engine.asked(f"inspect {name}") as docker:
+            return msgspec.convert(await docker.containers.container(name).show(), Container)
+
+
+_SHOWN = {
+    "runtime": "Runtime",
+    "readonly_rootfs": "ReadonlyRootfs",
+    "network": "NetworkMode",
+    "privileged": "Privileged",
+    "cap_add": "CapAdd",
+    "cap_drop": "CapDrop",
+    "init": "Init",
+    "ipc": "IpcMode",
+    "pid": "PidMode",
+    "userns": "UsernsMode",
+    "cgroupns": "CgroupnsMode",
+    "memory_bytes": "Memory",
+    "memory_swap_bytes": "MemorySwap",
+    "nano_cpus": "NanoCpus",
+    "pids": "PidsLimit",
+    "devices": "Devices",
+    "masked_paths": "MaskedPaths",
+    "readonly_paths": "ReadonlyPaths",
+}
+
+
+def _text(value: object) -> str:
+    if isinstance(value, bool):
+        return str(value).lower()
+    if isinstance(value, list):
+        return ", ".join(map(str, value))
+    return "" if value is None else str(value)
+
+
+def _short(option: str) -> str:
+    """A seccomp profile is thousands of characters: its digest stands for it."""
+    name, equals, value = option.partition("=")
+    return f"{name}{equals}sha256:{hashlib.sha256(value.encode()).hexdigest()}" if value.startswith("{") else option
+
+
+def _entry(state: str, labels: Mapping[str, str]) -> Entry:
+    attempt = labels.get(f"{LABEL}.attempt", "")
+    return Entry(labels.get(f"{LABEL}.session", ""), int(attempt) if attempt.isdecimal() else 0, phase(state))
+
+
+def _attach(sandbox: Sandbox, streams: str) -> str:
+    # No detach keys: Ctrl-P Ctrl-Q among an agent's input would cut it off.
+    return f"/containers/{sandbox.id}/attach?stream=1&detachKeys=&{streams}"
+
+
+async def _never() -> Hijacked:
+    raise ConnectionResetError("this channel is not opened again")

@@ -1,0 +1,142 @@
+"""How is a container engine asked, and what becomes of its errors? The one edge between aiodocker and EleAgent."""
+
+from __future__ import annotations
+
+import asyncio
+import errno
+from collections.abc import AsyncIterator, Mapping
+from contextlib import asynccontextmanager
+from typing import Any
+
+import aiohttp
+import msgspec
+from aiodocker import Docker, DockerError
+
+from eleagent.errors import Conflict, EleAgentError, EngineUnavailable, NotFound
+from eleagent_daemon.runtime.docker_answers import Version
+from eleagent_daemon.runtime.docker_streams import Hijacked, open_hijacked
+
+ANSWER_LIMIT_S = 60.0
+"""An engine that has not answered a plain question by then is down; a start under load took 4 s."""
+
+
+class Engine:
+    """A container engine behind a Unix socket, connected to when it is first asked.
+
+    API version: the engine's own newest, since a pinned one is refused from one side or the other (20.10 ends at 1.41,
+    29 begins at 1.44); what is used here is in all of them.
+    """
+
+    def __init__(self, *, socket: str) -> None:
+        self.socket = socket.removeprefix("unix://")
+        self._docker: Docker | None = None
+        self._version: Version | None = None
+        self._connector: aiohttp.UnixConnector | None = None
+
+    @asynccontextmanager
+    async def asked(self, action: str, limit_s: float | None = ANSWER_LIMIT_S) -> AsyncIterator[Docker]:
+        """The client, for one question. Whatever goes wrong with it is an EleAgentError that names `action`."""
+        try:
+            async with asyncio.timeout(limit_s):
+                yield await self._connect()
+        except (DockerError, aiohttp.ClientError, OSError, EOFError, ValueError, KeyError, msgspec.MsgspecError) as err:
+            raise self._translated(err, action) from err
+
+    @asynccontextmanager
+    async def streamed(
+        self, action: str, method: str, path: str, *, params: Mapping[str, str], data: Any = None
+    ) -> AsyncIterator[aiohttp.ClientResponse]:
+        """A long answer as raw bytes: aiodocker decodes logs as text and reads a build's files on the event loop."""
+        async with self.asked(action, None) as docker:
+            url = f"{docker.docker_host}/{docker.api_version}{path}"
+            headers = {"Content-Type": "application/x-tar"} if data is not None else {}
+            response = await docker.session.request(method, url, params=params, data=data, headers=headers)
+            try:
+                if response.status >= 400:
+                    raise DockerError(response.status, _message(await response.read()))
+                yield response
+            finally:
+                response.close()
+
+    async def hijack(self, action: str, path: str) -> Hijacked:
+        """A raw connection to a container's streams."""
+        async with self.asked(action) as docker:
+            status, body, connection = await open_hijacked(self.socket, f"/{docker.api_version}{path}")
+            if connection is None:
+                raise DockerError(status, _message(body))
+            return connection
+
+    async def is_podman(self) -> bool:
+        async with self.asked("say what it is"):
+            return bool(self._version and self._version.component("Podman Engine"))
+
+    async def api(self) -> tuple[int, ...]:
+        """The version of the API that is spoken: (1, 41) for Docker 20.10."""
+        async with self.asked("say its version"):
+            return tuple(int(part) for part in self._version.api_version.split(".")) if self._version else ()
+
+    async def close(self) -> None:
+        docker, connector, self._docker, self._connector = self._docker, self._connector, None, None
+        if docker is not None and connector is not None:
+            await docker.close()
+            await connector.close()
+
+    async def _connect(self) -> Docker:
+        if self._docker is None:
+            # No limit: each session holds a `wait`, some a log, and the 101st question would hang behind them.
+            connector = aiohttp.UnixConnector(self.socket, limit=0)
+            docker = Docker("unix://localhost", connector=connector)
+            try:
+                version = msgspec.convert(await docker.version(), Version)
+            except BaseException:
+                await docker.close()
+                await connector.close()
+                raise
+            if self._docker is not None:
+                await docker.close()
+                await connector.close()
+            else:
+                self._docker, self._connector, self._version = docker, connector, version
+        return self._docker
+
+    def _translated(self, err: Exception, action: str) -> EleAgentError:
+        if isinstance(err, DockerError) and 400 <= err.status < 600:
+            if err.status in (401, 403):
+                return EngineUnavailable(
+                    f"the container engine at {self.socket} gives no right to {action}: {err.message}"
+                )
+            kind = {404: NotFound, 409: Conflict, 503: EngineUnavailable}.get(err.status, EleAgentError)
+            return kind(f"the container engine could not {action}: {err.message}")
+        match _errno(err):
+            case errno.ENOENT:
+                why = "no container engine at {}: install one (apt-get install docker.io) or set docker.socket"
+            case errno.EACCES | errno.EPERM:
+                why = "no right to the container engine at {}: run as root or as a member of the group that owns it"
+            case errno.ECONNREFUSED:
+                why = "the container engine at {} does not run: start it (systemctl start docker)"
+            case errno.ENOTSOCK | errno.ENOTDIR:
+                why = "{} is not a container engine's socket: set docker.socket"
+            case _ if isinstance(err, TimeoutError):
+                why = "the container engine at {} did not answer in time: see its log (journalctl -u docker)"
+            case _ if isinstance(err, (OSError, EOFError, aiohttp.ClientConnectionError, aiohttp.ClientPayloadError)):
+                why = "the container engine at {} broke off: see its log (journalctl -u docker)"
+            case _:
+                why = "what answers at {} does not speak the Docker Engine API: set docker.socket"
+        return EngineUnavailable(f"{why.format(self.socket)} (to {action})", socket=self.socket)
+
+
+def _errno(err: BaseException) -> int | None:
+    """aiodocker wraps a failed connection without a cause, so the chain of contexts is followed too."""
+    link: BaseException | None = err
+    while link is not None:
+        if isinstance(link, OSError) and link.errno is not None:
+            return link.errno
+        link = link.__cause__ or link.__context__
+    return None
+
+
+def _message(body: bytes) -> str:
+    try:
+        return str(msgspec.json.decode(body)["message"])
+    except (msgspec.DecodeError, KeyError, TypeError):
+        return body[:500].decode(errors="replace").strip()
