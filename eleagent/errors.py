@@ -117,6 +117,10 @@ class CredentialMissing(Unavailable):
     code = "credential_missing"
 
 
+class StorageUnavailable(Unavailable):
+    code = "storage_unavailable"
+
+
 class AuditUnavailable(Unavailable):
     code = "audit_unavailable"
 

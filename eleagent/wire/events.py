@@ -245,13 +245,14 @@ class OutputGap(Payload, frozen=True):
 
 
 class ApprovalRequested(Payload, frozen=True):
-    """A question per tool under `--ask`; what is asked is the agent's claim."""
+    """A question per tool under `--ask`; what is asked is the agent's claim. `native` is the agent's own id of it."""
 
     type: ClassVar[str] = "approval.requested"
     by: ClassVar[Provenance] = Provenance.CLAIMED
     id: str
     tool: str
     input: str
+    native: str
 
 
 class ApprovalAnswered(Payload, frozen=True):

@@ -14,7 +14,7 @@ from typing import Final, TypeVar
 
 import msgspec
 
-from eleagent.errors import BY_CODE, EleAgentError, LauncherUnavailable
+from eleagent.errors import EleAgentError, LauncherUnavailable
 from eleagent_daemon.domain.channel import Channel, close_all
 from eleagent_daemon.domain.launch import (
     PROTOCOL,
@@ -187,7 +187,7 @@ class LauncherClient:
             self._pending.pop(number, None)
         if isinstance(answer, Failed):
             close_all(received)
-            raise BY_CODE.get(answer.code, EleAgentError)(answer.message, **answer.fields)
+            raise answer.error()
         return answer, received
 
     def _received(self, data: bytes, fds: list[int]) -> None:

@@ -9,7 +9,7 @@ from concurrent.futures import ThreadPoolExecutor
 from hashlib import sha256
 from pathlib import Path
 
-from eleagent.errors import Unavailable
+from eleagent.errors import StorageUnavailable
 
 _BLOCK = 1 << 18
 
@@ -63,11 +63,11 @@ class AppendLog:
         return self._digest.copy().hexdigest()
 
     def push(self, lines: list[bytes]) -> asyncio.Future[None]:
-        """Take lines (each ends with a newline) in this order; the future is done when they are durable, or has Unavailable."""
+        """Take lines (each ends with a newline) in this order; the future is done when they are durable, or has StorageUnavailable."""
         loop = asyncio.get_running_loop()
         done: asyncio.Future[None] = loop.create_future()
         if self.failure is not None:
-            done.set_exception(Unavailable(f"{self.path.name} can't be written: {self.failure}"))
+            done.set_exception(StorageUnavailable(f"{self.path.name} can't be written: {self.failure}"))
             return done
         self._buffer += lines
         self._commits.append(done)
@@ -77,10 +77,10 @@ class AppendLog:
         return done
 
     async def grown(self, past: int) -> None:
-        """Wait until more than `past` bytes are durable. Raises Unavailable when that can't happen any more."""
+        """Wait until more than `past` bytes are durable. Raises StorageUnavailable when that can't happen any more."""
         while self.durable_bytes <= past:
             if self.failure is not None:
-                raise Unavailable(f"{self.path.name} can't be written: {self.failure}")
+                raise StorageUnavailable(f"{self.path.name} can't be written: {self.failure}")
             waiter = asyncio.get_running_loop().create_future()
             self._growth.append(waiter)
             await waiter
@@ -117,7 +117,7 @@ class AppendLog:
                 if error is None:
                     commit.set_result(None)
                 else:
-                    commit.set_exception(Unavailable(f"{self.path.name} can't be written: {self.failure}"))
+                    commit.set_exception(StorageUnavailable(f"{self.path.name} can't be written: {self.failure}"))
             if error is not None:
                 self._buffer, self._commits = [], []
             elif self._buffer:

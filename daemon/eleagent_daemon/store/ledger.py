@@ -10,7 +10,7 @@ from pathlib import Path
 
 import msgspec
 
-from eleagent.errors import AuditUnavailable, Unavailable
+from eleagent.errors import AuditUnavailable, StorageUnavailable
 from eleagent.wire.system import AuditList, AuditRecord
 from eleagent_daemon.store.appendlog import AppendLog
 from eleagent_daemon.store.timeline import now
@@ -90,7 +90,7 @@ class Ledger:
         self._head, self._last_seq = record.hash, record.seq
         try:
             await self._log.push([_encoder.encode(record) + b"\n"])
-        except Unavailable as err:
+        except StorageUnavailable as err:
             raise AuditUnavailable(f"the audit log can't be written, so this is refused: {err.message}") from err
         return record.seq
 

@@ -132,7 +132,7 @@ class Registry:
         where = "WHERE live=1" if live_only else ""
         rows = await self._all(
             f"SELECT session FROM sessions {where} ORDER BY created DESC, rowid DESC LIMIT ?", (limit,)
-        )  # noqa: S608 - no input in it
+        )
         return [msgspec.json.decode(row["session"], type=Session) for row in rows]
 
     async def live(self) -> list[Record]:

@@ -112,7 +112,7 @@ class Timeline:
         return self._log.head
 
     async def append(self, *items: Payload | tuple[Payload, Position | None]) -> int:
-        """Make events durable, in this order, and return the last one's seq. Raises Unavailable when the disk refuses."""
+        """Make events durable, in this order, and return the last one's seq. Raises StorageUnavailable when the disk refuses."""
         stamp = now()
         lines = []
         for number, item in enumerate(items, self._log.lines + 1):

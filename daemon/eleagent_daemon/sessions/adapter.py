@@ -1,0 +1,91 @@
+"""What does an agent's own language look like from the session? One adapter an agent kind, a state machine without I/O."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Protocol
+
+from eleagent.wire.events import Payload
+from eleagent_daemon.domain.sandbox import Doors
+
+
+@dataclass(frozen=True)
+class Launch:
+    """How the agent is started. `doors` are the ports it is told about; `stdin` false gives it /dev/null."""
+
+    argv: tuple[str, ...]
+    env: dict[str, str]
+    stdin: bool
+    doors: Doors
+
+
+@dataclass(frozen=True)
+class Send:
+    """Bytes for the agent's stdin. `id` is unique in the session: the launcher writes a message once, however often it is
+    sent."""
+
+    id: str
+    data: bytes
+
+
+@dataclass(frozen=True)
+class Preview:
+    """Text that is still being written: shown as provisional, never kept."""
+
+    text: str
+
+
+Item = Payload | Send | Preview
+
+
+class Adapter(Protocol):
+    """`lines`: output comes in whole lines; else as decoded text in pieces.
+
+    The same input gives the same items, so that after a crash a line can be read again and what is durable left out.
+    """
+
+    lines: bool
+
+    def launch(self) -> Launch: ...
+
+    def begin(self) -> Sequence[Send]:
+        """What to write once the gate is open; the prompt, if there is one, under `first_input`. Sent again after a crash."""
+
+    def out(self, data: bytes | str) -> Sequence[Item]:
+        """A line (without its newline) or a piece of text from stdout."""
+
+    def err(self, text: str) -> Sequence[Item]: ...
+
+    def recall(self, payload: Payload) -> None:
+        """Take an event into the state: one that we made (an input, an answer), or any of an earlier daemon's."""
+
+    def say(self, text: str, *, message: str) -> Send:
+        """An input as the agent takes it; the state changes with its InputAccepted. Raises Conflict when it takes none."""
+
+    def interrupt(self) -> Send | None:
+        """What interrupts the turn under way; None: a SIGINT does."""
+
+    def answer(self, approval: str, *, allow: bool, comment: str) -> Send:
+        """Raises NotFound when no such question is open."""
+
+    def farewell(self) -> Send | None:
+        """What ends the agent now, when its work is done and nothing more is to be said; None while it is not."""
+
+    def verdict(self, exit_code: int) -> Verdict:
+        """What came of it, once the process is gone."""
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """`reason` is a word for scripts; `exit_code` what `eleagent run` exits with."""
+
+    succeeded: bool
+    reason: str
+    exit_code: int
+    detail: str = ""
+
+
+def first_input(session: str) -> str:
+    """The id of the message that carries a session's prompt."""
+    return f"{session}-1"

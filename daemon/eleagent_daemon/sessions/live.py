@@ -1,0 +1,81 @@
+"""What does the daemon hold of a session while it lives?"""
+
+from __future__ import annotations
+
+import os
+from dataclasses import dataclass, field
+
+import msgspec
+
+from eleagent.wire.attestation import Report
+from eleagent.wire.events import EgressModel, EgressTunnel, Position, SecurityFinding
+from eleagent.wire.sessions import Session, Usage
+from eleagent_daemon.domain.doors import OpenDoors
+from eleagent_daemon.sessions.adapter import Adapter
+from eleagent_daemon.sessions.outcome import Cause
+from eleagent_daemon.sessions.previews import Previews
+from eleagent_daemon.store.registry import Record, Registry
+from eleagent_daemon.store.timeline import Timeline
+
+
+@dataclass(kw_only=True)
+class Live:
+    """`held` are our own descriptors of the doors' listeners, for a launcher that lost its. `cause` is set once: why we end
+    it. `inputs` are the messages accepted so far, by id. `stop_reason` is the model's last, as the door saw it, for a daemon that came back."""
+
+    record: Record
+    timeline: Timeline
+    adapter: Adapter
+    registry: Registry
+    previews: Previews = field(default_factory=Previews)
+    position: Position | None = None
+    doors: OpenDoors | None = None
+    held: dict[str, int] = field(default_factory=dict)
+    report: Report | None = None
+    spool: str = ""
+    usage_before: Usage = field(default_factory=Usage)
+    stop_reason: str = ""
+    inputs: dict[str, str] = field(default_factory=dict)
+    cause: Cause | None = None
+    by: str = ""
+
+    @property
+    def key(self) -> str:
+        return self.record.session.key
+
+    @property
+    def session(self) -> Session:
+        return self.record.session
+
+    @property
+    def usage(self) -> Usage:
+        return self.doors.model.usage if self.doors else self.usage_before
+
+    async def become(self, *, attempt: int | None = None, **changes: object) -> None:
+        """Store what the session has become."""
+        session = msgspec.structs.replace(self.session, **changes)
+        self.record = msgspec.structs.replace(
+            self.record, session=session, attempt=self.record.attempt if attempt is None else attempt
+        )
+        await self.registry.update(session, attempt=attempt)
+
+    def end_because(self, cause: Cause, by: str) -> bool:
+        """Whether this is the first reason to end it."""
+        if self.cause is not None:
+            return False
+        self.cause, self.by = cause, by
+        return True
+
+    def drop_held(self) -> None:
+        while self.held:
+            os.close(self.held.popitem()[1])
+
+
+class DoorSink:
+    """The gateway's observations of one session, into its timeline."""
+
+    def __init__(self, live: Live) -> None:
+        self._live = live
+
+    async def record(self, payload: EgressModel | EgressTunnel | SecurityFinding) -> None:
+        await self._live.timeline.append(payload)

@@ -1,0 +1,60 @@
+"""What came of a session? One pure decision from what the host saw and what the adapter understood."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from enum import StrEnum
+
+from eleagent.wire.sessions import State
+from eleagent_daemon.domain.sandbox import Phase, Status
+from eleagent_daemon.sessions.adapter import Verdict
+
+KILLED = 137
+TIMED_OUT = 124
+ENGINE = 125
+REFUSED = 126
+
+
+class Cause(StrEnum):
+    """Why we ended it; the process's own end has none."""
+
+    STOPPED = "stopped"
+    TIMED_OUT = "timed_out"
+    VIOLATION = "violation"
+    UNWRITABLE = "timeline_unwritable"
+
+
+@dataclass(frozen=True)
+class Outcome:
+    state: State
+    reason: str
+    exit_code: int
+    agent_exit_code: int | None = None
+    detail: str = ""
+
+
+def decide(status: Status, *, cause: Cause | None, by: str, verdict: Verdict) -> Outcome:
+    """`verdict` is the adapter's, for the process's own end; whatever the host did or saw goes before it."""
+    own = status.exit_code
+    match cause:
+        case Cause.VIOLATION:
+            detail = "the sandbox was found changed; it was killed"
+            return Outcome(State.ISOLATION_FAILED, "isolation_violated", REFUSED, own, detail)
+        case Cause.TIMED_OUT:
+            return Outcome(State.TIMED_OUT, "timed_out", TIMED_OUT, own)
+        case Cause.STOPPED:
+            return Outcome(State.STOPPED, "stopped", KILLED, own, f"stopped by {by}")
+        case Cause.UNWRITABLE:
+            return Outcome(
+                State.FAILED, "timeline_unwritable", ENGINE, own, "its events could not be kept, so it was stopped"
+            )
+        case None:
+            pass
+    if status.phase is not Phase.EXITED or own is None:
+        return Outcome(State.LOST, "lost", ENGINE, None, status.error or "its sandbox is gone and nobody saw it end")
+    if status.oom:
+        return Outcome(State.FAILED, "out_of_memory", KILLED, own, "the kernel killed it at its memory limit")
+    if verdict.succeeded:
+        return Outcome(State.SUCCEEDED, verdict.reason, verdict.exit_code, own, verdict.detail)
+    state = State.STOPPED if verdict.reason == "interrupted" else State.FAILED
+    return Outcome(state, verdict.reason, verdict.exit_code, own, verdict.detail)

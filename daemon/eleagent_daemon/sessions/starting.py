@@ -1,0 +1,236 @@
+"""How does a session get its sandbox: made, attested while the gate holds, given its doors, released?"""
+
+from __future__ import annotations
+
+import os
+import socket
+from pathlib import PurePosixPath
+
+from eleagent.errors import Conflict, IsolationFailed
+from eleagent.wire.attestation import Report
+from eleagent.wire.events import (
+    DataUnreadable,
+    DoorsOpened,
+    InputAccepted,
+    SandboxAttested,
+    SandboxViolation,
+    SessionStarted,
+    SessionStarting,
+)
+from eleagent.wire.sessions import State
+from eleagent_daemon.domain.doors import Gateway, Terms
+from eleagent_daemon.domain.launch import (
+    CHUNK_BYTES,
+    Attest,
+    Attested,
+    Create,
+    Done,
+    DoorSet,
+    Made,
+    OpenDoors,
+    OpenSource,
+    Release,
+    Source,
+    Write,
+)
+from eleagent_daemon.domain.policy import Policy
+from eleagent_daemon.domain.sandbox import DATA_DIR, DataMount, Limits, Mode, SandboxSpec
+from eleagent_daemon.sessions.adapter import Send, first_input
+from eleagent_daemon.sessions.launchclient import LauncherClient
+from eleagent_daemon.sessions.live import DoorSink, Live
+from eleagent_daemon.store.registry import CallerIdentity
+from eleagent_daemon.store.timeline import now
+
+
+class Starting:
+    """`forbidden` are our own folders, which no data source may be, hold or lie in."""
+
+    def __init__(
+        self,
+        *,
+        launcher: LauncherClient,
+        gateway: Gateway,
+        installation: str,
+        limits: Limits,
+        mode: Mode,
+        forbidden: list[str],
+    ) -> None:
+        self._launcher = launcher
+        self._gateway = gateway
+        self._installation = installation
+        self._limits = limits
+        self._mode = mode
+        self._forbidden = forbidden
+
+    async def open_sources(
+        self, paths: list[str], caller: CallerIdentity, *, reader_uid: int
+    ) -> list[tuple[str, Source]]:
+        """Open each path with the caller's rights. Raises BadRequest and Refused, naming the path."""
+        return [
+            (
+                path,
+                await self._launcher.ask(
+                    OpenSource(
+                        path=path,
+                        uid=caller.uid,
+                        gid=caller.gid,
+                        groups=caller.groups,
+                        reader_uid=reader_uid,
+                        forbidden=self._forbidden,
+                    ),
+                    Source,
+                ),
+            )
+            for path in paths
+        ]
+
+    async def start(self, live: Live, *, policy: Policy) -> None:
+        """From nothing to a running agent. Raises IsolationFailed when a control was not found, and whatever the launcher says."""
+        await self._make(live)
+        await self._attest(live)
+        await self.open_doors(live, policy=policy)
+        await self._launcher.ask(Release(session=live.key), Done)
+        await live.timeline.append(SessionStarted())
+        await live.become(state=State.RUNNING, started=now())
+        await self.write_inputs(live, written=[])
+
+    async def _make(self, live: Live) -> None:
+        record, launch = live.record, live.adapter.launch()
+        attempt = record.attempt + 1
+        sources = await self.open_sources(record.session.data, record.caller, reader_uid=record.uid)
+        spec = SandboxSpec(
+            session=live.key,
+            installation=self._installation,
+            attempt=attempt,
+            image=str(record.session.image),
+            argv=launch.argv,
+            env=launch.env,
+            uid=record.uid,
+            stdin=launch.stdin,
+            doors=launch.doors,
+            data=place_data(sources),
+            limits=self._limits,
+            mode=self._mode,
+        )
+        # The attempt is stored before the sandbox is made: what a crash leaves behind can be found by name.
+        await live.become(attempt=attempt, state=State.STARTING)
+        starting = SessionStarting(
+            attempt=attempt,
+            image=spec.image,
+            uid=spec.uid,
+            agent_version=record.session.agent_version,
+            agent_digest=record.session.agent_digest,
+        )
+        unreadable = [
+            DataUnreadable(source=path, paths=source.unreadable, count=source.unreadable_count, masked=source.masked)
+            for path, source in sources
+            if source.unreadable or source.masked
+        ]
+        await live.timeline.append(starting, *unreadable)
+        live.spool = (await self._launcher.ask(Create(spec=spec), Made)).spool
+
+    async def _attest(self, live: Live) -> None:
+        live.report = (await self._launcher.ask(Attest(session=live.key), Attested)).report
+        await live.timeline.append(SandboxAttested(report=live.report))
+        refuse_incomplete(live.report, self._mode)
+
+    async def reattest(self, live: Live) -> bool:
+        """Attest an adopted sandbox. False, with the difference in the timeline, when it is not what was attested before."""
+        report = (await self._launcher.ask(Attest(session=live.key), Attested)).report
+        same = live.report is not None and report.binding == live.report.binding and report.complete
+        live.report = report
+        if not same:
+            differences = [
+                f"{control.name}: asked {control.asked}, found {control.found}" for control in report.failures
+            ]
+            await live.timeline.append(
+                SandboxViolation(differences=differences or ["it is another sandbox than the attested one"])
+            )
+        return same
+
+    async def open_doors(self, live: Live, *, policy: Policy) -> None:
+        """Take the listeners from the launcher and let the gateway serve them."""
+        answer, fds = await self._launcher.call(OpenDoors(session=live.key))
+        if not isinstance(answer, DoorSet):
+            raise IsolationFailed(f"the launcher answered with {type(answer).__name__} instead of doors")
+        live.held = {name: os.dup(fd) for name, fd in zip(answer.names, fds, strict=True)}
+        sockets = {name: socket.socket(fileno=fd) for name, fd in zip(answer.names, fds, strict=True)}
+        terms = Terms(
+            session=live.key,
+            policy=policy,
+            model_script=live.record.request.model_script,
+            usage=live.usage_before,
+            stop_reason=live.stop_reason,
+        )
+        upstream = self._gateway.check(terms) if "model" in sockets else ""
+        live.doors = await self._gateway.open(sockets, terms, DoorSink(live))
+        await live.timeline.append(DoorsOpened(ports=live.adapter.launch().doors.ports(), upstream=upstream))
+
+    async def give_back_doors(self, live: Live) -> None:
+        """A launcher that was restarted gets the listeners that we still hold."""
+        names = list(live.held)
+        answer, fds = await self._launcher.call(
+            OpenDoors(session=live.key, held=names), [live.held[name] for name in names]
+        )
+        for fd in fds:
+            os.close(fd)
+        if not isinstance(answer, DoorSet) or set(answer.names) != set(names):
+            raise IsolationFailed("the doors that the launcher has are not the ones that we hold")
+
+    async def write_inputs(self, live: Live, *, written: list[str]) -> None:
+        """All that the agent was told so far, but for the messages that were `written`: a repeat is not written twice."""
+        first = first_input(live.key)
+        sends = list(live.adapter.begin())
+        if any(send.id == first for send in sends) and first not in live.inputs:
+            await self.accept(live, first, str(live.record.request.prompt), by=live.session.owner)
+        sends += [live.adapter.say(text, message=message) for message, text in live.inputs.items() if message != first]
+        for send in sends:
+            if send.id not in written:
+                await self.write(live.key, send)
+
+    async def accept(self, live: Live, message: str, text: str, *, by: str) -> int:
+        """An input is in the timeline before it is written. Returns its seq."""
+        accepted = InputAccepted(id=message, by_user=by, text=text)
+        live.inputs[message] = text
+        seq = await live.timeline.append(accepted)
+        live.adapter.recall(accepted)
+        return seq
+
+    async def write(self, key: str, send: Send) -> None:
+        """Returns when the launcher has the whole of it."""
+        for start in range(0, len(send.data), CHUNK_BYTES):
+            piece = send.data[start : start + CHUNK_BYTES]
+            last = start + CHUNK_BYTES >= len(send.data)
+            await self._launcher.ask(Write(session=key, message=send.id, data=piece, last=last), Done)
+
+
+def refuse_incomplete(report: Report, mode: Mode) -> None:
+    """Raises IsolationFailed for a missing confinement control, under `strict` for a missing resource control too."""
+    if not report.complete:
+        names = ", ".join(
+            f"{control.name} (asked {control.asked}, found {control.found})" for control in report.failures
+        )
+        raise IsolationFailed(f"not started: the kernel does not confirm {names}")
+    if report.missing_resources and mode is Mode.STRICT:
+        names = ", ".join(report.missing_resources)
+        raise IsolationFailed(f"not started: this host does not limit {names}; session.mode = best-effort does without")
+
+
+def place_data(sources: list[tuple[str, Source]]) -> tuple[DataMount, ...]:
+    """One folder is /data itself; several sources, or a file, lie in /data under their own names. Raises Conflict for two alike."""
+    if len(sources) == 1 and sources[0][1].is_dir:
+        path, source = sources[0]
+        return (DataMount(token=source.token, path=path, target=DATA_DIR, device=source.device, inode=source.inode),)
+    mounts = [
+        DataMount(
+            token=source.token,
+            path=path,
+            target=f"{DATA_DIR}/{PurePosixPath(path).name}",
+            device=source.device,
+            inode=source.inode,
+        )
+        for path, source in sources
+    ]
+    if len({mount.target for mount in mounts}) < len(mounts):
+        raise Conflict(f"two data sources have the same name: {', '.join(path for path, _ in sources)}")
+    return tuple(mounts)
