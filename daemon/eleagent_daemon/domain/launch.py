@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import msgspec
 
+from eleagent.errors import BY_CODE, EleAgentError
 from eleagent.wire.attestation import Report
 from eleagent_daemon.domain.sandbox import SandboxSpec, Status
 
@@ -260,6 +261,13 @@ class Failed(msgspec.Struct, frozen=True, tag="failed"):
     code: str
     message: str
     fields: dict[str, str] = {}
+
+    @classmethod
+    def of(cls, error: EleAgentError) -> Failed:
+        return cls(error.code, error.message, {name: str(value) for name, value in error.fields.items()})
+
+    def error(self) -> EleAgentError:
+        return BY_CODE.get(self.code, EleAgentError)(self.message, **self.fields)
 
 
 AnyAnswer = (
