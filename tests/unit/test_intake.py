@@ -51,7 +51,13 @@ def texts(placed: list[Placed]) -> list[tuple[str, str]]:
 
 
 pieces = st.lists(
-    st.tuples(st.booleans(), st.one_of(st.binary(min_size=1, max_size=12), st.sampled_from([b"a\nb\n", b"\n", b"ab", "ü\n".encode(), b"\xc3", b"\n\nq"]))),
+    st.tuples(
+        st.booleans(),
+        st.one_of(
+            st.binary(min_size=1, max_size=12),
+            st.sampled_from([b"a\nb\n", b"\n", b"ab", "ü\n".encode(), b"\xc3", b"\n\nq"]),
+        ),
+    ),
     max_size=12,
 )
 

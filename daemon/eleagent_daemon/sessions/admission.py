@@ -1,0 +1,77 @@
+"""Is this a session that can be started? Says what is wrong before anything is made."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable
+from pathlib import PurePosixPath
+from typing import Final
+
+from eleagent.errors import BadRequest, TooLarge
+from eleagent.wire.sessions import KEY_PATTERN, PROMPT_LIMIT_BYTES, SessionCreate
+from eleagent_daemon.domain.policy import Policy
+from eleagent_daemon.sessions.adapter import Adapter
+from eleagent_daemon.sessions.catalogue import Profile
+from eleagent_daemon.sessions.claude import ClaudeAdapter
+from eleagent_daemon.sessions.command import CommandAdapter
+from eleagent_daemon.sessions.environment import check_environment
+
+_NAME: Final = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,62}")
+_TITLE_CHARACTERS: Final = 80
+
+
+def check_request(request: SessionCreate, profile: Profile) -> None:
+    """Raises BadRequest or TooLarge, naming the field, the value, and what would do."""
+    if profile.adapter == "command":
+        if not request.argv or request.prompt is not None:
+            raise BadRequest("agent command runs a program: eleagent run -- PROGRAM ARGS…")
+        if any("\0" in part for part in request.argv):
+            raise BadRequest("the program's arguments have a NUL byte")
+    elif request.argv is not None or not (request.prompt or "").strip():
+        raise BadRequest(f"agent {profile.name} needs a prompt that is not empty")
+    elif (size := len(str(request.prompt).encode())) > PROMPT_LIMIT_BYTES:
+        raise TooLarge(
+            f"the prompt has {size} bytes, {PROMPT_LIMIT_BYTES} are allowed: put the text into a file and pass it with --data"
+        )
+    if request.name is not None and (not _NAME.fullmatch(request.name) or re.match(KEY_PATTERN, request.name)):
+        raise BadRequest(
+            f"name {request.name!r}: use letters, digits, '.', '_' and '-', at most 63, and not a session's key"
+        )
+    if request.timeout_s is not None and not 0 < request.timeout_s < 10_000_000:
+        raise BadRequest(f"timeout {request.timeout_s:g}: must be more than 0 seconds")
+    if request.model is not None and not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9._:\[\]-]{0,99}", request.model):
+        raise BadRequest(f"model {request.model!r} is not a model's name")
+    if request.ask and profile.adapter == "command":
+        raise BadRequest("--ask is for agents that use tools, not for a program")
+    for path in request.data:
+        if not PurePosixPath(path).is_absolute() or "\0" in path:
+            raise BadRequest(f"data {path!r}: must be an absolute path")
+    check_environment(request.env)
+
+
+def choose_policy(request: SessionCreate, default: str, find: Callable[[str], Policy | None]) -> Policy:
+    """Raises BadRequest for a policy that is not there."""
+    name = request.policy or default
+    policy = find(name)
+    if policy is None:
+        raise BadRequest(f"no policy {name!r}: see policies in the daemon's configuration (eleagent config show)")
+    return policy
+
+
+def make_adapter(profile: Profile, session: str, request: SessionCreate, *, model_door: bool) -> Adapter:
+    if profile.adapter == "claude":
+        return ClaudeAdapter(
+            session=session,
+            prompt=str(request.prompt),
+            model=request.model,
+            ask=request.ask,
+            env=request.env,
+        )
+    return CommandAdapter(argv=request.argv or (), env=request.env, model_door=model_door)
+
+
+def title(request: SessionCreate) -> str:
+    """One short line for lists."""
+    text = request.prompt if request.prompt is not None else " ".join(request.argv or ())
+    line = next((line.strip() for line in text.splitlines() if line.strip()), "")
+    return line if len(line) <= _TITLE_CHARACTERS else line[: _TITLE_CHARACTERS - 1] + "…"

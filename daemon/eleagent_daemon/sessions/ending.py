@@ -1,0 +1,116 @@
+"""How does a session end: doors closed, artefacts collected, sandbox removed, timeline sealed?"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import os
+from concurrent.futures import ThreadPoolExecutor
+
+from eleagent.errors import AuditUnavailable, EleAgentError
+from eleagent.wire.events import ArtefactsSkipped, ArtefactStored, SessionEnded
+from eleagent_daemon.domain.launch import Collect, Collected, Done, Remove
+from eleagent_daemon.sessions.launchclient import LauncherClient
+from eleagent_daemon.sessions.live import Live
+from eleagent_daemon.sessions.outcome import Outcome
+from eleagent_daemon.store.artefacts import Artefacts
+from eleagent_daemon.store.ledger import Ledger
+from eleagent_daemon.store.timeline import Timelines, now
+
+log = logging.getLogger(__name__)
+
+ARTEFACT_BYTES = 4 << 30
+ARTEFACT_FILES = 20_000
+_EVENTS_AT_ONCE = 1000
+
+
+class Ending:
+    def __init__(
+        self,
+        *,
+        launcher: LauncherClient,
+        artefacts: Artefacts,
+        timelines: Timelines,
+        ledger: Ledger,
+        pool: ThreadPoolExecutor,
+    ) -> None:
+        self._launcher = launcher
+        self._artefacts = artefacts
+        self._timelines = timelines
+        self._ledger = ledger
+        self._pool = pool
+
+    async def conclude(self, live: Live, outcome: Outcome, *, collect: bool) -> None:
+        """Whatever fails on the way is logged: a session that is over is over."""
+        if live.doors is not None:
+            usage = live.usage
+            await live.doors.close()
+            live.usage_before, live.doors = usage, None
+        live.drop_held()
+        stored = await self._collect(live) if collect else 0
+        try:
+            await self._launcher.ask(Remove(session=live.key), Done)
+        except EleAgentError as err:
+            log.warning("sandbox of %s not removed yet: %s", live.key, err.message)
+        await self._seal(live, outcome, stored)
+
+    async def _collect(self, live: Live) -> int:
+        loop = asyncio.get_running_loop()
+        folder = await loop.run_in_executor(self._pool, self._artefacts.open_folder, live.key)
+        try:
+            verb = Collect(session=live.key, limit_bytes=ARTEFACT_BYTES, limit_files=ARTEFACT_FILES)
+            collected = await self._launcher.ask(verb, Collected, [folder])
+        except EleAgentError as err:
+            await live.timeline.append(ArtefactsSkipped(items=[f"not collected: {err.message}"], count=1))
+            return 0
+        finally:
+            os.close(folder)
+        found = await self._artefacts.list_artefacts(live.key)
+        for start in range(0, len(found), _EVENTS_AT_ONCE):
+            some = found[start : start + _EVENTS_AT_ONCE]
+            await live.timeline.append(
+                *(ArtefactStored(path=one.path, size_bytes=one.size_bytes, sha256=one.sha256) for one in some)
+            )
+        if collected.skipped:
+            await live.timeline.append(ArtefactsSkipped(items=collected.skipped[:100], count=len(collected.skipped)))
+        return len(found)
+
+    async def _seal(self, live: Live, outcome: Outcome, stored: int) -> None:
+        try:
+            await live.timeline.append(
+                SessionEnded(
+                    state=outcome.state,
+                    reason=outcome.reason,
+                    exit_code=outcome.exit_code,
+                    agent_exit_code=outcome.agent_exit_code,
+                    detail=outcome.detail,
+                    usage=live.usage,
+                    artefacts=stored,
+                )
+            )
+            await self._ledger.write(
+                phase="event",
+                action="session.ended",
+                actor="eleagentd",
+                decision="",
+                session=live.key,
+                outcome=outcome.state,
+                details={
+                    "reason": outcome.reason,
+                    "timeline_head": live.timeline.head,
+                    "events": str(live.timeline.last_seq),
+                },
+            )
+        except (EleAgentError, AuditUnavailable) as err:
+            log.error("the end of %s could not be recorded: %s", live.key, err.message)
+        await live.become(
+            state=outcome.state,
+            reason=outcome.reason,
+            exit_code=outcome.exit_code,
+            agent_exit_code=outcome.agent_exit_code,
+            ended=now(),
+            usage=live.usage,
+            artefacts=stored,
+            last_seq=live.timeline.last_seq,
+        )
+        self._timelines.close(live.key)

@@ -1,0 +1,46 @@
+"""What does a timeline say about a session that an earlier daemon left alive?"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+import msgspec
+
+from eleagent.wire.events import (
+    TYPES,
+    EgressModel,
+    Event,
+    InputAccepted,
+    SandboxAttested,
+)
+from eleagent.wire.sessions import Usage
+from eleagent_daemon.sessions.live import Live
+
+
+def recall(live: Live, events: Iterable[Event]) -> None:
+    """Bring a session's state to where its last durable event left it."""
+    for event in events:
+        if event.position is not None:
+            live.position = event.position
+        if event.type not in TYPES:
+            continue
+        payload = event.payload()
+        match payload:
+            case EgressModel() if payload.allowed:
+                live.usage_before = add(live.usage_before, payload.usage)
+                live.stop_reason = payload.stop_reason or live.stop_reason
+            case EgressModel():
+                live.usage_before = add(live.usage_before, Usage(refused=1))
+            case SandboxAttested():
+                live.report = payload.report
+            case InputAccepted():
+                live.inputs[payload.id] = payload.text
+            case _:
+                pass
+        live.adapter.recall(payload)
+
+
+def add(first: Usage, second: Usage) -> Usage:
+    """Field by field."""
+    sums = {name: getattr(first, name) + getattr(second, name) for name in Usage.__struct_fields__}
+    return msgspec.convert(sums, Usage)

@@ -1,0 +1,236 @@
+"""How does one session live, from its turn in the queue to its end?"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import logging
+import math
+import time
+from concurrent.futures import ThreadPoolExecutor
+from datetime import datetime
+
+from eleagent.errors import (
+    Conflict,
+    EleAgentError,
+    EngineUnavailable,
+    IsolationFailed,
+    LauncherUnavailable,
+    NotFound,
+    StorageUnavailable,
+)
+from eleagent.wire.events import ApprovalAnswered, SandboxViolation, SessionAdopted, SessionStopping
+from eleagent.wire.sessions import State
+from eleagent_daemon.domain.launch import Done, Inspect, Inspected, Notice, Remove, Signal, Stop
+from eleagent_daemon.domain.policy import Policy
+from eleagent_daemon.domain.sandbox import Phase, Status
+from eleagent_daemon.sessions.ending import Ending
+from eleagent_daemon.sessions.launchclient import LauncherClient, Subscription
+from eleagent_daemon.sessions.live import Live
+from eleagent_daemon.sessions.outcome import Cause, Outcome, decide
+from eleagent_daemon.sessions.reading import Reading
+from eleagent_daemon.sessions.starting import Starting
+
+log = logging.getLogger(__name__)
+
+POLL_S = 10.0
+"""Notices are hints; the truth is asked for at least this often."""
+
+FAREWELL_S = 10.0
+"""How long an agent may take to end after it was told that its work is done."""
+
+RETRY_S = 0.2
+_SIGINT = 2
+_LAUNCHER_WAIT_S = 60.0
+
+
+class Runner:
+    """`run` is one attempt to its end, or until the daemon ends: the sandbox then lives on and is adopted by the next."""
+
+    def __init__(
+        self,
+        *,
+        live: Live,
+        policy: Policy,
+        launcher: LauncherClient,
+        starting: Starting,
+        ending: Ending,
+        pool: ThreadPoolExecutor,
+        output_bytes: int,
+        grace_s: float,
+    ) -> None:
+        self.live = live
+        self._policy = policy
+        self._launcher = launcher
+        self._starting = starting
+        self._ending = ending
+        self._pool = pool
+        self._output_bytes = output_bytes
+        self._grace_s = grace_s
+        self._deadline: float | None = None  # wall clock, seconds
+        self._farewell_at: float | None = None
+        self._launcher_pid = 0
+
+    async def run(self) -> None:
+        """Start the session, or go on with one that an earlier daemon started, and see it to its end."""
+        with self._launcher.notices(self.live.key) as notices:
+            try:
+                status = await (
+                    self._adopt(notices) if self.live.session.state is not State.QUEUED else self._start(notices)
+                )
+            except IsolationFailed as err:
+                await self._give_up(
+                    Outcome(State.ISOLATION_FAILED, "isolation_failed", err.exit_code, detail=err.message)
+                )
+            except EleAgentError as err:
+                log.warning("session %s ends: %s", self.live.key, err.message)
+                await self._give_up(Outcome(State.FAILED, err.code, err.exit_code, detail=err.message))
+            else:
+                verdict = self.live.adapter.verdict(status.exit_code if status.exit_code is not None else 1)
+                outcome = decide(status, cause=self.live.cause, by=self.live.by, verdict=verdict)
+                await self._ending.conclude(self.live, outcome, collect=status.phase is not Phase.GONE)
+
+    async def _start(self, notices: Subscription) -> Status:
+        await self._ready()
+        await self._starting.start(self.live, policy=self._policy)
+        return await self._follow(notices)
+
+    async def _adopt(self, notices: Subscription) -> Status:
+        """A sandbox that was never released is removed and made again; a running one is attested anew and read on."""
+        await self._ready()
+        inspected = await self._launcher.ask(Inspect(session=self.live.key), Inspected)
+        if self.live.session.started is None:
+            await self._launcher.ask(Remove(session=self.live.key, forget=True), Done)
+            return await self._start(notices)
+        if inspected.status.phase is Phase.GONE:
+            return inspected.status
+        if inspected.status.phase is Phase.RUNNING:
+            same = await self._starting.reattest(self.live)
+            await self.live.timeline.append(SessionAdopted(attested=same))
+            if same:
+                await self._starting.open_doors(self.live, policy=self._policy)
+                await self._starting.write_inputs(self.live, written=inspected.written)
+            else:
+                await self._stop(Cause.VIOLATION, "eleagentd", grace_s=0)
+        return await self._follow(notices)
+
+    async def _ready(self) -> None:
+        self._launcher_pid = (await self._launcher.ready(_LAUNCHER_WAIT_S)).pid
+
+    async def _follow(self, notices: Subscription) -> Status:
+        """Read until the sandbox has ended and all of its output is in the timeline."""
+        reading = Reading(live=self.live, launcher=self._launcher, pool=self._pool, limit_bytes=self._output_bytes)
+        self._deadline = deadline(self.live.session.started, self.live.record.request.timeout_s)
+        if self.live.cause is not None:
+            await self._launcher.ask(Stop(session=self.live.key, grace_s=self._grace_s), Done)
+        ended: Inspected | None = None
+        while True:
+            try:
+                for send in await reading.drain():
+                    await self._starting.write(self.live.key, send)
+                if ended is not None and reading.offset >= ended.spooled:
+                    await reading.finish()
+                    return ended.status
+                await self._say_farewell()
+                ended = await self._ended(await self._next(notices))
+            except (LauncherUnavailable, EngineUnavailable) as err:
+                await self._wait_for_launcher(err)
+            except StorageUnavailable:
+                await self._stop(Cause.UNWRITABLE, "eleagentd", grace_s=0)
+                return await self._until_ended(notices)
+
+    async def _say_farewell(self) -> None:
+        """End an agent that has nothing more to do; one that does not go by itself is stopped."""
+        if self._farewell_at is None and (farewell := self.live.adapter.farewell()) is not None:
+            await self._starting.write(self.live.key, farewell)
+            self._farewell_at = time.monotonic()
+        elif self._farewell_at is not None and time.monotonic() > self._farewell_at + FAREWELL_S:
+            self._farewell_at = math.inf
+            await self._launcher.ask(Stop(session=self.live.key, grace_s=self._grace_s), Done)
+
+    async def _next(self, notices: Subscription) -> Notice | None:
+        """The next notice; None when it is time to ask by ourselves."""
+        until = [POLL_S, self._deadline - time.time()] if self._deadline else [POLL_S]
+        wait_s = max(0.0, min(until))
+        try:
+            async with asyncio.timeout(wait_s):
+                return await notices.next()
+        except TimeoutError:
+            return None
+
+    async def _ended(self, notice: Notice | None) -> Inspected | None:
+        """Look at what a notice means; the inspection once the sandbox is not running any more."""
+        if self._deadline is not None and time.time() >= self._deadline:
+            await self._stop(Cause.TIMED_OUT, "eleagentd", grace_s=self._grace_s)
+        if notice is not None and notice.violation:
+            await self.live.timeline.append(SandboxViolation(differences=notice.violation))
+            await self._stop(Cause.VIOLATION, "eleagentd", grace_s=0)
+        if notice is not None and notice.spooled and not notice.ended:
+            return None
+        await self._return_doors()
+        inspected = await self._launcher.ask(Inspect(session=self.live.key), Inspected)
+        return inspected if inspected.status.phase in (Phase.EXITED, Phase.GONE) else None
+
+    async def _return_doors(self) -> None:
+        """A launcher with another pid lost its listeners; ours are the same sockets."""
+        greeting = self._launcher.greeting
+        if greeting is not None and greeting.pid != self._launcher_pid and self.live.held:
+            await self._starting.give_back_doors(self.live)
+            self._launcher_pid = greeting.pid
+
+    async def _wait_for_launcher(self, err: EleAgentError) -> None:
+        """The sandbox does not need the launcher to run: neither does its session."""
+        log.warning("session %s goes on alone: %s", self.live.key, err.message)
+        await asyncio.sleep(RETRY_S)
+        with contextlib.suppress(LauncherUnavailable):
+            await self._launcher.ready(POLL_S)
+
+    async def _until_ended(self, notices: Subscription) -> Status:
+        while (inspected := await self._ended(await self._next(notices))) is None:
+            pass
+        return inspected.status
+
+    async def _give_up(self, outcome: Outcome) -> None:
+        await self._ending.conclude(self.live, outcome, collect=False)
+
+    async def _stop(self, cause: Cause, by: str, *, grace_s: float) -> bool:
+        if not self.live.end_because(cause, by):
+            return False
+        self._deadline = None
+        with contextlib.suppress(NotFound):  # still being made: it is stopped when it runs
+            await self._launcher.ask(Stop(session=self.live.key, grace_s=grace_s), Done)
+        return True
+
+    async def stop(self, by: str, *, grace_s: float | None) -> None:
+        """End the session for a person. Raises Conflict when it is already on its way."""
+        if not await self._stop(Cause.STOPPED, by, grace_s=self._grace_s if grace_s is None else grace_s):
+            raise Conflict(f"session {self.live.key} is already being stopped")
+        await self.live.timeline.append(SessionStopping(reason=Cause.STOPPED, by_user=by))
+
+    async def say(self, text: str, *, by: str) -> tuple[str, int]:
+        """(message id, seq). In the timeline before it is written."""
+        message = f"{self.live.key}-{len(self.live.inputs) + 1}"
+        send = self.live.adapter.say(text, message=message)
+        seq = await self._starting.accept(self.live, message, text, by=by)
+        await self._starting.write(self.live.key, send)
+        return message, seq
+
+    async def interrupt(self) -> None:
+        send = self.live.adapter.interrupt()
+        if send is None:
+            await self._launcher.ask(Signal(session=self.live.key, signum=_SIGINT), Done)
+        else:
+            await self._starting.write(self.live.key, send)
+
+    async def answer(self, approval: str, *, allow: bool, by: str, comment: str) -> None:
+        """Raises NotFound when no such question is open."""
+        send = self.live.adapter.answer(approval, allow=allow, comment=comment)
+        await self.live.timeline.append(ApprovalAnswered(id=approval, allow=allow, by_user=by, comment=comment))
+        await self._starting.write(self.live.key, send)
+
+
+def deadline(started: str | None, timeout_s: float | None) -> float | None:
+    """When the session's time is up, as seconds of the wall clock, whichever daemon started it."""
+    if timeout_s is None or started is None:
+        return None
+    return datetime.fromisoformat(started).timestamp() + timeout_s

@@ -1,0 +1,275 @@
+"""What can be done with sessions? The one face that the API meets."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+
+import msgspec
+
+from eleagent.errors import BadRequest, Conflict, CredentialMissing, NotFound
+from eleagent.wire.attestation import Report
+from eleagent.wire.events import TYPES, SandboxAttested, SessionCreated, SessionQueued, SessionStopping
+from eleagent.wire.sessions import Session, SessionCreate, State
+from eleagent_daemon.domain.doors import Gateway, Terms
+from eleagent_daemon.domain.launch import Done, ListAll, Listing, Remove
+from eleagent_daemon.domain.policy import Policy
+from eleagent_daemon.sessions.admission import check_request, choose_policy, make_adapter, title
+from eleagent_daemon.sessions.catalogue import Catalogue, get_profile, version_of
+from eleagent_daemon.sessions.claude import ClaudeAdapter
+from eleagent_daemon.sessions.ending import Ending
+from eleagent_daemon.sessions.launchclient import LauncherClient
+from eleagent_daemon.sessions.live import Live
+from eleagent_daemon.sessions.outcome import KILLED, Outcome
+from eleagent_daemon.sessions.previews import Previews
+from eleagent_daemon.sessions.recall import recall
+from eleagent_daemon.sessions.runner import Runner
+from eleagent_daemon.sessions.starting import Starting
+from eleagent_daemon.sessions.supervisor import Supervisor
+from eleagent_daemon.store.registry import CallerIdentity, Record, Registry
+from eleagent_daemon.store.timeline import Timelines, now
+
+log = logging.getLogger(__name__)
+
+_LAUNCHER_WAIT_S = 30.0
+
+
+@dataclass(frozen=True, kw_only=True)
+class Settings:
+    """What the operator set for every session. `policy` finds one by name."""
+
+    runtime: str
+    default_policy: str
+    policy: Callable[[str], Policy | None]
+    timeout_s: float
+    grace_s: float
+    output_bytes: int
+
+
+class Sessions:
+    def __init__(
+        self,
+        *,
+        registry: Registry,
+        timelines: Timelines,
+        catalogue: Catalogue,
+        launcher: LauncherClient,
+        gateway: Gateway,
+        starting: Starting,
+        ending: Ending,
+        supervisor: Supervisor,
+        settings: Settings,
+        pool: ThreadPoolExecutor,
+    ) -> None:
+        self._registry = registry
+        self._timelines = timelines
+        self._catalogue = catalogue
+        self._launcher = launcher
+        self._gateway = gateway
+        self._starting = starting
+        self._ending = ending
+        self._supervisor = supervisor
+        self._settings = settings
+        self._pool = pool
+        self._runners: dict[str, Runner] = {}
+
+    async def create(self, request: SessionCreate, *, caller: CallerIdentity, owner: str, token: str | None) -> Session:
+        """Accept a session: what is wrong with it is said now; once accepted it is not forgotten.
+
+        Raises UnknownAgent, BadRequest, Refused, ImageMissing, CredentialMissing, Conflict, Unavailable.
+        """
+        profile = get_profile(request.agent)
+        request = msgspec.structs.replace(request, timeout_s=request.timeout_s or self._settings.timeout_s)
+        check_request(request, profile)
+        if request.runtime not in (None, self._settings.runtime):
+            raise BadRequest(f"runtime {request.runtime!r} is not here: this daemon has {self._settings.runtime}")
+        policy = choose_policy(request, self._settings.default_policy, self._settings.policy)
+        if profile.adapter != "command":
+            self._check_model(request, policy)
+        image = await self._catalogue.get_image(profile.name)
+        sources = await self._starting.open_sources(request.data, caller, reader_uid=0)
+        version, digest = version_of(image)
+        session = Session(
+            key="",
+            name=request.name or "",
+            state=State.QUEUED,
+            agent=profile.name,
+            owner=owner,
+            created=now(),
+            title=title(request),
+            runtime=self._settings.runtime,
+            policy=policy.name,
+            model=request.model,
+            scripted=request.model_script is not None,
+            ask=request.ask,
+            image=image.image_id,
+            agent_version=version,
+            agent_digest=digest,
+            data=request.data,
+            unreadable=[path for _, source in sources for path in source.unreadable],
+        )
+        record, fresh = await self._registry.create_session(session, request, caller, token=token)
+        if fresh:
+            await self._begin(record)
+        return record.session
+
+    async def _begin(self, record: Record) -> None:
+        live = await self._live(record)
+        request, session = record.request, record.session
+        if live.timeline.last_seq == 0:
+            await live.timeline.append(
+                SessionCreated(
+                    agent=session.agent,
+                    owner=session.owner,
+                    policy=session.policy,
+                    runtime=session.runtime,
+                    prompt=request.prompt,
+                    argv=request.argv,
+                    data=session.data,
+                    model=session.model,
+                    scripted=session.scripted,
+                    ask=session.ask,
+                    timeout_s=request.timeout_s,
+                )
+            )
+        self._submit(live)
+        if (place := self._supervisor.place(live.key)) is not None:
+            await live.timeline.append(SessionQueued(position=place))
+
+    async def recover(self) -> None:
+        """Take up every session that an earlier daemon left, and remove what belongs to none."""
+        records = await self._registry.live()
+        for record in records:
+            await self._begin(record)
+        self._supervisor.serve("orphans", lambda: self._remove_orphans({record.session.key for record in records}))
+
+    async def _remove_orphans(self, known: set[str]) -> None:
+        """Judged on a complete listing alone; `known` are the live sessions of before it."""
+        await self._launcher.ready(_LAUNCHER_WAIT_S)
+        listing = await self._launcher.ask(ListAll(), Listing)
+        if not listing.complete:
+            return
+        for entry in listing.entries:
+            if entry.session not in known and entry.session not in self._runners:
+                log.warning("removing sandbox of session %s, which is not alive", entry.session)
+                await self._launcher.ask(Remove(session=entry.session), Done)
+
+    async def get(self, key: str) -> Session:
+        """A session as it stands; `last_seq` and `queue_position` are of now."""
+        session = (await self._registry.get(key)).session
+        runner = self._runners.get(key)
+        if runner is None or session.state.ended:
+            return session
+        return msgspec.structs.replace(
+            session,
+            last_seq=runner.live.timeline.last_seq,
+            usage=runner.live.usage,
+            queue_position=self._supervisor.place(key),
+        )
+
+    async def resolve(self, text: str, *, owner: str) -> str:
+        """The key of the session that a person means."""
+        return (await self._registry.resolve(text, owner=owner)).session.key
+
+    async def list_sessions(self, *, everything: bool, limit: int) -> list[Session]:
+        found = await self._registry.list_sessions(live_only=not everything, limit=limit)
+        return [await self.get(session.key) if not session.state.ended else session for session in found]
+
+    async def find_report(self, key: str) -> Report | None:
+        """The last attestation in the timeline."""
+        if (runner := self._runners.get(key)) is not None:
+            return runner.live.report
+        attested = [event for event in await self._timelines.events(key) if event.type == SandboxAttested.type]
+        payload = attested[-1].payload() if attested else None
+        return payload.report if isinstance(payload, SandboxAttested) else None
+
+    def find_previews(self, key: str) -> Previews | None:
+        runner = self._runners.get(key)
+        return runner.live.previews if runner else None
+
+    async def stop(self, key: str, *, by: str, grace_s: float | None) -> State:
+        """Raises Conflict when it has ended or is being stopped already."""
+        if self._supervisor.withdraw(key):
+            live = self._runners[key].live
+            await live.timeline.append(SessionStopping(reason="stopped", by_user=by))
+            outcome = Outcome(State.STOPPED, "stopped", KILLED, detail=f"stopped by {by} while it was queued")
+            await self._ending.conclude(live, outcome, collect=False)
+            self._runners.pop(key, None)
+            return State.STOPPED
+        await (await self._runner(key)).stop(by, grace_s=grace_s)
+        return State.STOPPING
+
+    async def interrupt(self, key: str) -> State:
+        await (await self._runner(key)).interrupt()
+        return State.RUNNING
+
+    async def say(self, key: str, text: str, *, by: str) -> tuple[str, int]:
+        return await (await self._running(key)).say(text, by=by)
+
+    async def answer(self, key: str, approval: str, *, allow: bool, by: str, comment: str) -> State:
+        await (await self._running(key)).answer(approval, allow=allow, by=by, comment=comment)
+        return State.RUNNING
+
+    def _submit(self, live: Live) -> None:
+        policy = self._settings.policy(live.session.policy)
+        if policy is None:
+            raise NotFound(f"policy {live.session.policy!r} of session {live.key} is not in the configuration any more")
+        runner = Runner(
+            live=live,
+            policy=policy,
+            launcher=self._launcher,
+            starting=self._starting,
+            ending=self._ending,
+            pool=self._pool,
+            output_bytes=self._settings.output_bytes,
+            grace_s=self._settings.grace_s,
+        )
+        self._runners[live.key] = runner
+
+        async def work() -> None:
+            try:
+                await runner.run()
+            finally:
+                self._runners.pop(live.key, None)
+
+        self._supervisor.submit(live.key, work)
+
+    async def _live(self, record: Record) -> Live:
+        session, request = record.session, record.request
+        policy = self._settings.policy(session.policy)
+        profile = get_profile(session.agent)
+        adapter = make_adapter(profile, session.key, request, model_door=self._has_model(request, policy))
+        timeline = await self._timelines.open(session.key)
+        live = Live(record=record, timeline=timeline, adapter=adapter, registry=self._registry)
+        if isinstance(adapter, ClaudeAdapter):
+            adapter.observe(lambda: live.doors.model if live.doors else None)
+        if timeline.last_seq:
+            recall(live, [event for event in await self._timelines.events(session.key) if event.type in TYPES])
+        return live
+
+    def _check_model(self, request: SessionCreate, policy: Policy) -> None:
+        if not policy.model:
+            raise BadRequest(f"policy {policy.name!r} has no model door: agent {request.agent!r} can't work under it")
+        self._gateway.check(Terms(session="", policy=policy, model_script=request.model_script))
+
+    def _has_model(self, request: SessionCreate, policy: Policy | None) -> bool:
+        """A program gets a model door where there is a model."""
+        try:
+            self._gateway.check(Terms(session="", policy=policy or Policy(name=""), model_script=request.model_script))
+        except (CredentialMissing, BadRequest):
+            return False
+        return policy is not None and policy.model
+
+    async def _runner(self, key: str) -> Runner:
+        if (runner := self._runners.get(key)) is None:
+            session = await self.get(key)
+            raise Conflict(f"session {key} has ended ({session.state}: {session.reason})")
+        return runner
+
+    async def _running(self, key: str) -> Runner:
+        runner = await self._runner(key)
+        if runner.live.session.state is not State.RUNNING:
+            raise Conflict(f"session {key} is {runner.live.session.state}, not running")
+        return runner
