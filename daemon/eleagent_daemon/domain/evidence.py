@@ -39,8 +39,9 @@ class MountPoint(msgspec.Struct, frozen=True):
 class Evidence(msgspec.Struct, frozen=True, kw_only=True):
     """Namespace inodes of the sandbox's init and of the host; None where a fact could not be read.
 
-    `seccomp_sha256` is over the filters' instructions as the kernel handed them out; `seccomp_differences` are system calls
-    that they judge otherwise than our profile (empty: the same), None when they could not be read.
+    `seccomp_sha256` is over the filters' instructions as the kernel handed them out; `seccomp_differences` are system
+    calls that they let pass though our profile denies them (empty: none), None when not to be read. `exposed` are
+    paths to be masked or read-only that are there without a mount of their own; `devices` the nodes in /dev.
     """
 
     sandbox_id: str
@@ -51,10 +52,12 @@ class Evidence(msgspec.Struct, frozen=True, kw_only=True):
     mounts: tuple[MountPoint, ...]
     namespaces: dict[str, int]
     host_namespaces: dict[str, int]
-    net_devices: tuple[str, ...]
-    net_routes: int
+    net_devices: tuple[str, ...] | None
+    net_routes: int | None
     port_start: int | None
-    foreign_listeners: tuple[str, ...]
+    foreign_listeners: tuple[str, ...] | None
+    exposed: tuple[str, ...] | None
+    devices: tuple[str, ...] | None
     seccomp_sha256: str | None
     seccomp_differences: tuple[str, ...] | None
     memory_bytes: int | None

@@ -1,0 +1,38 @@
+"""What does every sandbox get, whatever its spec says? Asked for by the runtimes' renderers, judged by attestation."""
+
+from __future__ import annotations
+
+from typing import Final
+
+SHM_BYTES: Final = 64 << 20
+
+MASKED_PATHS: Final = (
+    "/proc/acpi",
+    "/proc/asound",
+    "/proc/interrupts",
+    "/proc/kallsyms",
+    "/proc/kcore",
+    "/proc/keys",
+    "/proc/kmsg",
+    "/proc/latency_stats",
+    "/proc/modules",
+    "/proc/sched_debug",
+    "/proc/scsi",
+    "/proc/slabinfo",
+    "/proc/timer_list",
+    "/proc/timer_stats",
+    "/sys/devices/virtual/powercap",
+    "/sys/firmware",
+    "/sys/kernel/debug",
+    "/sys/kernel/security",
+    "/sys/kernel/tracing",
+)
+"""What an engine masks by itself, and what else tells about the host or its other tenants."""
+
+READONLY_PATHS: Final = ("/proc/bus", "/proc/fs", "/proc/irq", "/proc/sys", "/proc/sysrq-trigger")
+
+DEVICES: Final = frozenset({"full", "null", "random", "tty", "urandom", "zero"})
+"""What /dev may hold; a pseudo-terminal multiplexer is a link into /dev/pts."""
+
+NAMESPACES: Final = ("mnt", "pid", "net", "ipc", "uts")
+"""Those that must not be the host's, on every kernel; cgroup besides where an engine can."""
