@@ -1,0 +1,40 @@
+"""What can the launcher itself do on this host?"""
+
+from __future__ import annotations
+
+import os
+import shutil
+from pathlib import Path
+
+from eleagent_daemon.domain.launch import HostFact
+from eleagent_daemon.launcher.kernel import open_inside
+
+
+def launcher_facts() -> list[HostFact]:
+    """Lines for doctor; every one that is not ok says what to do."""
+    privileged = os.geteuid() == 0
+    loop = Path("/dev/loop-control").exists() and shutil.which("mke2fs") is not None
+    return [
+        HostFact("launcher", "ok", "runs as root")
+        if privileged
+        else HostFact("launcher", "fail", f"runs as uid {os.geteuid()}", "start `eleagent daemon run` with sudo"),
+        HostFact("session disks", "ok", "loop devices and mke2fs")
+        if loop
+        else HostFact(
+            "session disks", "fail", "no loop devices or no mke2fs", "modprobe loop; apt-get install e2fsprogs"
+        ),
+        HostFact("openat2", "ok", "paths are opened beneath their folder")
+        if _has_openat2()
+        else HostFact("openat2", "fail", f"not in kernel {os.uname().release}", "Linux 5.8 or newer is needed"),
+    ]
+
+
+def _has_openat2() -> bool:
+    root = os.open("/", os.O_PATH)
+    try:
+        os.close(open_inside(root, ".", os.O_PATH))
+    except OSError:
+        return False
+    finally:
+        os.close(root)
+    return True

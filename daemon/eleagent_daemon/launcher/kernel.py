@@ -1,0 +1,77 @@
+"""Which system calls does the launcher make that Python has no function for?"""
+
+from __future__ import annotations
+
+import ctypes
+import os
+from pathlib import Path
+from typing import Final
+
+MS_RDONLY: Final = 1
+MS_NOSUID: Final = 2
+MS_NODEV: Final = 4
+MS_REMOUNT: Final = 32
+MS_BIND: Final = 4096
+MS_PRIVATE: Final = 1 << 18
+MNT_DETACH: Final = 2
+UMOUNT_NOFOLLOW: Final = 8
+CLONE_NEWNET: Final = 0x40000000
+
+RESOLVE_NO_XDEV: Final = 0x01
+RESOLVE_NO_MAGICLINKS: Final = 0x02
+RESOLVE_NO_SYMLINKS: Final = 0x04
+RESOLVE_BENEATH: Final = 0x08
+INSIDE: Final = RESOLVE_BENEATH | RESOLVE_NO_SYMLINKS | RESOLVE_NO_MAGICLINKS
+"""linux/openat2.h: a path that stays below its folder and passes no link."""
+
+_SYS_OPENAT2: Final = 437
+
+_libc: Final = ctypes.CDLL(None, use_errno=True)
+
+
+class _OpenHow(ctypes.Structure):
+    _fields_ = (("flags", ctypes.c_uint64), ("mode", ctypes.c_uint64), ("resolve", ctypes.c_uint64))
+
+
+def _check(result: int, what: str) -> int:
+    if result < 0:
+        number = ctypes.get_errno()
+        raise OSError(number, os.strerror(number), what)
+    return result
+
+
+def mount(source: str, target: Path, fstype: str, flags: int, options: str = "") -> None:
+    arguments = (source.encode(), os.fsencode(target), fstype.encode(), ctypes.c_ulong(flags), options.encode())
+    _check(_libc.mount(*arguments), str(target))
+
+
+def unmount(target: Path, flags: int = 0) -> None:
+    _check(_libc.umount2(os.fsencode(target), flags | UMOUNT_NOFOLLOW), str(target))
+
+
+def enter_network(fd: int) -> None:
+    """setns(2); what called this must do its one thing and exit."""
+    _check(_libc.setns(fd, CLONE_NEWNET), "setns")
+
+
+def open_inside(folder_fd: int, path: str | bytes, flags: int, *, mode: int = 0, resolve: int = INSIDE) -> int:
+    """openat2(2), close-on-exec."""
+    how = _OpenHow(flags | os.O_CLOEXEC, mode, resolve)
+    name = os.fsencode(path)
+    return _check(
+        _libc.syscall(_SYS_OPENAT2, folder_fd, name, ctypes.byref(how), ctypes.c_size_t(ctypes.sizeof(how))),
+        os.fsdecode(name),
+    )
+
+
+def start_ticks(pid: int) -> int:
+    """When the process began, in clock ticks since boot (proc(5), field 22 of stat): tells a pid from its reuse.
+
+    Raises OSError when there is no such process.
+    """
+    stat = Path(f"/proc/{pid}/stat").read_text()
+    return int(stat.rpartition(")")[2].split()[19])
+
+
+def namespace_inode(pid: int, kind: str) -> int:
+    return Path(f"/proc/{pid}/ns/{kind}").stat().st_ino

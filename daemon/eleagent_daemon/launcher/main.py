@@ -1,0 +1,119 @@
+"""What is eleagent-launcher made of?"""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import fcntl
+import logging
+import os
+import pwd
+import signal
+import sys
+import time
+from collections.abc import Sequence
+from contextlib import AsyncExitStack
+from pathlib import Path
+from typing import Final
+
+from eleagent_daemon.launcher.places import Places
+from eleagent_daemon.launcher.sandboxes import Sandboxes
+from eleagent_daemon.launcher.server import Server
+from eleagent_daemon.launcher.sources import Sources
+from eleagent_daemon.launcher.tasks import Tasks
+from eleagent_daemon.launcher.verbs import Verbs
+from eleagent_daemon.runtime.docker import DockerRuntime
+
+IDLE_S: Final = 60.0
+_TICK_S: Final = 0.2
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run until nobody needs it; 0, or 1 when another launcher has this home."""
+    options = _parse(argv)
+    logging.basicConfig(level=logging.INFO, format="%(asctime)s launcher %(levelname)s %(message)s")
+    os.umask(0o022)
+    places = Places(options.home / "launcher")
+    places.prepare()
+    lock = (places.root / "lock").open("w")
+    try:
+        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        print(f"another launcher has {options.home}", file=sys.stderr)  # noqa: T201 - told to whoever started it
+        return 1
+    asyncio.run(_run(options, places))
+    return 0
+
+
+async def _run(options: argparse.Namespace, places: Places) -> None:
+    stopping = asyncio.Event()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        asyncio.get_running_loop().add_signal_handler(number, stopping.set)
+    async with AsyncExitStack() as stack:
+        stack.callback(places.close)
+        runtime = DockerRuntime(socket=options.docker_socket, installation=options.installation)
+        stack.push_async_callback(runtime.close)
+        tasks = Tasks()
+        stack.push_async_callback(tasks.close)
+        sources = Sources(own_folders=(options.home, options.socket.parent))
+        server = Server(
+            path=options.socket, owner=options.daemon_uid, tasks=tasks, on_lost=lambda: sandboxes.daemon_lost()
+        )
+        sandboxes = Sandboxes(
+            places=places,
+            runtime=runtime,
+            sources=sources,
+            tasks=tasks,
+            installation=options.installation,
+            reader_group=_group(options.daemon_uid),
+            notify=server.notify,
+        )
+        stack.push_async_callback(sandboxes.close)
+        await sandboxes.recover()
+        tasks.start(sandboxes.watch(), "watch")
+        verbs = Verbs(
+            runtime=runtime,
+            sandboxes=sandboxes,
+            sources=sources,
+            places=places,
+            owner=options.daemon_uid,
+            notify=server.notify,
+        )
+        server.start(verbs.table())
+        stack.callback(server.close)
+        await _until_unneeded(server, sandboxes, stopping)
+
+
+async def _until_unneeded(server: Server, sandboxes: Sandboxes, stopping: asyncio.Event) -> None:
+    """Asked to stop: when no sandbox lives. Not asked: when for IDLE_S nobody was connected either."""
+    needed = time.monotonic()
+    while sandboxes.any_alive or not stopping.is_set():
+        if sandboxes.any_alive or server.connected:
+            needed = time.monotonic()
+        if time.monotonic() - needed > IDLE_S:
+            return
+        await asyncio.sleep(_TICK_S)
+
+
+def _group(uid: int) -> int:
+    try:
+        return pwd.getpwuid(uid).pw_gid
+    except KeyError:
+        return uid
+
+
+def _parse(argv: Sequence[str] | None) -> argparse.Namespace:
+    parser = argparse.ArgumentParser(
+        prog="eleagent-launcher", description="Makes, attests and holds EleAgent's sandboxes."
+    )
+    parser.add_argument(
+        "--home", type=Path, required=True, help="state folder; the launcher keeps its own in HOME/launcher"
+    )
+    parser.add_argument("--socket", type=Path, required=True, help="where eleagentd connects")
+    parser.add_argument(
+        "--daemon-uid", type=int, default=os.getuid(), help="the only user that may connect, besides root"
+    )
+    parser.add_argument("--installation", required=True, help="the label that tells this installation's sandboxes")
+    parser.add_argument("--runtime", choices=["docker"], default="docker")
+    parser.add_argument("--docker-socket", default="/var/run/docker.sock")
+    return parser.parse_args(argv)

@@ -1,0 +1,100 @@
+"""How does a host path get in front of a sandbox without being looked up a second time?"""
+
+from __future__ import annotations
+
+import errno
+import os
+import stat
+from collections.abc import Iterable
+from dataclasses import dataclass
+from pathlib import Path
+
+from eleagent.errors import IsolationFailed, Unavailable
+from eleagent_daemon.launcher import mountinfo
+from eleagent_daemon.launcher.kernel import (
+    MNT_DETACH,
+    MS_BIND,
+    MS_NODEV,
+    MS_NOSUID,
+    MS_PRIVATE,
+    MS_RDONLY,
+    MS_REMOUNT,
+    mount,
+    open_inside,
+    unmount,
+)
+
+_READ_ONLY = MS_BIND | MS_REMOUNT | MS_RDONLY | MS_NOSUID | MS_NODEV
+
+
+@dataclass(frozen=True)
+class Covers:
+    """An empty file and an empty folder, bound over what a sandbox must not see."""
+
+    file: Path
+    folder: Path
+
+
+def make_private(folder: Path) -> None:
+    """Make `folder` a mount of its own whose mounts no other mount namespace gets a copy of."""
+    folder.mkdir(mode=0o711, exist_ok=True)
+    if not folder.is_mount():
+        mount(str(folder), folder, "", MS_BIND)
+    mount("", folder, "", MS_PRIVATE)
+
+
+def bind_source(fd: int, target: Path, masked: Iterable[bytes], covers: Covers) -> None:
+    """Bind what `fd` stands for at `target`, read-only, with `masked` (paths below it) covered. Blocking, for a child.
+
+    What lies mounted below it stays outside. mount(8) resolves /proc/self/fd/N again and can be led astray; mount(2)
+    takes the descriptor's own file. Raises IsolationFailed when something else is mounted than was opened.
+    """
+    opened = os.fstat(fd)
+    if stat.S_ISDIR(opened.st_mode):
+        target.mkdir(mode=0o755, exist_ok=True)
+    else:
+        target.touch(mode=0o444)
+    mount(f"/proc/self/fd/{fd}", target, "", MS_BIND)
+    mount("", target, "", _READ_ONLY)
+    mounted = target.stat()
+    if (mounted.st_dev, mounted.st_ino) != (opened.st_dev, opened.st_ino):
+        raise IsolationFailed(f"{target} shows another file than the one that was opened")
+    for path in masked:
+        _cover(target, path, covers)
+
+
+def _cover(root: Path, path: bytes, covers: Covers) -> None:
+    """The owner of the tree may swap its parts at any time, so no link in it is followed."""
+    root_fd = os.open(root, os.O_PATH | os.O_CLOEXEC)
+    try:
+        fd = open_inside(root_fd, path, os.O_PATH | os.O_NOFOLLOW)
+    except FileNotFoundError:
+        return
+    finally:
+        os.close(root_fd)
+    try:
+        cover = covers.folder if stat.S_ISDIR(os.fstat(fd).st_mode) else covers.file
+        place = Path(f"/proc/self/fd/{fd}")
+        mount(str(cover), place, "", MS_BIND)
+    finally:
+        os.close(fd)
+
+
+def mounts_below(folder: Path) -> list[Path]:
+    """The mount points at and below `folder`, in the order they were made."""
+    points = [Path(line.target) for line in mountinfo.parse(Path("/proc/self/mountinfo").read_text())]
+    return [point for point in points if point == folder or folder in point.parents]
+
+
+def unmount_all(folder: Path) -> None:
+    """Unmount everything at and below `folder`. Raises Unavailable when something is still mounted after that."""
+    for point in reversed(mounts_below(folder)):
+        try:
+            unmount(point)
+        except OSError as error:
+            if error.errno == errno.EBUSY:
+                unmount(point, MNT_DETACH)
+            elif error.errno not in (errno.EINVAL, errno.ENOENT):
+                raise
+    if left := mounts_below(folder):
+        raise Unavailable(f"{left[0]} can't be unmounted")

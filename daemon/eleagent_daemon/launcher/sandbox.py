@@ -1,0 +1,308 @@
+"""What happens to one sandbox between its making and its end?"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import os
+import signal
+import socket
+import time
+from collections.abc import AsyncIterator, Callable, Mapping
+from functools import partial
+from pathlib import Path
+from typing import Final
+
+import msgspec
+
+from eleagent.errors import Conflict, EleAgentError, IsolationFailed, NotFound
+from eleagent.wire.attestation import Binding, Report
+from eleagent_daemon.domain import attestation
+from eleagent_daemon.domain.launch import Inspected, Notice
+from eleagent_daemon.domain.sandbox import GATE_WORD, Phase
+from eleagent_daemon.domain.spool import PAYLOAD_LIMIT, Stream
+from eleagent_daemon.launcher import doors
+from eleagent_daemon.launcher.evidence import collect
+from eleagent_daemon.launcher.input import Input
+from eleagent_daemon.launcher.kernel import namespace_inode, start_ticks
+from eleagent_daemon.launcher.record import Record
+from eleagent_daemon.launcher.spool import SpoolWriter
+from eleagent_daemon.launcher.tasks import Tasks
+from eleagent_daemon.runtime.seam import Chunk, Cursor, InputChannel, Runtime
+
+RETRY_S: Final = 1.0
+END_FOLLOWS_S: Final = 0.5
+"""A stream that ends with its sandbox is followed by the exit within this time; otherwise the stream broke."""
+
+_STREAMS: Final = {"out": Stream.OUT, "err": Stream.ERR}
+_LIVE: Final = (Phase.RUNNING, Phase.PAUSED)
+
+
+class LiveSandbox:
+    """Owns the sandbox's pipes, doors and record. Nothing is done to it but through here."""
+
+    def __init__(
+        self,
+        *,
+        record: Record,
+        folder: Path,
+        runtime: Runtime,
+        spool: SpoolWriter,
+        tasks: Tasks,
+        notify: Callable[[Notice], None],
+    ) -> None:
+        self.record = record
+        self.session = record.spec.session
+        self.input = Input(record=record, save=self._save)
+        self._folder = folder
+        self._runtime = runtime
+        self._spool = spool
+        self._tasks = tasks
+        self._notify = notify
+        self._doors: dict[str, socket.socket] = {}
+        self._running: list[asyncio.Task[None]] = []
+        self._drained = False
+        self._stopping = False
+
+    @property
+    def alive(self) -> bool:
+        """It was started, and its end was not seen yet."""
+        return bool(self._running) and not self._drained
+
+    async def start(self) -> None:
+        """Attach the pipes and run the gate."""
+        chunks, channel = await self._runtime.attach(self.record.sandbox)
+        self._follow_from(chunks, channel)
+        await self._runtime.start(self.record.sandbox)
+
+    async def recover(self) -> None:
+        """Go on with a sandbox that an earlier launcher made; its doors come back with `open_doors`."""
+        phase = (await self._runtime.inspect(self.record.spec.name)).phase
+        if not self.record.sandbox_id or phase in (Phase.CREATED, Phase.GONE):
+            self._drained = True
+            return
+        self._follow_from(None, None)
+
+    async def inspect(self) -> Inspected:
+        """An exit is told once all output is in the spool; until then the sandbox counts as running."""
+        status = await self._runtime.inspect(self.record.spec.name)
+        if status.phase is Phase.EXITED and not self._drained:
+            status = msgspec.structs.replace(status, phase=Phase.RUNNING, exit_code=None)
+        return Inspected(status=status, spooled=self._spool.end, written=self.record.written)
+
+    async def attest(self) -> Report:
+        """Before the release the report is what the sandbox is held to; after it a difference ends the sandbox.
+
+        Raises NotFound when it does not run.
+        """
+        report = await self._evaluate()
+        if self.record.released:
+            await self._compare(report)
+        else:
+            self.record.report = report
+            self._save()
+        return report
+
+    async def watch(self) -> None:
+        """Attest again: a sandbox that is not what was released is killed."""
+        if self.record.released and self.alive and not self._stopping:
+            with contextlib.suppress(NotFound):
+                await self._compare(await self._evaluate())
+
+    async def open_doors(self, held: Mapping[str, socket.socket]) -> dict[str, socket.socket]:
+        """The listeners of the attested sandbox by name. `held` are taken over where they are what they should be."""
+        binding = await self._attested()
+        ports = self.record.spec.doors.ports()
+        for name, sock in held.items():
+            if name in ports and name not in self._doors:
+                doors.check(name, sock, ports[name], binding.netns_inode)
+                self._doors[name] = sock.dup()
+        missing = {name: port for name, port in ports.items() if name not in self._doors}
+        if missing:
+            self._doors |= await doors.bind(binding.pid, binding.netns_inode, missing)
+        return {name: self._doors[name] for name in ports}
+
+    async def release(self) -> None:
+        """Idempotent. Raises IsolationFailed unless this very sandbox was attested completely."""
+        if self.record.released:
+            return
+        await self._attested()
+        channel = self.input.channel
+        if channel is None:
+            raise Conflict(f"the input of {self.session} is not attached: it can't be released")
+        self.record.released = True
+        self._save()
+        await channel.write(GATE_WORD)
+        self.input.wake()
+
+    async def signal(self, signum: int) -> None:
+        await self._runtime.signal(self.record.sandbox, signum)
+
+    async def stop(self, grace_s: float) -> None:
+        """SIGTERM to each of its processes; SIGKILL follows where some are left after `grace_s`."""
+        self._stopping = True
+        self._running.append(self._tasks.start(self._kill_after(grace_s), f"end of grace of {self.session}"))
+        pids = await self._runtime.pids(self.record.sandbox)
+        for pid in pids[1:] or pids:
+            _signal_inside(pid, pids[0], signal.SIGTERM)
+
+    async def kill(self) -> None:
+        self._stopping = True
+        await self._runtime.kill(self.record.sandbox)
+
+    def consumed(self, offset: int) -> None:
+        self._spool.consumed(offset)
+
+    async def close(self) -> None:
+        """Give up pipes, doors and spool; the sandbox itself is left as it is."""
+        for task in self._running:
+            task.cancel()
+        await asyncio.gather(*self._running, return_exceptions=True)
+        self._close_doors()
+        self._spool.close()
+
+    def _follow_from(self, chunks: AsyncIterator[Chunk] | None, channel: InputChannel | None) -> None:
+        if channel is not None:
+            self.input.use(channel)
+        self._running = [
+            self._tasks.start(self._follow(chunks), f"output of {self.session}"),
+            self._tasks.start(self.input.run(), f"input of {self.session}"),
+        ]
+
+    async def _follow(self, chunks: AsyncIterator[Chunk] | None) -> None:
+        """Spool the output until the sandbox has ended and all of it is there. A stream's own end proves nothing."""
+        ended = False
+        while True:
+            try:
+                if chunks is None:
+                    chunks, channel = await self._runtime.replay(self.record.sandbox, self._cursor())
+                    self.input.use(channel)
+                await self._drain(chunks)
+                chunks = None
+                began = time.monotonic()
+                async with asyncio.timeout(RETRY_S):
+                    status = await self._runtime.wait(self.record.sandbox)
+            except TimeoutError:
+                continue
+            except NotFound:
+                break
+            except EleAgentError as error:
+                chunks = None
+                self._notify(Notice(session=self.session, text=f"reading the output was interrupted: {error.message}"))
+                await asyncio.sleep(RETRY_S)
+                continue
+            if status.phase is Phase.LOST:
+                await asyncio.sleep(RETRY_S)
+            elif ended or status.phase is Phase.GONE or time.monotonic() - began < END_FOLLOWS_S:
+                break
+            else:
+                ended = True
+        self._drained = True
+        self._close_doors()
+        self._notify(Notice(session=self.session, spooled=self._spool.end, ended=True))
+
+    async def _drain(self, chunks: AsyncIterator[Chunk]) -> None:
+        async for chunk in chunks:
+            if self._spool.full:
+                self._notify(
+                    Notice(session=self.session, text="the output spool is full: the sandbox waits until it is read")
+                )
+                await self._spool.room()
+            stream = _STREAMS[chunk.stream]
+            if chunk.gap:
+                await self._keep(partial(self._spool.gap, stream, "the engine's log was cut", chunk.gap_bytes))
+            for begin in range(0, len(chunk.data), PAYLOAD_LIMIT):
+                await self._keep(partial(self._spool.append, stream, chunk.data[begin : begin + PAYLOAD_LIMIT]))
+            self._notify(Notice(session=self.session, spooled=self._spool.end))
+
+    async def _keep(self, put: Callable[[], None]) -> None:
+        """A full disk stops the reading, as a full spool does."""
+        while True:
+            try:
+                put()
+            except OSError as error:
+                self._notify(Notice(session=self.session, text=f"output can't be spooled: {error.strerror}"))
+                await asyncio.sleep(RETRY_S)
+            else:
+                return
+
+    def _cursor(self) -> Cursor:
+        return Cursor(out=self._spool.counts[Stream.OUT], err=self._spool.counts[Stream.ERR])
+
+    async def _evaluate(self) -> Report:
+        status = await self._runtime.inspect(self.record.spec.name)
+        pids = await self._runtime.pids(self.record.sandbox)
+        if status.phase not in _LIVE or not pids or self.record.placement is None:
+            raise NotFound(f"the sandbox of {self.session} does not run: nothing is there to attest")
+        try:
+            port_start = await doors.read_port_start(pids[0], namespace_inode(pids[0], "net"))
+        except FileNotFoundError:
+            raise NotFound(f"the sandbox of {self.session} has just ended: nothing is left to attest") from None
+        engine = await self._runtime.engine_view(self.record.sandbox)
+        evidence = collect(
+            sandbox_id=self.record.sandbox_id,
+            started_at=status.started_at,
+            pids=pids,
+            spec=self.record.spec,
+            port_start=port_start,
+            engine=engine,
+            released=self.record.released,
+        )
+        return attestation.evaluate(self.record.spec, evidence, self.record.placement, runtime=self._runtime.name)
+
+    async def _compare(self, report: Report) -> None:
+        if self.record.report is None:
+            return
+        if differences := attestation.differences(self.record.report, report):
+            await self.kill()
+            self._notify(Notice(session=self.session, violation=differences))
+
+    async def _attested(self) -> Binding:
+        """What the complete report holds for, looked at again. Raises IsolationFailed."""
+        report = self.record.report
+        if report is None:
+            raise IsolationFailed(f"the sandbox of {self.session} was not attested")
+        if refusal := attestation.refusal(report, self.record.spec.mode):
+            raise IsolationFailed(f"the sandbox of {self.session} is not what was asked for: {refusal}")
+        bound, status = report.binding, await self._runtime.inspect(self.record.spec.name)
+        try:
+            now = Binding(
+                sandbox_id=self.record.sandbox_id,
+                started_at=status.started_at,
+                pid=status.pid,
+                pid_start_ticks=start_ticks(status.pid),
+                netns_inode=namespace_inode(status.pid, "net"),
+            )
+        except OSError:
+            now = None
+        if now != bound:
+            raise IsolationFailed(f"the sandbox of {self.session} is not the one that was attested")
+        return bound
+
+    async def _kill_after(self, grace_s: float) -> None:
+        await asyncio.sleep(grace_s)
+        if not self._drained:
+            await self._runtime.kill(self.record.sandbox)
+
+    def _close_doors(self) -> None:
+        """A listener that is held keeps its network namespace alive."""
+        while self._doors:
+            self._doors.popitem()[1].close()
+
+    def _save(self) -> None:
+        self.record.save(self._folder)
+
+
+def _signal_inside(pid: int, init: int, signum: signal.Signals) -> None:
+    """Signal `pid` if it is in the pid namespace of `init`: a number that was reused meanwhile belongs to another."""
+    try:
+        process = os.pidfd_open(pid)
+    except ProcessLookupError:
+        return
+    try:
+        if namespace_inode(pid, "pid") == namespace_inode(init, "pid"):
+            signal.pidfd_send_signal(process, signum)
+    except (FileNotFoundError, ProcessLookupError):
+        pass
+    finally:
+        os.close(process)

@@ -1,0 +1,188 @@
+"""Which sandboxes are there, and how do they come and go?"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import logging
+import os
+from collections.abc import Callable
+from typing import Final
+
+import msgspec
+
+from eleagent.errors import BadRequest, Conflict, NotFound, Refused
+from eleagent_daemon.domain.launch import Entry, Listing, Made, Notice
+from eleagent_daemon.domain.sandbox import DATA_DIR, LABEL, POOL_FIRST_UID, POOL_SIZE, Phase, SandboxSpec
+from eleagent_daemon.launcher.places import Places
+from eleagent_daemon.launcher.record import Record
+from eleagent_daemon.launcher.sandbox import LiveSandbox
+from eleagent_daemon.launcher.sources import Sources
+from eleagent_daemon.launcher.spool import SpoolWriter
+from eleagent_daemon.launcher.tasks import Tasks
+from eleagent_daemon.runtime.seam import Runtime
+
+log = logging.getLogger(__name__)
+
+WATCH_S: Final = 60.0
+
+
+class Sandboxes:
+    """The sandboxes of one installation, by session. A record is on disk before anything is made."""
+
+    def __init__(
+        self,
+        *,
+        places: Places,
+        runtime: Runtime,
+        sources: Sources,
+        tasks: Tasks,
+        installation: str,
+        reader_group: int,
+        notify: Callable[[Notice], None],
+    ) -> None:
+        self._places = places
+        self._runtime = runtime
+        self._sources = sources
+        self._tasks = tasks
+        self._installation = installation
+        self._reader_group = reader_group
+        self._notify = notify
+        self._live: dict[str, LiveSandbox] = {}
+        self._locks: dict[str, asyncio.Lock] = {}
+
+    @property
+    def any_alive(self) -> bool:
+        return any(sandbox.alive for sandbox in self._live.values())
+
+    def get(self, session: str) -> LiveSandbox:
+        if session not in self._live:
+            raise NotFound(f"the launcher has no sandbox of {session}")
+        return self._live[session]
+
+    def find(self, session: str) -> LiveSandbox | None:
+        return self._live.get(session)
+
+    def lock(self, session: str) -> asyncio.Lock:
+        """Held by what makes, changes or removes the session's sandbox."""
+        return self._locks.setdefault(session, asyncio.Lock())
+
+    async def recover(self) -> None:
+        """Take up what an earlier launcher left behind."""
+        for session in self._places.sessions():
+            try:
+                record = Record.load(self._places.folder(session))
+            except (FileNotFoundError, msgspec.DecodeError) as error:
+                log.warning("the record of %s can't be read, it is cleared away: %s", session, error)
+                await self._places.clear(session, forget=False)
+                continue
+            self._live[session] = self._sandbox(record)
+            await self._live[session].recover()
+
+    async def create(self, spec: SandboxSpec) -> Made:
+        """Idempotent by `spec.name`. Raises BadRequest, Conflict, Refused, and what the runtime raises."""
+        self._check(spec)
+        if (sandbox := self._live.get(spec.session)) is not None:
+            if sandbox.record.spec != spec:
+                raise Conflict(f"{sandbox.record.spec.name} is still there: remove it before {spec.name} is made")
+            return self._made(sandbox)
+        held = {
+            mount.token: self._sources.take(mount.token, spec.session, mount.device, mount.inode) for mount in spec.data
+        }
+        self._places.folder(spec.session).mkdir(mode=0o711, exist_ok=True)
+        record = Record(spec=spec)
+        record.save(self._places.folder(spec.session))
+        try:
+            record.placement = await self._places.place(spec, held)
+            record.sandbox_id = (await self._runtime.create(spec, record.placement)).id
+            record.save(self._places.folder(spec.session))
+            sandbox = self._live[spec.session] = self._sandbox(record)
+            await sandbox.start()
+        except BaseException:
+            with contextlib.suppress(Exception):
+                await self.remove(spec.session, forget=False)
+            raise
+        return self._made(sandbox)
+
+    async def remove(self, session: str, *, forget: bool) -> None:
+        """Idempotent, also for what was half made. Raises what the runtime raises; then it can be asked for again."""
+        sandbox = self._live.get(session)
+        folder = self._places.folder(session)
+        if sandbox is not None:
+            await self._runtime.remove(sandbox.record.spec.name)
+            await sandbox.close()
+        elif folder.is_dir():
+            with contextlib.suppress(FileNotFoundError, msgspec.DecodeError):
+                await self._runtime.remove(Record.load(folder).spec.name)
+        else:
+            await self._remove_strays(session)
+        await self._places.clear(session, forget=forget)
+        self._sources.drop(session)
+        self._live.pop(session, None)
+
+    async def listing(self) -> Listing:
+        """What the runtime has, and what only has a record."""
+        entries, complete = await self._runtime.list({f"{LABEL}.installation": self._installation})
+        listed = {entry.session for entry in entries}
+        only_recorded = [
+            Entry(session, sandbox.record.spec.attempt, Phase.GONE if complete else Phase.LOST)
+            for session, sandbox in self._live.items()
+            if session not in listed
+        ]
+        return Listing(entries + only_recorded, complete)
+
+    async def watch(self) -> None:
+        """Attest every running sandbox again and again, until cancelled."""
+        while True:
+            await asyncio.sleep(WATCH_S)
+            for sandbox in list(self._live.values()):
+                self._tasks.start(sandbox.watch(), f"watch of {sandbox.session}")
+
+    def daemon_lost(self) -> None:
+        for sandbox in self._live.values():
+            sandbox.input.forget_pieces()
+
+    async def close(self) -> None:
+        """Let go of all sandboxes as they are."""
+        for sandbox in self._live.values():
+            await sandbox.close()
+
+    async def _remove_strays(self, session: str) -> None:
+        """A container of ours whose record is gone."""
+        entries, _ = await self._runtime.list(
+            {f"{LABEL}.session": session, f"{LABEL}.installation": self._installation}
+        )
+        for entry in entries:
+            await self._runtime.remove(f"eleagent-{session}-{entry.attempt}")
+
+    def _sandbox(self, record: Record) -> LiveSandbox:
+        session = record.spec.session
+        return LiveSandbox(
+            record=record,
+            folder=self._places.folder(session),
+            runtime=self._runtime,
+            spool=SpoolWriter(folder=self._places.spool(session), group=self._reader_group),
+            tasks=self._tasks,
+            notify=self._notify,
+        )
+
+    def _made(self, sandbox: LiveSandbox) -> Made:
+        return Made(sandbox_id=sandbox.record.sandbox_id, spool=str(self._places.spool(sandbox.session)))
+
+    def _check(self, spec: SandboxSpec) -> None:
+        """What a launcher must not take from anybody unread."""
+        if os.geteuid() != 0:
+            raise Refused(
+                f"the {self._runtime.name} runtime needs a launcher that runs as root: sudo eleagent daemon run"
+            )
+        if spec.installation != self._installation:
+            raise BadRequest(f"installation {spec.installation!r} is not this launcher's, {self._installation!r}")
+        if not POOL_FIRST_UID <= spec.uid < POOL_FIRST_UID + POOL_SIZE:
+            raise BadRequest(f"uid {spec.uid} is none of the sandboxes' ({POOL_FIRST_UID} and up)")
+        targets = [mount.target for mount in spec.data]
+        names = [target.removeprefix(f"{DATA_DIR}/") for target in targets]
+        if len(set(targets)) < len(targets) or any(
+            name in ("", ".", "..") or "/" in name or f"{DATA_DIR}/{name}" != target
+            for name, target in zip(names, targets, strict=True)
+        ):
+            raise BadRequest(f"data targets {targets} are not different names in {DATA_DIR}")

@@ -1,0 +1,167 @@
+"""What does each verb do?"""
+
+from __future__ import annotations
+
+import os
+import socket
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Final
+
+from eleagent.errors import BadRequest, EleAgentError, VersionSkew
+from eleagent.version import __version__
+from eleagent_daemon.domain import launch
+from eleagent_daemon.domain.launch import PROTOCOL, AnyAnswer, Done, Notice
+from eleagent_daemon.launcher.child import in_child
+from eleagent_daemon.launcher.collect import Collection
+from eleagent_daemon.launcher.host import launcher_facts
+from eleagent_daemon.launcher.places import Places
+from eleagent_daemon.launcher.sandboxes import Sandboxes
+from eleagent_daemon.launcher.sources import Sources
+from eleagent_daemon.runtime.seam import Runtime
+
+COLLECT_TIMEOUT_S: Final = 600.0
+
+Answered = tuple[AnyAnswer, Sequence[int]]
+Handler = Callable[[Any, list[int]], Awaitable[Answered]]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Verbs:
+    """One handler a verb, in `table`. Its answer may come with descriptors; those it is given are closed after it."""
+
+    runtime: Runtime
+    sandboxes: Sandboxes
+    sources: Sources
+    places: Places
+    owner: int
+    notify: Callable[[Notice], None]
+
+    async def hello(self, verb: launch.Hello, fds: list[int]) -> Answered:
+        if verb.protocol != PROTOCOL:
+            raise VersionSkew(
+                f"eleagentd {verb.version} has launch protocol {verb.protocol} and launcher {__version__} {PROTOCOL}; "
+                "stop the sessions and start the launcher anew"
+            )
+        engine, error = "", ""
+        try:
+            engine = await self.runtime.describe()
+        except EleAgentError as failure:
+            error = failure.message
+        return launch.Greeting(
+            protocol=PROTOCOL,
+            version=__version__,
+            pid=os.getpid(),
+            privileged=os.geteuid() == 0,
+            runtime=self.runtime.name,
+            engine=engine,
+            error=error,
+        ), ()
+
+    async def open_source(self, verb: launch.OpenSource, fds: list[int]) -> Answered:
+        return await self.sources.open(verb), ()
+
+    async def create(self, verb: launch.Create, fds: list[int]) -> Answered:
+        async with self.sandboxes.lock(verb.spec.session):
+            return await self.sandboxes.create(verb.spec), ()
+
+    async def attest(self, verb: launch.Attest, fds: list[int]) -> Answered:
+        async with self.sandboxes.lock(verb.session):
+            return launch.Attested(await self.sandboxes.get(verb.session).attest()), ()
+
+    async def open_doors(self, verb: launch.OpenDoors, fds: list[int]) -> Answered:
+        if len(fds) != len(verb.held):
+            raise BadRequest(f"{len(fds)} descriptors came with {len(verb.held)} names")
+        async with self.sandboxes.lock(verb.session):
+            held = {name: socket.socket(fileno=os.dup(fd)) for name, fd in zip(verb.held, fds, strict=True)}
+            try:
+                doors = await self.sandboxes.get(verb.session).open_doors(held)
+            finally:
+                for sock in held.values():
+                    sock.close()
+            return launch.DoorSet(list(doors)), [sock.fileno() for sock in doors.values()]
+
+    async def release(self, verb: launch.Release, fds: list[int]) -> Answered:
+        async with self.sandboxes.lock(verb.session):
+            await self.sandboxes.get(verb.session).release()
+        return Done(), ()
+
+    async def write(self, verb: launch.Write, fds: list[int]) -> Answered:
+        """Without a wait, so that pieces keep their order."""
+        self.sandboxes.get(verb.session).input.piece(verb.message, verb.data, last=verb.last)
+        return Done(), ()
+
+    async def signal(self, verb: launch.Signal, fds: list[int]) -> Answered:
+        await self.sandboxes.get(verb.session).signal(verb.signum)
+        return Done(), ()
+
+    async def stop(self, verb: launch.Stop, fds: list[int]) -> Answered:
+        await self.sandboxes.get(verb.session).stop(verb.grace_s)
+        return Done(), ()
+
+    async def inspect(self, verb: launch.Inspect, fds: list[int]) -> Answered:
+        return await self.sandboxes.get(verb.session).inspect(), ()
+
+    async def list_all(self, verb: launch.ListAll, fds: list[int]) -> Answered:
+        return await self.sandboxes.listing(), ()
+
+    async def collect(self, verb: launch.Collect, fds: list[int]) -> Answered:
+        if len(fds) != 1:
+            raise BadRequest("collect needs the descriptor of one folder")
+        async with self.sandboxes.lock(verb.session):
+            collection = Collection(
+                source=await self.places.artefacts(self.sandboxes.get(verb.session).record.spec),
+                target_fd=fds[0],
+                owner=self.owner,
+                limit_bytes=verb.limit_bytes,
+                limit_files=verb.limit_files,
+            )
+            collected, _ = await in_child(
+                lambda: (collection.run(), ()), launch.Collected, keep=fds, timeout_s=COLLECT_TIMEOUT_S
+            )
+            return collected, ()
+
+    async def remove(self, verb: launch.Remove, fds: list[int]) -> Answered:
+        async with self.sandboxes.lock(verb.session):
+            await self.sandboxes.remove(verb.session, forget=verb.forget)
+        return Done(), ()
+
+    async def consumed(self, verb: launch.Consumed, fds: list[int]) -> Answered:
+        if sandbox := self.sandboxes.find(verb.session):
+            sandbox.consumed(verb.offset)
+        return Done(), ()
+
+    async def images(self, verb: launch.Images, fds: list[int]) -> Answered:
+        return launch.ImageSet(await self.runtime.images(verb.reference)), ()
+
+    async def build(self, verb: launch.Build, fds: list[int]) -> Answered:
+        if len(fds) != len(verb.names):
+            raise BadRequest(f"{len(fds)} descriptors came with {len(verb.names)} names")
+        files = dict(zip(verb.names, fds, strict=True))
+        async for line in self.runtime.build(verb.reference, verb.dockerfile, files, verb.labels):
+            self.notify(Notice(session=verb.reference, text=line))
+        return launch.ImageSet(await self.runtime.images(verb.reference)), ()
+
+    async def host(self, verb: launch.Host, fds: list[int]) -> Answered:
+        return launch.HostFacts([*launcher_facts(), *await self.runtime.facts()]), ()
+
+    def table(self) -> Mapping[type, Handler]:
+        return {
+            launch.Hello: self.hello,
+            launch.OpenSource: self.open_source,
+            launch.Create: self.create,
+            launch.Attest: self.attest,
+            launch.OpenDoors: self.open_doors,
+            launch.Release: self.release,
+            launch.Write: self.write,
+            launch.Signal: self.signal,
+            launch.Stop: self.stop,
+            launch.Inspect: self.inspect,
+            launch.ListAll: self.list_all,
+            launch.Collect: self.collect,
+            launch.Remove: self.remove,
+            launch.Consumed: self.consumed,
+            launch.Images: self.images,
+            launch.Build: self.build,
+            launch.Host: self.host,
+        }
