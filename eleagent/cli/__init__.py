@@ -1,0 +1,1 @@
+"""The command line; it meets the daemon over its API alone."""

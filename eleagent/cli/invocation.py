@@ -1,0 +1,87 @@
+"""Which flags does every command take, and what does a command get from them?"""
+
+from __future__ import annotations
+
+import os
+import sys
+from dataclasses import dataclass
+from functools import cached_property
+from typing import TYPE_CHECKING, Any
+
+import click
+import msgspec
+
+from eleagent.cli.screen import Screen
+from eleagent.client.locate import find_socket
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from eleagent.client.api import Client
+
+
+@dataclass
+class Invocation:
+    """The global flags of one command line, and what is made from them."""
+
+    host: str | None = None
+    json: bool = False
+    quiet: bool = False
+    no_color: bool = False
+    yes: bool = False
+
+    @property
+    def socket(self) -> Path:
+        return find_socket(self.host, uid=os.getuid())
+
+    @cached_property
+    def client(self) -> Client:
+        from eleagent.client.api import Client
+
+        return Client(socket=self.socket)
+
+    @cached_property
+    def screen(self) -> Screen:
+        plain = self.no_color or self.json or "NO_COLOR" in os.environ or os.environ.get("TERM") == "dumb"
+        return Screen(out=sys.stdout, err=sys.stderr, color=not plain)
+
+    def emit(self, answer: Any) -> None:
+        """Print `answer` (a wire type or plain data) as one line of JSON."""
+        self.screen.document(msgspec.json.encode(answer).decode())
+
+
+pass_invocation = click.make_pass_decorator(Invocation)
+
+
+def _keep(context: click.Context, parameter: click.Parameter, value: Any) -> None:
+    if value and parameter.name:
+        setattr(context.ensure_object(Invocation), parameter.name, value)
+
+
+def _global_options() -> list[click.Parameter]:
+    common: dict[str, Any] = {"expose_value": False, "callback": _keep}
+    return [
+        click.Option(["--host"], metavar="URL", help="The daemon, unix:///PATH (or $ELEAGENT_HOST).", **common),
+        click.Option(["--json"], is_flag=True, help="Answer in JSON.", **common),
+        click.Option(["-q", "--quiet", "quiet"], is_flag=True, help="Only the answer itself.", **common),
+        click.Option(["--no-color"], is_flag=True, help="No colours (or $NO_COLOR).", **common),
+        click.Option(["--yes"], is_flag=True, help="Replace existing files without refusing.", **common),
+    ]
+
+
+class Command(click.Command):
+    """A command that takes the global flags too, so that they may stand before and after it."""
+
+    def __init__(self, *arguments: Any, **attributes: Any) -> None:
+        super().__init__(*arguments, **attributes)
+        self.params.extend(_global_options())
+
+
+class Group(click.Group):
+    """A noun; its verbs are Commands."""
+
+    command_class = Command
+
+    def __init__(self, *arguments: Any, **attributes: Any) -> None:
+        super().__init__(*arguments, **attributes)
+        self.params.extend(_global_options())

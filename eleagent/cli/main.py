@@ -1,0 +1,146 @@
+"""What does `eleagent` do with its arguments, and how does it say that something went wrong?
+
+Commands are imported when they are called, so that `--help` and `ps` stay quick.
+"""
+
+from __future__ import annotations
+
+import io
+import os
+import sys
+from importlib import import_module
+from itertools import takewhile
+from typing import NamedTuple
+
+import click
+
+from eleagent.cli.invocation import Group, Invocation, pass_invocation
+from eleagent.cli.screen import Style, To
+from eleagent.errors import EleAgentError
+
+
+class Entry(NamedTuple):
+    place: str
+    help: str
+
+
+COMMANDS = {
+    "run": Entry("run:run", "Start a session and follow it: run PROMPT, or run -- PROGRAM ARGS…"),
+    "ps": Entry("sessions:ps", "List sessions."),
+    "logs": Entry("sessions:logs", "Show what a session said and did."),
+    "stop": Entry("sessions:stop", "Stop sessions."),
+    "wait": Entry("sessions:wait", "Wait for sessions to end and exit as they did."),
+    "status": Entry("system:status", "Which daemon this is and who you are to it."),
+    "session": Entry("sessions:session", "ls, show (the isolation report), send, interrupt."),
+    "artefact": Entry("artefacts:artefact", "ls and cat what sessions left behind."),
+    "cp": Entry("artefacts:cp", "Copy artefacts out: cp KEY:PATH DEST."),
+    "agent": Entry("agents:agent", "ls and install agents."),
+    "image": Entry("agents:image", "ls and build agents' images."),
+    "doctor": Entry("system:doctor", "What this host can enforce, and what to do about the rest."),
+    "audit": Entry("system:audit", "ls the audit log."),
+    "daemon": Entry("local:daemon", "run the daemon."),
+    "config": Entry("local:config", "show the daemon's settings and where each came from."),
+    "completion": Entry("local:completion", "Print the completion script for bash, zsh or fish."),
+    "version": Entry("system:version", "Print the version."),
+}
+ALIASES = {
+    "sessions": "session", "artefacts": "artefact", "artifact": "artefact", "artifacts": "artefact", "agents": "agent",
+    "images": "image", "audits": "audit",
+}  # fmt: skip
+
+
+class Root(Group):
+    """The top of the tree, whose branches are imported on demand."""
+
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        return list(COMMANDS)
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
+        entry = COMMANDS.get(ALIASES.get(cmd_name, cmd_name))
+        if entry is None:
+            return None
+        module, _, name = entry.place.partition(":")
+        command = getattr(import_module(f"eleagent.cli.{module}"), name)
+        assert isinstance(command, click.Command)  # noqa: S101  # the table above is wrong otherwise
+        return command
+
+    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        with formatter.section("Commands"):
+            formatter.write_dl([(name, entry.help) for name, entry in COMMANDS.items()])
+
+
+@click.group(
+    "eleagent", cls=Root, invoke_without_command=True, context_settings={"help_option_names": ["-h", "--help"]}
+)
+@pass_invocation
+@click.pass_context
+def root(context: click.Context, invocation: Invocation) -> None:
+    """Run AI agents over your own project data, confined by the kernel.
+
+    \b
+    eleagent daemon run                           start the daemon (its own terminal)
+    eleagent agent install claude                 once: get the agent
+    eleagent image build claude                   once: build its image
+    eleagent run --data ./reports -o ./out "…"    the work; artefacts land in ./out
+
+    KEY is a session's name, a unique prefix of its key, or @ for your last one.
+
+    Exit codes: 0; the agent's own; 2 usage; 122 approval unanswered; 123 budget; 124 timed out; 125 daemon or engine;
+    126 refused by policy or isolation; 127 no such agent; 130 interrupted; 137 killed.
+    """
+    if context.invoked_subcommand is not None:
+        return
+    if sys.stdout.isatty() and sys.stdin.isatty() and not invocation.json:
+        context.exit(import_module("eleagent_tui.app").run(invocation.socket))
+    command = root.get_command(context, "ps")
+    assert command is not None  # noqa: S101  # it is in the table
+    context.invoke(command)
+
+
+def main() -> int:
+    """The entry point of the `eleagent` script; returns the exit code. A reader that went away is no error to tell of."""
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="backslashreplace")
+    invocation = Invocation(json="--json" in takewhile(lambda word: word != "--", sys.argv[1:]))
+    try:
+        return _call(invocation)
+    except BrokenPipeError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # else the interpreter's own flush complains
+        return 1
+    finally:
+        invocation.screen.close()
+
+
+def _call(invocation: Invocation) -> int:
+    try:
+        code = root.main(prog_name="eleagent", obj=invocation, standalone_mode=False)
+        return code if isinstance(code, int) else 0
+    except click.exceptions.NoArgsIsHelpError as error:
+        error.show()
+        return 2
+    except click.ClickException as error:
+        hint = f" (see: {error.ctx.command_path} --help)" if isinstance(error, click.UsageError) and error.ctx else ""
+        return _say(invocation, "usage", error.format_message() + hint, 2)
+    except EleAgentError as error:
+        return _say(invocation, error.code, error.message, error.exit_code)
+    except (KeyboardInterrupt, click.Abort):
+        return 130
+    except BrokenPipeError:
+        raise
+    except Exception as error:  # the last line of defence: a person gets a line, never a traceback
+        if os.environ.get("ELEAGENT_TRACEBACK"):
+            raise
+        what = f"{type(error).__name__}: {error} (a bug in this client; ELEAGENT_TRACEBACK=1 shows where)"
+        return _say(invocation, "internal", what, 125)
+
+
+def _say(invocation: Invocation, reason: str, message: str, code: int) -> int:
+    invocation.screen.line((Style.BAD, "eleagent:"), " " + message, to=To.ERR)
+    if invocation.json:
+        invocation.emit({"reason": reason, "exit_code": code, "error": message})
+    return code
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,195 @@
+"""How is anything written to stdout and stderr?
+
+The one place that writes colours. All text of others goes through it, and a terminal gets printable text only.
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+import threading
+import unicodedata
+from collections.abc import Iterable, Sequence
+from enum import Enum, StrEnum
+from typing import Final, TextIO
+
+from eleagent import textsafe
+
+
+class To(Enum):
+    """OUT: what was asked for. ERR: what is said about it."""
+
+    OUT = 1
+    ERR = 2
+
+
+class Style(StrEnum):
+    """SGR parameters."""
+
+    PLAIN = ""
+    BOLD = "1"
+    DIM = "2"
+    GOOD = "32"
+    WARN = "33"
+    BAD = "31"
+    NAME = "36"
+
+
+Span = tuple[Style, str]
+
+SPINNER: Final = "⠋⠙⠹⠸⠼⠴⠦⠧⠇⠏"
+TICK_S: Final = 0.25
+
+
+class Screen:
+    """Two streams, and on a terminal a last line that is redrawn while something is awaited.
+
+    `color` asks for colours; a stream that is no terminal gets none.
+    """
+
+    def __init__(self, *, out: TextIO, err: TextIO, color: bool) -> None:
+        self._streams = {To.OUT: out, To.ERR: err}
+        self._terminal = {to: stream.isatty() for to, stream in self._streams.items()}
+        self._color = {to: color and terminal for to, terminal in self._terminal.items()}
+        self._fresh = dict.fromkeys(To, True)
+        self._lock = threading.RLock()
+        self._status: str | None = None
+        self._drawn = False
+        self._ticker: threading.Thread | None = None
+        self._done = threading.Event()
+
+    def is_terminal(self, to: To) -> bool:
+        return self._terminal[to]
+
+    @property
+    def interactive(self) -> bool:
+        """Whether a person looks at both streams."""
+        return all(self._terminal.values())
+
+    @property
+    def columns(self) -> int:
+        return shutil.get_terminal_size((100, 24)).columns
+
+    def line(self, *spans: Span | str, to: To = To.OUT) -> None:
+        """One line. A newline within a span is shown as `\\n`, any other control character as its escape."""
+        parts = [(Style.PLAIN, span) if isinstance(span, str) else span for span in spans]
+        text = "".join(self._paint(textsafe.safe(text).replace("\n", "\\n"), style, to) for style, text in parts)
+        self._write(to, text + "\n")
+
+    def note(self, text: str, style: Style = Style.DIM) -> None:
+        """One line about what happens, on stderr."""
+        self.line((style, text), to=To.ERR)
+
+    def prompt(self, text: str) -> None:
+        """A question on stderr whose answer is typed behind it."""
+        self._write(To.ERR, self._paint(text, Style.BOLD, To.ERR))
+        self._fresh = dict.fromkeys(To, True)  # the answer's own newline
+
+    def text(self, text: str, to: To = To.OUT) -> None:
+        """A program's own output: as it is, unless a terminal would read it."""
+        self._write(to, textsafe.safe(text) if self._terminal[to] else text, own=False)
+
+    def data(self, piece: bytes) -> None:
+        """Bytes on stdout: as they are, unless a terminal would read them."""
+        if self._terminal[To.OUT]:
+            self.text(textsafe.safe(piece))
+        else:
+            stream = self._streams[To.OUT]
+            stream.flush()
+            view = memoryview(piece)
+            while view:
+                view = view[os.write(stream.fileno(), view) :]
+
+    def document(self, json: str) -> None:
+        """A JSON document on a line of its own."""
+        self._write(To.OUT, textsafe.json_line(json) + "\n")
+
+    def table(self, head: Sequence[str], rows: Iterable[Sequence[Span | str]], to: To = To.OUT) -> None:
+        """Columns as wide as their widest cell; the last one is cut at the edge of a terminal."""
+        cells = [[(Style.PLAIN, cell) if isinstance(cell, str) else cell for cell in row] for row in rows]
+        shown = [
+            [(style, textsafe.line(text)) for style, text in row]
+            for row in [[(Style.DIM, name) for name in head], *cells]
+        ]
+        widths = [max(width(text) for _, text in column) for column in zip(*shown, strict=True)]
+        room = max(20, self.columns - sum(widths[:-1]) - 2 * len(widths[:-1])) if self._terminal[to] else None
+        for row in shown:
+            *left, (style, last) = row
+            padded = [
+                (style, text + " " * (size - width(text) + 2))
+                for (style, text), size in zip(left, widths, strict=False)
+            ]
+            self.line(*padded, (style, shorten(last, room) if room else last), to=to)
+
+    def status(self, text: str | None) -> None:
+        """Show `text` beside a spinner until more is said or None is given. Nothing where no person looks."""
+        if not self.interactive:
+            return
+        with self._lock:
+            self._status = text
+            if text is None:
+                self._erase()
+            elif self._ticker is None:
+                self._ticker = threading.Thread(target=self._tick, daemon=True)
+                self._ticker.start()
+
+    def close(self) -> None:
+        """Take the status line away."""
+        self.status(None)
+        self._done.set()
+        if self._ticker:
+            self._ticker.join()
+
+    def _paint(self, text: str, style: Style, to: To) -> str:
+        return f"\x1b[{style}m{text}\x1b[0m" if style and text and self._color[to] else text
+
+    def _write(self, to: To, text: str, *, own: bool = True) -> None:
+        with self._lock:
+            self._erase()
+            stream = self._streams[to]
+            if own and not self._fresh[to] and self._terminal[to]:
+                stream.write("\n")
+            stream.write(text)
+            stream.flush()
+            fresh = text.endswith("\n") or (not text and self._fresh[to])
+            # On a terminal both streams share the cursor.
+            self._fresh = dict.fromkeys(To, fresh) if self.interactive else self._fresh | {to: fresh}
+
+    def _tick(self) -> None:
+        frame = 0
+        while not self._done.wait(TICK_S):
+            with self._lock:
+                if self._status is not None and self._fresh[To.ERR]:
+                    frame += 1
+                    text = shorten(textsafe.line(self._status), self.columns - 3)
+                    self._streams[To.ERR].write(f"\r\x1b[K{SPINNER[frame % len(SPINNER)]} {text}")
+                    self._streams[To.ERR].flush()
+                    self._drawn = True
+
+    def _erase(self) -> None:
+        if self._drawn:
+            self._streams[To.ERR].write("\r\x1b[K")
+            self._streams[To.ERR].flush()
+            self._drawn = False
+
+
+def width(text: str) -> int:
+    """Cells that `text` takes on a terminal."""
+    if text.isascii():
+        return len(text)
+    return sum(
+        0 if unicodedata.combining(char) else 2 if unicodedata.east_asian_width(char) in "WF" else 1 for char in text
+    )
+
+
+def shorten(text: str, cells: int) -> str:
+    """`text` in at most `cells` cells, with … where something is left out."""
+    if width(text) <= cells:
+        return text
+    kept, room = [], cells - 1
+    for char in text:
+        room -= width(char)
+        if room < 0:
+            break
+        kept.append(char)
+    return "".join(kept) + "…"

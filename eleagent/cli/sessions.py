@@ -1,0 +1,165 @@
+"""How are sessions listed, read, stopped and awaited?"""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+
+import click
+
+from eleagent.cli.invocation import Command, Group, Invocation, pass_invocation
+from eleagent.cli.screen import Span, Style, To
+from eleagent.operations import (
+    SESSION_EVENTS,
+    SESSION_GET,
+    SESSION_INPUT,
+    SESSION_INTERRUPT,
+    SESSION_LIST,
+    SESSION_STOP,
+)
+from eleagent.wire.sessions import Accepted, Session, SessionDetail, SessionInput, SessionList, SessionStop, State
+
+STATE_STYLES = {
+    State.QUEUED: Style.DIM, State.STARTING: Style.NAME, State.RUNNING: Style.NAME, State.STOPPING: Style.WARN,
+    State.SUCCEEDED: Style.GOOD, State.STOPPED: Style.WARN,
+}  # fmt: skip
+
+
+def state_span(state: State) -> Span:
+    return STATE_STYLES.get(state, Style.BAD), state
+
+
+@click.command(cls=Command)
+@click.option("-a", "--all", "everything", is_flag=True, help="Ended sessions too.")
+@click.option("-n", "--limit", type=click.IntRange(1), help="At most so many.")
+@pass_invocation
+def ps(invocation: Invocation, everything: bool = False, limit: int | None = None) -> None:
+    """List sessions, newest first; live ones only unless -a."""
+    found: SessionList = invocation.client.call(SESSION_LIST, query={"all": everything or None, "limit": limit})
+    screen = invocation.screen
+    if invocation.json:
+        invocation.emit(found)
+    elif invocation.quiet:
+        for session in found.sessions:
+            screen.line(session.key)
+    elif found.sessions:
+        screen.table(["KEY", "NAME", "STATE", "AGENT", "AGE", "TITLE"], [_row(session) for session in found.sessions])
+    else:
+        screen.note("no sessions" if everything else "no live sessions (eleagent ps -a shows ended ones)")
+
+
+def _row(session: Session) -> list[Span | str]:
+    state = state_span(session.state)
+    if session.exit_code:
+        state = (state[0], f"{session.state} ({session.exit_code})")
+    return [session.key, session.name, state, session.agent, _age(session.created), session.title]
+
+
+def _age(created: str) -> str:
+    seconds = int((datetime.now(UTC) - datetime.fromisoformat(created)).total_seconds())
+    for unit, size in (("d", 86400), ("h", 3600), ("m", 60)):
+        if seconds >= size:
+            return f"{seconds // size}{unit}"
+    return f"{max(0, seconds)}s"
+
+
+@click.command(cls=Command)
+@click.argument("key", default="@")
+@click.option("-f", "--follow", is_flag=True, help="Go on as it grows, until the session ends.")
+@pass_invocation
+def logs(invocation: Invocation, key: str, follow: bool) -> None:
+    """Show the timeline of session KEY (the last one, if none is named)."""
+    from eleagent.cli.views import choose_view
+
+    client = invocation.client
+    view = choose_view(invocation, key=key)
+    for item in client.follow(key) if follow else client.stream(SESSION_EVENTS, key=key):
+        view.show(item)
+    view.finish()
+
+
+@click.command(cls=Command)
+@click.argument("keys", nargs=-1, required=True, metavar="KEY…")
+@click.option("--grace", "grace_s", type=click.FloatRange(0), metavar="SECONDS", help="Between SIGTERM and SIGKILL.")
+@pass_invocation
+def stop(invocation: Invocation, keys: tuple[str, ...], grace_s: float | None) -> None:
+    """Stop sessions: SIGTERM to all that runs in the sandbox, then SIGKILL."""
+    for key in keys:
+        accepted: Accepted = invocation.client.call(SESSION_STOP, body=SessionStop(grace_s=grace_s), key=key)
+        _say_accepted(invocation, accepted)
+
+
+@click.command(cls=Command)
+@click.argument("keys", nargs=-1, required=True, metavar="KEY…")
+@pass_invocation
+def wait(invocation: Invocation, keys: tuple[str, ...]) -> int:
+    """Wait for sessions to end; exits with the first exit code that is not 0."""
+    from eleagent.cli.follow import Ending
+
+    code = 0
+    for key in keys:
+        detail: SessionDetail = invocation.client.call(SESSION_GET, key=key)
+        session = detail.session
+        ending = Ending.of(session) if session.state.ended else None
+        for item in invocation.client.follow(session.key, after=session.last_seq) if ending is None else ():
+            ending = Ending.of_event(session.key, item) or ending
+        ending = ending or Ending.ask(invocation.client, session.key)
+        if invocation.json:
+            invocation.emit(ending.document(invocation.client))
+        elif not invocation.quiet:
+            invocation.screen.line(session.key, " ", state_span(ending.state), f" ({ending.reason})")
+        code = code or ending.exit_code
+    return code
+
+
+@click.group(cls=Group)
+def session() -> None:
+    """Sessions: one agent at work in one sandbox."""
+
+
+session.add_command(ps, "ls")
+
+
+@session.command()
+@click.argument("key", default="@")
+@pass_invocation
+def show(invocation: Invocation, key: str) -> None:
+    """Show a session and the proof of its isolation."""
+    from eleagent.cli.report import Egress, show_session
+
+    client = invocation.client
+    detail: SessionDetail = client.call(SESSION_GET, key=key)
+    egress = Egress.of(client.stream(SESSION_EVENTS, key=detail.session.key))
+    if invocation.json:
+        invocation.emit({"session": detail.session, "report": detail.report, "egress": egress})
+    else:
+        show_session(invocation.screen, detail, egress)
+
+
+@session.command()
+@click.argument("key")
+@click.argument("text")
+@pass_invocation
+def send(invocation: Invocation, key: str, text: str) -> None:
+    """Say something to the agent of session KEY; TEXT - reads stdin."""
+    from eleagent.cli.prompt import read_prompt
+
+    accepted = invocation.client.call(SESSION_INPUT, body=SessionInput(text=read_prompt(text)), key=key)
+    if invocation.json:
+        invocation.emit(accepted)
+    elif not invocation.quiet:
+        invocation.screen.note(f"accepted as event {accepted.seq}")
+
+
+@session.command()
+@click.argument("key")
+@pass_invocation
+def interrupt(invocation: Invocation, key: str) -> None:
+    """Interrupt the turn that is running; the session lives on."""
+    _say_accepted(invocation, invocation.client.call(SESSION_INTERRUPT, key=key))
+
+
+def _say_accepted(invocation: Invocation, accepted: Accepted) -> None:
+    if invocation.json:
+        invocation.emit(accepted)
+    elif not invocation.quiet:
+        invocation.screen.line(accepted.key, " ", state_span(accepted.state), to=To.OUT)

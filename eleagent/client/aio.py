@@ -1,0 +1,119 @@
+"""How does an asynchronous program (the TUI) call the daemon's operations? As `api` does, over aiohttp."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Mapping
+from contextlib import asynccontextmanager
+from pathlib import Path
+from types import TracebackType
+from typing import Any, Self
+
+import aiohttp
+
+from eleagent.client.api import CHUNK_BYTES
+from eleagent.client.exchange import (
+    HOST,
+    RETRY_S,
+    Cursor,
+    StreamBroken,
+    check_answer,
+    decode,
+    decode_line,
+    request_for,
+    unreachable,
+)  # fmt: skip
+from eleagent.client.transport import ANSWER_TIMEOUT_S, CONNECT_TIMEOUT_S
+from eleagent.errors import EleAgentError
+from eleagent.operations import SESSION_EVENTS, SESSION_GET, Operation
+from eleagent.version import VERSION_HEADER
+from eleagent.wire.events import Event, Notice
+from eleagent.wire.sessions import SessionDetail
+
+
+class AsyncClient:
+    """An asynchronous client, used as `async with AsyncClient(socket=…) as client`."""
+
+    def __init__(self, *, socket: Path) -> None:
+        self._socket = socket
+        self._http: aiohttp.ClientSession
+
+    async def __aenter__(self) -> Self:
+        self._http = aiohttp.ClientSession(
+            f"http://{HOST}",
+            connector=aiohttp.UnixConnector(str(self._socket), limit=0),
+            timeout=aiohttp.ClientTimeout(total=None, sock_connect=CONNECT_TIMEOUT_S, sock_read=ANSWER_TIMEOUT_S),
+            read_bufsize=1 << 20,
+        )
+        return self
+
+    async def __aexit__(self, *_: type[BaseException] | BaseException | TracebackType | None) -> None:
+        await self._http.close()
+
+    async def call(
+        self, operation: Operation, *, body: Any = None, query: Mapping[str, Any] | None = None, **path: str
+    ) -> Any:
+        """The operation's result."""
+        async with self._send(operation, body, query, path) as answer:
+            return decode(operation, await answer.read())
+
+    async def stream(
+        self, operation: Operation, *, body: Any = None, query: Mapping[str, Any] | None = None, **path: str
+    ) -> AsyncIterator[Any]:
+        """The decoded lines of an NDJSON answer up to its proper end; StreamBroken when it ends before."""
+        async with self._send(operation, body, query, path, wait_s=None) as answer:
+            rest = b""
+            async for piece in answer.content.iter_any():
+                *lines, rest = (rest + piece).split(b"\n")
+                for line in lines:
+                    yield decode_line(operation, line)
+            if rest:
+                raise StreamBroken("the daemon's answer broke off in the middle of a line")
+
+    async def follow(self, key: str, *, after: int = 0, preview: bool = False) -> AsyncIterator[Event | Notice]:
+        """A session's events after `after` until the session ends, each once, also across a restart of the daemon."""
+        clock = asyncio.get_running_loop().time
+        cursor = Cursor(after=after, now=clock())
+        while True:
+            query = {"after": cursor.after, "follow": True, "preview": preview or None}
+            try:
+                async for item in self.stream(SESSION_EVENTS, query=query, key=key):
+                    if cursor.admits(item, clock()):
+                        yield item
+                detail: SessionDetail = await self.call(SESSION_GET, key=key)
+                if cursor.reached_end(detail.session):
+                    return
+            except EleAgentError as error:
+                cursor.retry(error, clock())
+            await asyncio.sleep(RETRY_S)
+
+    async def download(
+        self, operation: Operation, *, query: Mapping[str, Any] | None = None, **path: str
+    ) -> AsyncIterator[bytes]:
+        """The pieces of a raw answer up to its proper end."""
+        async with self._send(operation, None, query, path) as answer:
+            async for piece in answer.content.iter_chunked(CHUNK_BYTES):
+                yield piece
+
+    @asynccontextmanager
+    async def _send(
+        self,
+        operation: Operation,
+        body: Any,
+        query: Mapping[str, Any] | None,
+        path: Mapping[str, str],
+        wait_s: float | None = ANSWER_TIMEOUT_S,
+    ) -> AsyncIterator[aiohttp.ClientResponse]:
+        request = request_for(operation, body=body, query=query, path=path)
+        timeout = aiohttp.ClientTimeout(total=None, sock_connect=CONNECT_TIMEOUT_S, sock_read=wait_s)
+        try:
+            async with self._http.request(
+                request.method, request.target, data=request.content, headers=request.headers, timeout=timeout
+            ) as answer:
+                content = await answer.read() if answer.status >= 400 else None
+                check_answer(answer.status, answer.headers.get(VERSION_HEADER), content)
+                yield answer
+        except aiohttp.ClientConnectorError as error:
+            raise unreachable(self._socket, error.os_error) from error
+        except (aiohttp.ClientError, TimeoutError) as error:
+            raise StreamBroken(f"the connection to the daemon broke: {error}") from error

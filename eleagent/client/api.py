@@ -1,0 +1,86 @@
+"""How does a program call the daemon's operations?
+
+    client = Client(socket=find_socket(None, uid=os.getuid()))
+    session: Session = client.call(SESSION_CREATE, body=SessionCreate(prompt="…"))
+    for item in client.follow(session.key): …
+
+Whatever goes wrong is raised as the EleAgentError that the daemon raised, or as DaemonUnreachable.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any, BinaryIO, Final
+
+from eleagent.client.exchange import RETRY_S, Cursor, StreamBroken, decode, decode_line, request_for
+from eleagent.client.transport import send
+from eleagent.errors import EleAgentError
+from eleagent.operations import SESSION_EVENTS, SESSION_GET, Operation
+from eleagent.wire.events import Event, Notice
+from eleagent.wire.sessions import SessionDetail
+
+CHUNK_BYTES: Final = 1 << 18
+
+
+class Client:
+    """A synchronous client; each call is a connection of its own, so it can be used from a signal handler too."""
+
+    def __init__(self, *, socket: Path) -> None:
+        self._socket = socket
+
+    def call(
+        self, operation: Operation, *, body: Any = None, query: Mapping[str, Any] | None = None, **path: str
+    ) -> Any:
+        """The operation's result. A create whose connection broke is sent once more, under the same Idempotency-Key."""
+        request = request_for(operation, body=body, query=query, path=path)
+        try:
+            with send(self._socket, request) as answer:
+                content = answer.read()
+        except StreamBroken:
+            if "Idempotency-Key" not in request.headers:
+                raise
+            with send(self._socket, request) as answer:
+                content = answer.read()
+        return decode(operation, content)
+
+    def stream(
+        self, operation: Operation, *, body: Any = None, query: Mapping[str, Any] | None = None, **path: str
+    ) -> Iterator[Any]:
+        """The decoded lines of an NDJSON answer up to its proper end; StreamBroken when it ends before."""
+        with send(self._socket, request_for(operation, body=body, query=query, path=path), wait_s=None) as answer:
+            for line in answer.lines():
+                yield decode_line(operation, line)
+
+    def follow(self, key: str, *, after: int = 0, preview: bool = False) -> Iterator[Event | Notice]:
+        """A session's events after `after` until the session ends, each once, also across a restart of the daemon.
+
+        Raises the last error when the daemon stays away for PATIENCE_S.
+        """
+        cursor = Cursor(after=after, now=time.monotonic())
+        while True:
+            query = {"after": cursor.after, "follow": True, "preview": preview or None}
+            try:
+                for item in self.stream(SESSION_EVENTS, query=query, key=key):
+                    if cursor.admits(item, time.monotonic()):
+                        yield item
+                detail: SessionDetail = self.call(SESSION_GET, key=key)
+                if cursor.reached_end(detail.session):
+                    return
+            except EleAgentError as error:
+                cursor.retry(error, time.monotonic())
+            time.sleep(RETRY_S)
+
+    def upload(self, operation: Operation, file: BinaryIO, *, size_bytes: int, **path: str) -> Any:
+        """Send a file as the operation's raw body."""
+        request = request_for(operation, body=None, query=None, path=path)
+        request.headers.update({"Content-Type": "application/octet-stream", "Content-Length": str(size_bytes)})
+        with send(self._socket, request, upload=file) as answer:
+            return decode(operation, answer.read())
+
+    def download(self, operation: Operation, *, query: Mapping[str, Any] | None = None, **path: str) -> Iterator[bytes]:
+        """The pieces of a raw answer up to its proper end."""
+        with send(self._socket, request_for(operation, body=None, query=query, path=path)) as answer:
+            while piece := answer.read(CHUNK_BYTES):
+                yield piece

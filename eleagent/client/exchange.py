@@ -1,0 +1,136 @@
+"""What do both clients say and understand, whatever carries the bytes?"""
+
+from __future__ import annotations
+
+import uuid
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Final
+from urllib.parse import urlencode
+
+import msgspec
+
+from eleagent import errors
+from eleagent.operations import Operation
+from eleagent.version import VERSION_HEADER, __version__, check_skew
+from eleagent.wire.events import Event, Notice
+from eleagent.wire.sessions import Session
+
+HOST: Final = "localhost"
+"""The daemon refuses any other Host."""
+
+PATIENCE_S: Final = 60.0
+"""How long a follower waits for a daemon that restarts before it gives up; counted from the last event."""
+
+RETRY_S: Final = 0.25
+
+
+class StreamBroken(errors.Unavailable):
+    """The connection ended before the answer did."""
+
+
+@dataclass(frozen=True)
+class Request:
+    method: str
+    target: str
+    headers: dict[str, str]
+    content: bytes | None
+
+
+def request_for(
+    operation: Operation, *, body: Any, query: Mapping[str, Any] | None, path: Mapping[str, str]
+) -> Request:
+    """The request that `operation` stands for; a create gets an Idempotency-Key, so that it can be sent again.
+
+    Raises TypeError for a body or a query parameter that the operation does not have.
+    """
+    if operation.body is not None and not isinstance(body, operation.body):
+        raise TypeError(f"{operation.id} takes a {operation.body.__name__}, not {body!r}")
+    known = dict(operation.query)
+    given = {name: value for name, value in (query or {}).items() if value is not None}
+    if strange := given.keys() - known.keys():
+        raise TypeError(f"{operation.id} has no query parameter {sorted(strange)}")
+    headers = {VERSION_HEADER: __version__, "Accept": "application/json, application/x-ndjson, */*"}
+    content = None
+    if operation.body is not None:
+        content = msgspec.json.encode(body)
+        headers["Content-Type"] = "application/json"
+    if operation.id.endswith("_create"):
+        headers["Idempotency-Key"] = uuid.uuid4().hex
+    words = {name: str(value).lower() if known[name] is bool else str(value) for name, value in given.items()}
+    target = operation.url(**path) + (f"?{urlencode(words)}" if words else "")
+    return Request(operation.method, target, headers, content)
+
+
+def check_answer(status: int, version: str | None, content: bytes | None) -> None:
+    """Raise what a problem stands for, or VersionSkew; `content` is the body of an answer that is a problem."""
+    if status < 400:
+        return check_skew(__version__, version, side="daemon")
+    try:
+        problem = msgspec.json.decode(content or b"", type=dict[str, Any])
+    except msgspec.DecodeError:
+        raise errors.EleAgentError(f"the daemon answered {status} without saying why", status=status) from None
+    raise errors.from_problem(problem)
+
+
+def decode(operation: Operation, content: bytes) -> Any:
+    """The operation's result. Raises EleAgentError for what is none."""
+    try:
+        return msgspec.json.decode(content, type=operation.result)
+    except msgspec.DecodeError as error:
+        raise errors.EleAgentError(f"the daemon's answer to {operation.id} can't be read: {error}") from error
+
+
+def decode_line(operation: Operation, line: bytes) -> Any:
+    """One line of an NDJSON answer: the operation's result type, or a Notice beside events."""
+    if operation.result is Event and line.startswith(b'{"notice"'):
+        return msgspec.json.decode(line, type=Notice)
+    return decode(operation, line)
+
+
+def unreachable(socket: Path, error: OSError) -> errors.DaemonUnreachable:
+    """The advice that belongs to a failed connect."""
+    match error:
+        case FileNotFoundError():
+            advice = f"no daemon at {socket}: start it with: eleagent daemon run"
+        case PermissionError():
+            advice = f"no right to the daemon's socket {socket}: use the account that runs the daemon, or root"
+        case ConnectionRefusedError():
+            advice = f"nothing answers at {socket}, the daemon is not running: start it with: eleagent daemon run"
+        case TimeoutError():
+            advice = f"the daemon at {socket} does not answer in time"
+        case _:
+            advice = f"the daemon's socket {socket} can't be used: {error.strerror or error}"
+    return errors.DaemonUnreachable(advice, socket=str(socket))
+
+
+class Cursor:
+    """Where a follower of a timeline stands, so that a broken stream goes on without loss or repeat."""
+
+    def __init__(self, *, after: int, now: float) -> None:
+        self.after = after
+        self._progress = now
+
+    def admits(self, item: Event | Notice, now: float) -> bool:
+        """Whether to hand `item` on: a seq that was seen is dropped. Raises StreamBroken at a gap, EleAgentError at an
+        error notice."""
+        if isinstance(item, Notice):
+            if item.notice == "error":
+                raise errors.EleAgentError(f"the daemon can't read on: {item.text}")
+            return True
+        if item.seq <= self.after:
+            return False
+        if item.seq != self.after + 1:
+            raise StreamBroken(f"event {self.after + 1} is missing, {item.seq} came instead")
+        self.after, self._progress = item.seq, now
+        return True
+
+    def reached_end(self, session: Session) -> bool:
+        """Whether a stream that came to its proper end said all there is, judged by the session itself."""
+        return session.state.ended and session.last_seq <= self.after
+
+    def retry(self, error: errors.EleAgentError, now: float) -> None:
+        """Return when it is worth connecting again, raise `error` when it is not."""
+        if not isinstance(error, StreamBroken | errors.DaemonUnreachable) or now - self._progress > PATIENCE_S:
+            raise error

@@ -1,0 +1,1 @@
+"""The full-screen client; it meets the daemon over its API alone."""
