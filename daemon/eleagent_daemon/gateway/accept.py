@@ -1,0 +1,61 @@
+"""How do connections come in from a listener that was handed over?"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import socket
+from collections.abc import Callable
+from contextlib import suppress
+from typing import Final
+
+CONNECTION_LIMIT: Final = 64
+"""Live connections of one session; at the limit its listener is not read, and the others notice nothing."""
+
+RETRY_S: Final = 0.5
+
+log = logging.getLogger(__name__)
+
+
+class Acceptor:
+    """Accepts from `listener`, which it owns, and gives each connection a protocol from `factory`.
+
+    The owner of the protocols calls `released` once for each connection that ended.
+    """
+
+    def __init__(
+        self,
+        *,
+        listener: socket.socket,
+        factory: Callable[[], asyncio.BaseProtocol],
+        limit: int = CONNECTION_LIMIT,
+    ) -> None:
+        listener.setblocking(False)
+        self._listener = listener
+        self._factory = factory
+        self._free = asyncio.Semaphore(limit)
+        # the loop of one listener: it lives as long as this object and fails on its own
+        self._task = asyncio.create_task(self._run(), name=f"accept {listener.fileno()}")
+
+    def released(self) -> None:
+        self._free.release()
+
+    async def close(self) -> None:
+        """Accept no more. Connections that were accepted are their protocols' business."""
+        self._task.cancel()
+        with suppress(asyncio.CancelledError):
+            await self._task
+        self._listener.close()
+
+    async def _run(self) -> None:
+        loop = asyncio.get_running_loop()
+        while True:
+            await self._free.acquire()
+            try:
+                connection, _ = await loop.sock_accept(self._listener)
+                await loop.connect_accepted_socket(self._factory, connection)
+            except OSError as error:
+                # a peer that is gone already, or no descriptor left: either passes
+                log.warning("a connection could not be accepted: %s", error)
+                self._free.release()
+                await asyncio.sleep(RETRY_S)

@@ -1,0 +1,219 @@
+"""What may a session say to the model? The door swaps in the credential, checks each body and counts what it cost."""
+
+from __future__ import annotations
+
+import asyncio
+import socket
+from collections.abc import Callable
+from typing import Final
+
+from aiohttp import web
+from aiohttp.web_protocol import RequestHandler
+
+from eleagent.wire.events import SecurityFinding
+from eleagent_daemon.domain.policy import Policy
+from eleagent_daemon.gateway.accept import Acceptor
+from eleagent_daemon.gateway.body import BODY_LIMIT_BYTES, CheckedBody, check_body
+from eleagent_daemon.gateway.denial import Denied, ForeignCredential, error_json
+from eleagent_daemon.gateway.headers import allowed_betas, check_credentials, request_headers, response_headers
+from eleagent_daemon.gateway.meter import Meter, meter_for
+from eleagent_daemon.gateway.record import Exchange, Recorder, SessionView
+from eleagent_daemon.gateway.upstream import Answer, Call, Upstream, UpstreamDown
+
+MESSAGES: Final = frozenset({"/v1/messages", "/v1/messages?beta=true"})
+COUNTS: Final = frozenset({"/v1/messages/count_tokens", "/v1/messages/count_tokens?beta=true"})
+
+THREAD_BYTES: Final = 256 * 1024
+"""A larger body is checked in a thread: it would hold up the other sessions for milliseconds."""
+BUFFER_LIMIT_BYTES: Final = 2 * BODY_LIMIT_BYTES
+"""Bodies that one session may have under way together."""
+BODY_S: Final = 60.0
+CLOSE_S: Final = 0.5
+
+
+class ModelDoor:
+    """Serves one session's model listener until it is closed."""
+
+    def __init__(
+        self,
+        *,
+        listener: socket.socket,
+        policy: Policy,
+        upstream: Upstream,
+        recorder: Recorder,
+        view: SessionView,
+    ) -> None:
+        self._policy = policy
+        self._upstream = upstream
+        self._recorder = recorder
+        self._view = view
+        self._under_way: set[asyncio.Task[None]] = set()
+        self._buffered = 0
+        self._checking = asyncio.Semaphore(1)
+        self._closing = False
+        self._server = _Server(self._handle, handler_cancellation=True, access_log=None, auto_decompress=False)
+        self._acceptor = Acceptor(listener=listener, factory=self._server)
+        self._server.on_lost = self._acceptor.released
+
+    async def close(self) -> None:
+        """What is under way is broken off and recorded as such."""
+        self._closing = True
+        await self._acceptor.close()
+        for task in self._under_way:
+            task.cancel()
+        await asyncio.gather(*self._under_way, return_exceptions=True)
+        self._server.pre_shutdown()
+        await self._server.shutdown(CLOSE_S)
+
+    async def _handle(self, request: web.BaseRequest) -> web.StreamResponse:
+        exchange = Exchange(
+            method=_printable(request.method, 20),
+            path=_printable(request.raw_path.partition("?")[0], 200),  # a query can hold a key
+            turn=request.method == "POST" and request.raw_path in MESSAGES,
+        )
+        task = asyncio.current_task()
+        assert task is not None  # noqa: S101 - a handler runs in a task
+        self._under_way.add(task)
+        self._view.begin(exchange)
+        try:
+            return await self._answer(request, exchange)
+        except Denied as denied:
+            exchange.refuse(denied)
+            if isinstance(denied, ForeignCredential):
+                detail = f"{exchange.method} {exchange.path} carried a foreign credential in {denied.carrier}"
+                await self._recorder.record(SecurityFinding(kind="foreign_credential", detail=detail))
+            return _error(denied.http_status, denied.message)
+        except UpstreamDown as down:
+            exchange.fail(502, down.message)
+            return _error(502, f"EleAgent: {down.message}")
+        except (asyncio.CancelledError, ConnectionError):
+            exchange.reason = exchange.reason or f"broken off by the {'gateway' if self._closing else 'agent'}"
+            raise
+        finally:
+            self._buffered -= exchange.bytes_up
+            self._view.end(exchange)
+            await self._recorder.record(exchange.event())
+            self._under_way.discard(task)
+
+    async def _answer(self, request: web.BaseRequest, exchange: Exchange) -> web.StreamResponse:
+        self._recorder.check()
+        credential = check_credentials(request.headers.items())
+        if (request.method, request.raw_path) == ("HEAD", "/"):
+            # the CLI's look whether somebody is there
+            exchange.allowed, exchange.rule, exchange.status = True, "local", 200
+            return web.Response()
+        if request.method != "POST" or request.raw_path not in MESSAGES | COUNTS:
+            allowed = "POST /v1/messages and POST /v1/messages/count_tokens, with no query but beta=true"
+            raise Denied(
+                "route",
+                f"EleAgent: {exchange.method} {exchange.path} is refused; the model door lets through {allowed}",
+            )
+        if not self._policy.model:
+            raise Denied(f"{self._policy.name}: model", f"EleAgent: policy {self._policy.name} gives no model")
+        if not credential:
+            raise Denied("credential", "EleAgent: the request lacks the placeholder key that this session was given")
+        checked = await self._check(await self._read(request, exchange))
+        exchange.model, exchange.offers_tools = checked.model, checked.offers_tools
+        return await self._forward(request, exchange, checked)
+
+    async def _read(self, request: web.BaseRequest, exchange: Exchange) -> bytes:
+        if request.headers.getall("Content-Encoding", []):
+            raise Denied("body", "EleAgent: a body with content-encoding is not let through: send it plain")
+        if request.content_type != "application/json":
+            raise Denied("body", "EleAgent: the body is not application/json", http_status=400)
+        body = bytearray()
+        try:
+            async with asyncio.timeout(BODY_S):
+                async for chunk in request.content.iter_any():
+                    body += chunk
+                    exchange.bytes_up += len(chunk)
+                    self._buffered += len(chunk)
+                    if len(body) > BODY_LIMIT_BYTES:
+                        raise Denied(
+                            "body", f"EleAgent: the body is larger than {BODY_LIMIT_BYTES >> 20} MiB", http_status=413
+                        )
+                    if self._buffered > BUFFER_LIMIT_BYTES:
+                        raise Denied("buffer", "EleAgent: too many large requests at once", http_status=429)
+        except TimeoutError as error:
+            raise Denied("body", f"EleAgent: the body did not come within {BODY_S:.0f} s", http_status=400) from error
+        return bytes(body)
+
+    async def _check(self, raw: bytes) -> CheckedBody:
+        if len(raw) <= THREAD_BYTES:
+            return check_body(raw, self._policy)
+        async with self._checking:
+            return await asyncio.to_thread(check_body, raw, self._policy)
+
+    async def _forward(self, request: web.BaseRequest, exchange: Exchange, checked: CheckedBody) -> web.StreamResponse:
+        exchange.allowed, exchange.rule, exchange.upstream = True, self._policy.name, self._upstream.name
+        headers = list(request.headers.items())
+        call = Call(
+            target=request.raw_path,
+            headers=request_headers(headers),
+            betas=allowed_betas(headers, self._policy.server_tools),
+            body=checked.encoded,
+            message=checked.message,
+        )
+        async with self._upstream.ask(call) as answer:
+            exchange.status = answer.status
+            if answer.status in (401, 403):
+                # never 401: the CLI would retry it for minutes
+                exchange.fail(403, f"the provider refused the daemon's credential (HTTP {answer.status})")
+                return _error(403, f"EleAgent: {exchange.reason}; an operator has to look at it")
+            response = web.StreamResponse(status=answer.status, headers=response_headers(answer.headers))
+            await response.prepare(request)
+            meter = meter_for(answer.headers.get("content-type", ""))
+            try:
+                await self._relay(answer, response, exchange, meter)
+            except UpstreamDown as down:
+                exchange.fail(exchange.status, down.message)
+                await _break_off(response, request, down.message)
+            finally:
+                exchange.read(meter)
+            return response
+
+    async def _relay(self, answer: Answer, response: web.StreamResponse, exchange: Exchange, meter: Meter) -> None:
+        async for chunk in answer.chunks:
+            meter.feed(chunk)
+            if meter.complete:
+                self._settle(exchange, meter)
+            exchange.bytes_down += len(chunk)
+            await response.write(chunk)
+        meter.end()
+        if not meter.complete and not meter.error:
+            raise UpstreamDown(f"the model's upstream {self._upstream.name} broke off its answer")
+        self._settle(exchange, meter)
+        await response.write_eof()
+
+    def _settle(self, exchange: Exchange, meter: Meter) -> None:
+        """Before the agent can see the end, so that who hears of it from the agent finds it here."""
+        exchange.read(meter)
+        self._view.end(exchange)
+
+
+class _Server(web.Server):
+    """aiohttp's low-level server, telling when a connection is gone."""
+
+    on_lost: Callable[[], None] | None = None
+
+    def connection_lost(self, handler: RequestHandler, exc: BaseException | None = None) -> None:
+        super().connection_lost(handler, exc)
+        if self.on_lost is not None:
+            self.on_lost()
+
+
+def _error(status: int, message: str) -> web.Response:
+    return web.Response(status=status, body=error_json(status, message), content_type="application/json")
+
+
+async def _break_off(response: web.StreamResponse, request: web.BaseRequest, message: str) -> None:
+    """Tell the agent in the stream where it is one; else only a torn connection says that the answer is not whole."""
+    if response.content_type == "text/event-stream":
+        await response.write(b"\n\nevent: error\ndata: " + error_json(502, f"EleAgent: {message}") + b"\n\n")
+        await response.write_eof()
+    elif request.transport is not None:
+        request.transport.abort()
+
+
+def _printable(text: str, limit: int) -> str:
+    return "".join(character if character.isascii() and character.isprintable() else "?" for character in text[:limit])

@@ -1,0 +1,140 @@
+"""What did a session do at its doors? Each attempt is an event; where none can be kept, nothing passes any more."""
+
+from __future__ import annotations
+
+import logging
+import time
+from dataclasses import dataclass, field
+
+from eleagent.errors import EleAgentError
+from eleagent.wire.events import EgressModel, EgressTunnel, SecurityFinding
+from eleagent.wire.sessions import Usage
+from eleagent_daemon.domain.doors import Sink
+from eleagent_daemon.gateway.denial import Denied
+from eleagent_daemon.gateway.meter import Meter
+
+log = logging.getLogger(__name__)
+
+
+class Recorder:
+    """A sink that remembers whether its last event was kept."""
+
+    def __init__(self, sink: Sink) -> None:
+        self._sink = sink
+        self._broken = ""
+
+    def check(self) -> None:
+        """Raises Denied while events can't be kept."""
+        if self._broken:
+            raise Denied("record", f"EleAgent: nothing passes, since it can't be recorded: {self._broken}")
+
+    async def record(self, payload: EgressModel | EgressTunnel | SecurityFinding) -> None:
+        try:
+            await self._sink.record(payload)
+            self._broken = ""
+        except (EleAgentError, OSError) as error:
+            self._broken = str(error)
+            log.error("an egress event could not be recorded: %s", error)  # noqa: TRY400 - one line says it
+
+
+@dataclass
+class Exchange:
+    """One request at the model door as it goes on. `turn`: it asks the model for a turn; `settled`: it was counted."""
+
+    method: str
+    path: str
+    turn: bool = False
+    offers_tools: bool = False
+    allowed: bool = False
+    rule: str = ""
+    status: int = 0
+    model: str = ""
+    upstream: str = ""
+    reason: str = ""
+    stop_reason: str = ""
+    usage: Usage = field(default_factory=Usage)
+    bytes_up: int = 0
+    bytes_down: int = 0
+    settled: bool = False
+    started: float = field(default_factory=time.monotonic)
+
+    def refuse(self, denied: Denied) -> None:
+        self.allowed = False
+        self.rule, self.status, self.reason = denied.rule, denied.http_status, denied.message
+
+    def fail(self, status: int, reason: str) -> None:
+        """It was let through and came to nothing."""
+        self.status, self.reason = status, reason
+
+    def read(self, meter: Meter) -> None:
+        """Take over what the answer told so far."""
+        self.usage, self.stop_reason = meter.usage, meter.stop_reason
+        self.reason = self.reason or meter.error
+
+    def event(self) -> EgressModel:
+        return EgressModel(
+            allowed=self.allowed,
+            rule=self.rule,
+            method=self.method,
+            path=self.path,
+            status=self.status,
+            model=self.model,
+            upstream=self.upstream,
+            reason=self.reason,
+            stop_reason=self.stop_reason,
+            usage=self.usage,
+            bytes_up=self.bytes_up,
+            bytes_down=self.bytes_down,
+            duration_ms=elapsed_ms(self.started),
+        )
+
+
+class SessionView:
+    """What the model door saw of one session (`domain.doors.ModelView`)."""
+
+    def __init__(self) -> None:
+        self._usage = Usage()
+        self._open = 0
+        self._stop_reason: str | None = None
+        self._failure = ""
+
+    @property
+    def usage(self) -> Usage:
+        return self._usage
+
+    @property
+    def turn_over(self) -> bool:
+        return not self._open and self._stop_reason is not None and self._stop_reason != "tool_use"
+
+    @property
+    def failure(self) -> str:
+        return self._failure
+
+    def begin(self, exchange: Exchange) -> None:
+        if exchange.turn:
+            self._open += 1
+
+    def end(self, exchange: Exchange) -> None:
+        """Idempotent: called before the agent can see an answer's last bytes, and again when the request is over."""
+        if exchange.settled:
+            return
+        exchange.settled = True
+        total, one = self._usage, exchange.usage
+        self._usage = Usage(
+            requests=total.requests + bool(exchange.upstream),
+            refused=total.refused + (not exchange.allowed),
+            input_tokens=total.input_tokens + one.input_tokens,
+            output_tokens=total.output_tokens + one.output_tokens,
+            cache_read_tokens=total.cache_read_tokens + one.cache_read_tokens,
+            cache_write_tokens=total.cache_write_tokens + one.cache_write_tokens,
+        )
+        if exchange.turn:
+            self._open -= 1
+            self._failure = exchange.reason
+            if exchange.offers_tools or self._stop_reason != "tool_use":
+                # the making of a title beside a call of a tool does not end the turn
+                self._stop_reason = exchange.stop_reason
+
+
+def elapsed_ms(started: float) -> int:
+    return int((time.monotonic() - started) * 1000)
