@@ -109,11 +109,7 @@ async def bench(request: pytest.FixtureRequest, tmp_path: Path) -> AsyncIterator
         await one.close()
 
 
-@pytest.fixture
-async def docker(bench: Bench) -> Bench:
-    if bench.runtime.name != "docker":
-        pytest.skip("what only an engine does")
-    return bench
+docker_only = pytest.mark.parametrize("bench", [pytest.param("docker", marks=pytest.mark.engine)], indirect=True)
 
 
 async def collect(output: AsyncIterator[Chunk]) -> dict[str, bytes]:
@@ -284,7 +280,7 @@ async def test_a_new_runtime_goes_on_where_the_first_was_dropped(bench: Bench) -
     sandbox, output, channel = await bench.running(bench.spec("python3", "-c", INTERLEAVED))
     await channel.write(GATE_WORD)
     taken = {"out": b"", "err": b""}
-    async with aclosing(output) as chunks:  # type: ignore[type-var]
+    async with aclosing(output) as chunks:
         async for chunk in chunks:
             taken[chunk.stream] += chunk.data
             if len(taken["out"]) > 20_000 and len(taken["err"]) > 20_000:
@@ -311,12 +307,17 @@ async def test_input_that_was_written_while_nobody_read_is_kept(bench: Bench) ->
     await writer.close()
     output, channel = await bench.another().replay(sandbox, Cursor())
     seen = b""
-    async with aclosing(output) as chunks:  # type: ignore[type-var]
+    async with aclosing(output) as chunks:
         async for chunk in chunks:
             seen += chunk.data
             if seen.count(b"\n") == 2:
                 break
     assert seen == b"first \xff\nsecond\n"
+    await channel.write(b"third\n")
+    await bench.runtime.kill(sandbox)
+    await bench.runtime.wait(sandbox)
+    with pytest.raises(ConnectionError):
+        await channel.write(b"too late\n")
     await channel.close()
 
 
@@ -414,69 +415,81 @@ async def test_list_holds_every_sandbox_of_the_installation(bench: Bench) -> Non
     await channel.close()
 
 
-async def test_engine_view_names_the_image_by_digest(docker: Bench) -> None:
-    sandbox = await docker.create(docker.spec("cat"))
-    view = await docker.runtime.engine_view(sandbox)
-    assert view["image"] == docker.image
+@docker_only
+async def test_engine_view_names_the_image_by_digest(bench: Bench) -> None:
+    sandbox = await bench.create(bench.spec("cat"))
+    view = await bench.runtime.engine_view(sandbox)
+    assert view["image"] == bench.image
     assert view["readonly_rootfs"] == "true"
     assert view["network"] == "none"
     assert view["log_driver"] == "local"
     assert "no-new-privileges" in view["security_opt"]
 
 
-async def test_memory_bomb_is_told_as_oom(docker: Bench) -> None:
+@docker_only
+async def test_memory_bomb_is_told_as_oom(bench: Bench) -> None:
     limits = Limits(memory_bytes=64 << 20)
-    _, sandbox = await run(docker, "python3", "-c", "bytearray(300 << 20)", limits=limits)
-    status = await docker.runtime.wait(sandbox)
+    _, sandbox = await run(bench, "python3", "-c", "bytearray(300 << 20)", limits=limits)
+    status = await bench.runtime.wait(sandbox)
     assert (status.exit_code, status.oom) == (137, True)
 
 
-async def test_a_reader_that_stops_stops_the_writer(docker: Bench) -> None:
+@docker_only
+async def test_a_reader_that_stops_stops_the_writer(bench: Bench) -> None:
     script = "i=0; while [ $i -lt 400 ]; do head -c 100000 /dev/zero; i=$((i+1)); echo $i > /artefacts/count; done"
-    _, output, channel = await docker.running(docker.spec("/bin/sh", "-c", script))
+    _, output, channel = await bench.running(bench.spec("/bin/sh", "-c", script))
     await channel.write(GATE_WORD)
     first = await anext(output)
     await asyncio.sleep(2)
-    count = int(Path(docker.placement.writable[ARTEFACTS_DIR], "count").read_text())
+    count = int(Path(bench.placement.writable[ARTEFACTS_DIR], "count").read_text())
     assert 0 < count < 100
     rest = await collect(output)
     assert len(first.data) + len(rest["out"]) == 40_000_000
     await channel.close()
 
 
-async def test_a_log_that_lost_its_beginning_is_told_as_a_gap(docker: Bench) -> None:
+@docker_only
+async def test_a_log_that_lost_its_beginning_is_told_as_a_gap(bench: Bench) -> None:
     script = "head -c 40000000 /dev/zero | tr '\\0' 'z' | fold -w 1000; read -r l; echo $l"
-    sandbox, output, channel = await docker.running(docker.spec("/bin/sh", "-c", script))
+    sandbox, output, channel = await bench.running(bench.spec("/bin/sh", "-c", script))
     await channel.write(GATE_WORD)
-    async with aclosing(output) as chunks:  # type: ignore[type-var]
+    async with aclosing(output) as chunks:
         taken = 0
         async for chunk in chunks:
             taken += len(chunk.data)
             if taken >= 40_000_000 + 39_999:
                 break
     await channel.close()
-    output, channel = await docker.another().replay(sandbox, Cursor(out=1000))
+    output, channel = await bench.another().replay(sandbox, Cursor(out=1000))
     gap = await anext(output)
     assert (gap.gap, gap.gap_bytes, gap.data) == (True, None, b"")
-    rest = asyncio.create_task(anext(output))  # type: ignore[arg-type]
+    rest = asyncio.create_task(anext(output))
     await asyncio.sleep(0.5)
     await channel.write(b"live\n")
     assert (await rest).data.endswith(b"live\n")
     await channel.close()
 
 
-async def test_replay_of_a_paused_sandbox_gives_its_output(docker: Bench, docker_socket: str) -> None:
-    sandbox, _, channel = await docker.running(docker.spec("/bin/sh", "-c", "echo before; exec cat"))
+async def post(socket: str, path: str) -> None:
+    reader, writer = await asyncio.open_unix_connection(socket)
+    writer.write(f"POST {path} HTTP/1.0\r\nContent-Length: 0\r\n\r\n".encode())
+    assert b" 204 " in await reader.readline()
+    writer.close()
+
+
+@docker_only
+async def test_replay_of_a_paused_sandbox_gives_its_output(bench: Bench, docker_socket: str) -> None:
+    sandbox, _, channel = await bench.running(bench.spec("/bin/sh", "-c", "echo before; exec cat"))
     await channel.write(GATE_WORD)
     await asyncio.sleep(0.3)
     await channel.close()
-    subprocess.run(["docker", "-H", f"unix://{docker_socket}", "pause", sandbox.id], check=True, capture_output=True)
-    assert (await docker.runtime.inspect(sandbox.name)).phase is Phase.PAUSED
-    output, channel = await docker.another().replay(sandbox, Cursor())
+    await post(docker_socket, f"/containers/{sandbox.id}/pause")
+    assert (await bench.runtime.inspect(sandbox.name)).phase is Phase.PAUSED
+    output, channel = await bench.another().replay(sandbox, Cursor())
     assert await anext(output) == Chunk("out", b"before\n")
     with pytest.raises(ConnectionError, match="paused"):
         await channel.write(b"x\n")
-    subprocess.run(["docker", "-H", f"unix://{docker_socket}", "unpause", sandbox.id], check=True, capture_output=True)
+    await post(docker_socket, f"/containers/{sandbox.id}/unpause")
     await channel.write(b"after\n")
     assert await anext(output) == Chunk("out", b"after\n")
     await channel.close()

@@ -44,7 +44,7 @@ class DockerRuntime:
     async def describe(self) -> str:
         async with self._engine.asked("say its version") as docker:
             version = msgspec.convert(await docker.version(), Version)
-        kind = "Podman" if version.component("Podman Engine") else "Docker Engine"
+        kind = "Podman" if version.is_podman else "Docker Engine"
         return f"{kind} {version.version} (API {version.api_version}) at {self._engine.socket}"
 
     async def facts(self) -> list[HostFact]:
@@ -52,7 +52,7 @@ class DockerRuntime:
 
     async def create(self, spec: SandboxSpec, placement: Placement) -> Sandbox:
         """Raises Conflict when something else has the name."""
-        body = render(spec, placement, podman=await self._engine.is_podman())
+        body = render(spec, placement, podman=(await self._engine.version()).is_podman)
         for _ in range(3):
             try:
                 async with self._engine.asked("make a sandbox") as docker:
@@ -82,7 +82,7 @@ class DockerRuntime:
     async def attach(self, sandbox: Sandbox) -> tuple[AsyncIterator[Chunk], InputChannel]:
         """One connection for both ways: closing the channel ends the output, the sandbox's end closes the channel."""
         connection = await self._engine.hijack("attach to a sandbox", _attach(sandbox, "stdin=1&stdout=1&stderr=1"))
-        return self._attached(connection), Input(connect=_never, connection=connection)
+        return self._attached(connection), Input(connection=connection)
 
     async def _attached(self, connection: Hijacked) -> AsyncGenerator[Chunk, None]:
         try:
@@ -94,14 +94,15 @@ class DockerRuntime:
             connection.close()
 
     async def replay(self, sandbox: Sandbox, cursor: Cursor) -> tuple[AsyncIterator[Chunk], InputChannel]:
-        async def connect() -> Hijacked:
-            status = await self.inspect(sandbox.name)
-            if status.phase is not Phase.RUNNING:
-                raise ConnectionResetError(f"{sandbox.name} takes no input: it is {status.phase}")
-            return await self._engine.hijack("attach to a sandbox's input", _attach(sandbox, "stdin=1"))
+        async def ready(connection: Hijacked | None) -> Hijacked:
+            # An engine keeps a connection for input alone open when its container has ended: only inspection tells.
+            found = (await self.inspect(sandbox.id)).phase
+            if found is not Phase.RUNNING and (connection is None or found is not Phase.PAUSED):
+                raise ConnectionResetError(f"{sandbox.name} takes no input: it is {found}")
+            return connection or await self._engine.hijack("attach to its input", _attach(sandbox, "stdin=1"))
 
         container = await self._container(sandbox.id)
-        return Replay(engine=self._engine, container=container).after(cursor), Input(connect=connect)
+        return Replay(engine=self._engine, container=container).after(cursor), Input(ready=ready)
 
     async def start(self, sandbox: Sandbox) -> None:
         async with self._engine.asked("start a sandbox", _START_LIMIT_S) as docker:
@@ -257,7 +258,3 @@ def _entry(state: str, labels: Mapping[str, str]) -> Entry:
 def _attach(sandbox: Sandbox, streams: str) -> str:
     # No detach keys: Ctrl-P Ctrl-Q among an agent's input would cut it off.
     return f"/containers/{sandbox.id}/attach?stream=1&detachKeys=&{streams}"
-
-
-async def _never() -> Hijacked:
-    raise ConnectionResetError("this channel is not opened again")

@@ -111,6 +111,10 @@ class Version(_Answer, frozen=True, rename="pascal"):
     def component(self, name: str) -> str:
         return next((part.version for part in self.components or [] if part.name == name), "")
 
+    @property
+    def is_podman(self) -> bool:
+        return bool(self.component("Podman Engine"))
+
 
 class Info(_Answer, frozen=True, rename="pascal"):
     """GET /info."""

@@ -6,6 +6,7 @@ import asyncio
 import errno
 from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
+from dataclasses import dataclass
 from typing import Any
 
 import aiohttp
@@ -17,7 +18,18 @@ from eleagent_daemon.runtime.docker_answers import Version
 from eleagent_daemon.runtime.docker_streams import Hijacked, open_hijacked
 
 ANSWER_LIMIT_S = 60.0
-"""An engine that has not answered a plain question by then is down; a start under load took 4 s."""
+"""An engine that has not answered a plain question by then is taken to be down."""
+
+
+@dataclass(frozen=True)
+class _Connection:
+    docker: Docker
+    connector: aiohttp.UnixConnector
+    version: Version
+
+    async def close(self) -> None:
+        await self.docker.close()
+        await self.connector.close()
 
 
 class Engine:
@@ -29,16 +41,14 @@ class Engine:
 
     def __init__(self, *, socket: str) -> None:
         self.socket = socket.removeprefix("unix://")
-        self._docker: Docker | None = None
-        self._version: Version | None = None
-        self._connector: aiohttp.UnixConnector | None = None
+        self._connection: _Connection | None = None
 
     @asynccontextmanager
     async def asked(self, action: str, limit_s: float | None = ANSWER_LIMIT_S) -> AsyncIterator[Docker]:
         """The client, for one question. Whatever goes wrong with it is an EleAgentError that names `action`."""
         try:
             async with asyncio.timeout(limit_s):
-                yield await self._connect()
+                yield (await self._connect()).docker
         except (DockerError, aiohttp.ClientError, OSError, EOFError, ValueError, KeyError, msgspec.MsgspecError) as err:
             raise self._translated(err, action) from err
 
@@ -66,46 +76,44 @@ class Engine:
                 raise DockerError(status, _message(body))
             return connection
 
-    async def is_podman(self) -> bool:
-        async with self.asked("say what it is"):
-            return bool(self._version and self._version.component("Podman Engine"))
-
-    async def api(self) -> tuple[int, ...]:
-        """The version of the API that is spoken: (1, 41) for Docker 20.10."""
+    async def version(self) -> Version:
+        """As it was when the engine was first asked."""
         async with self.asked("say its version"):
-            return tuple(int(part) for part in self._version.api_version.split(".")) if self._version else ()
+            return (await self._connect()).version
 
     async def close(self) -> None:
-        docker, connector, self._docker, self._connector = self._docker, self._connector, None, None
-        if docker is not None and connector is not None:
-            await docker.close()
-            await connector.close()
+        connection, self._connection = self._connection, None
+        if connection is not None:
+            await connection.close()
 
-    async def _connect(self) -> Docker:
-        if self._docker is None:
+    async def _connect(self) -> _Connection:
+        if self._connection is None:
             # No limit: each session holds a `wait`, some a log, and the 101st question would hang behind them.
             connector = aiohttp.UnixConnector(self.socket, limit=0)
             docker = Docker("unix://localhost", connector=connector)
             try:
-                version = msgspec.convert(await docker.version(), Version)
-            except BaseException:
+                connection = _Connection(docker, connector, msgspec.convert(await docker.version(), Version))
+            except BaseException as err:
                 await docker.close()
                 await connector.close()
+                if isinstance(err, TypeError) or (isinstance(err, DockerError) and err.status < 500):
+                    # Its "not found" is not a container's: nothing may be concluded from it.
+                    raise ValueError(f"no version: {err}") from err
                 raise
-            if self._docker is not None:
-                await docker.close()
-                await connector.close()
+            if self._connection is not None:  # another question was faster
+                await connection.close()
             else:
-                self._docker, self._connector, self._version = docker, connector, version
-        return self._docker
+                self._connection = connection
+        return self._connection
 
     def _translated(self, err: Exception, action: str) -> EleAgentError:
         if isinstance(err, DockerError) and 400 <= err.status < 600:
             if err.status in (401, 403):
-                return EngineUnavailable(
-                    f"the container engine at {self.socket} gives no right to {action}: {err.message}"
-                )
+                why = f"the container engine at {self.socket} gives no right to {action}: {err.message}"
+                return EngineUnavailable(why, socket=self.socket)
             kind = {404: NotFound, 409: Conflict, 503: EngineUnavailable}.get(err.status, EleAgentError)
+            if kind is NotFound and not any(word in err.message.lower() for word in ("no such", "not known")):
+                kind = EngineUnavailable  # a path is unknown, not a container: not an answer to what was asked
             return kind(f"the container engine could not {action}: {err.message}")
         match _errno(err):
             case errno.ENOENT:

@@ -40,7 +40,7 @@ async def engine_facts(engine: Engine) -> list[HostFact]:
 
 def _engine(version: Version) -> HostFact:
     found = f"{version.version} (API {version.api_version})"
-    if _numbers(version.version) >= _ENGINE_FIXED or version.component("Podman Engine"):
+    if _numbers(version.version) >= _ENGINE_FIXED or version.is_podman:
         return HostFact("engine", "ok", found)
     return HostFact("engine", "ok", f"{found}; CVE-2024-29018 does not reach sandboxes, which have no network")
 

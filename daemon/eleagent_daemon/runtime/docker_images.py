@@ -17,6 +17,7 @@ from eleagent_daemon.runtime.docker_engine import Engine
 
 AGENT_LABEL = f"{LABEL}.agent"
 _PIECE_BYTES = 1 << 20
+_BUILDERS_OWN = (" ---> ", "Removing intermediate container")
 
 
 async def find_images(engine: Engine, reference: str) -> list[ImageFacts]:
@@ -70,8 +71,8 @@ async def build_image(
                     raise EleAgentError(f"image {reference} was not built: {progress.error} (at {at}{said})", step=step)
                 for text in (progress.stream or progress.status).splitlines():
                     if text.strip():
-                        last = text.strip()
-                        step = last if last.startswith("Step ") else step
+                        step = text.strip() if text.startswith("Step ") else step
+                        last = last if text.startswith(_BUILDERS_OWN) else text.strip()
                         yield text.rstrip()
 
 

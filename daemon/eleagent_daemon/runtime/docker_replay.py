@@ -4,8 +4,8 @@ The log driver is `local`, which keeps bytes as they were (json-file mangles wha
 record, a longer one in pieces of 16 KiB, and what has no newline yet not at all before the program ends: until then a
 replay does not have it, while an attach would.
 
-Docker 20.10 gives long lines back without their newline (moby daemon/logger/local/read.go; measured; 23.0 mends it), so
-it is put back here. One byte can't be known: whether the very last line ended with one, when it was longer than a
+Docker 20.10 gives long lines back without their newline (measured; newer ones keep it: moby's
+daemon/logger/local/read.go), so it is put back here. One byte can't be known: whether the very last line ended with one, when it was longer than a
 piece, the program has ended, and no cursor tells. Then it is taken to have had one.
 """
 
@@ -21,12 +21,11 @@ from eleagent_daemon.runtime.docker_streams import Frames
 from eleagent_daemon.runtime.seam import Chunk, Cursor, Stream
 
 _PIECE_BYTES = 16 * 1024
-_NEWLINES_KEPT_SINCE_API = (1, 42)
 _QUIET_S = 0.25
 """Longer than an engine takes from the end of a program's output to calling it exited."""
-_RECORD_BYTES = 40
+_RECORD_BYTES = 32
 _PIECE_RECORD_BYTES = 240
-"""More than the local driver adds to a line, and to a piece of one."""
+"""More than the local driver adds to a line, and to a piece of one with its last (measured: 27 and 103 each)."""
 _DEFAULT_SIZE_BYTES = 20 << 20
 _DEFAULT_FILES = 5
 _UNITS = {"k": 1 << 10, "m": 1 << 20, "g": 1 << 30}
@@ -65,7 +64,7 @@ class Replay:
 
     async def _chunks(self, *, follow: bool, tail: str, taken: dict[Stream, int]) -> AsyncGenerator[Chunk, None]:
         """The log without what was `taken`."""
-        lines = _Lines(mend=self._log.type == "local" and await self._engine.api() < _NEWLINES_KEPT_SINCE_API)
+        lines = _Lines(mend=self._log.type == "local")
         place: dict[Stream, int] = dict.fromkeys(_STREAMS, 0)
 
         def new(stream: Stream, data: bytes) -> bytes:
@@ -106,8 +105,8 @@ class Replay:
         held = 0
         async with self._records(follow=False, tail="all") as records:
             while (record := await records.next()) and held < capacity:
-                whole_line = record.data.endswith(b"\n")
-                held += len(record.data) + (_RECORD_BYTES if whole_line else _PIECE_RECORD_BYTES)
+                text = _text(record)
+                held += len(text) + (_RECORD_BYTES if text.endswith(b"\n") else _PIECE_RECORD_BYTES)
         return held < capacity
 
     @asynccontextmanager
@@ -121,8 +120,7 @@ class Replay:
 
 
 class _Lines:
-    """Puts back the newlines that a log lost. `owed` are the streams whose last record had one, or was its stream's
-    end."""
+    """Puts back the newlines that a log lost. `owed`: streams whose last record lost one, or was the stream's end."""
 
     def __init__(self, *, mend: bool) -> None:
         self._mend = mend
@@ -130,20 +128,25 @@ class _Lines:
         self.owed: set[Stream] = set()
 
     def restore(self, record: Chunk) -> bytes:
-        text = record.data.partition(b" ")[2]
+        text = _text(record)
         before = b"\n" if record.stream in self.owed else b""
         self.owed.discard(record.stream)
         if len(text) == _PIECE_BYTES and not text.endswith(b"\n"):
             self._within.add(record.stream)
         elif record.stream in self._within:
             self._within.discard(record.stream)
-            if self._mend and not text.endswith(b"\n"):
+            self._mend = self._mend and not text.endswith(b"\n")  # this engine keeps them
+            if self._mend:
                 self.owed.add(record.stream)
         return before + text
 
     def settle(self) -> set[Stream]:
         owed, self.owed = self.owed, set()
         return owed
+
+
+def _text(record: Chunk) -> bytes:
+    return record.data.partition(b" ")[2]
 
 
 def _capacity_bytes(log: LogConfig) -> int | None:

@@ -85,17 +85,23 @@ class Hijacked:
 
 
 class Input:
-    """The channel to a sandbox's stdin, opened with the first write where it is not open yet: an engine refuses to
-    attach to a paused container, and its output must be readable all the same."""
+    """The channel to a sandbox's stdin. `ready` is asked before each write, given the connection there is, for the one
+        to write to: it may raise ConnectionError, or open it only now (an engine refuses to attach to a paused
+    container)."""
 
-    def __init__(self, *, connect: Callable[[], Awaitable[Hijacked]], connection: Hijacked | None = None) -> None:
-        self._connect = connect
+    def __init__(
+        self,
+        *,
+        connection: Hijacked | None = None,
+        ready: Callable[[Hijacked | None], Awaitable[Hijacked]] | None = None,
+    ) -> None:
         self._connection = connection
+        self._ready = ready
         self._closed = False
 
     async def write(self, data: bytes) -> None:
-        if self._connection is None and not self._closed:
-            self._connection = await self._connect()
+        if self._ready is not None and not self._closed:
+            self._connection = await self._ready(self._connection)
         if self._closed or self._connection is None or self._connection.over:
             raise ConnectionResetError("the sandbox's input is closed: it ended or was let go of")
         await self._connection.write(data)
