@@ -85,10 +85,10 @@ def _run(job: Callable[[], tuple[T, Sequence[int]]], sock: socket.socket, keep: 
 
 def _close_but(kept: set[int]) -> None:
     low = 0
-    for fd in sorted(kept):
-        os.closerange(low, fd)
+    for fd in (*sorted(kept), os.sysconf("SC_OPEN_MAX")):
+        if low < fd:  # closerange(0, 0) of Python 3.11 closes everything
+            os.closerange(low, fd)
         low = fd + 1
-    os.closerange(low, os.sysconf("SC_OPEN_MAX"))
 
 
 async def _read(sock: socket.socket, fds: list[int]) -> bytes:

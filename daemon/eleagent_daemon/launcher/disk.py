@@ -19,7 +19,7 @@ FOLDERS: Final = ("home", "workspace", "artefacts")
 _LOOP_CTL_GET_FREE: Final = 0x4C82
 _LOOP_CONFIGURE: Final = 0x4C0A
 _LO_FLAGS_AUTOCLEAR: Final = 4
-_LOOP_CONFIG: Final = struct.Struct("=II48xI180x64x")
+_LOOP_CONFIG: Final = struct.Struct("=II52xI176x64x")
 """linux/loop.h, struct loop_config: fd, block_size, and of its loop_info64 lo_flags alone; the rest is zero."""
 _LOOP_ATTEMPTS: Final = 16
 
@@ -52,19 +52,48 @@ def mount_disk(image: Path, target: Path, limits: Limits, uid: int) -> None:
 
 
 def _format(image: Path, limits: Limits) -> None:
+    """From a template of the same limits: copying its few blocks takes a tenth of mke2fs's time."""
+    template = image.parent / f"template-{limits.disk_bytes}-{limits.disk_inodes}.img"
     new = image.with_suffix(".new")
     new.unlink(missing_ok=True)
+    if not template.exists():
+        _make_file_system(new, limits)
+        new.rename(template)
+    _copy_sparse(template, new)
+    new.rename(image)
+
+
+def _make_file_system(new: Path, limits: Limits) -> None:
     with new.open("xb") as file:
         file.truncate(limits.disk_bytes)
+    command = (*_MKE2FS, "-N", str(limits.disk_inodes), *_LAZY, str(new))
     try:
-        made = subprocess.run(
-            (*_MKE2FS, "-N", str(limits.disk_inodes), *_LAZY, str(new)), capture_output=True, text=True
-        )
+        made = subprocess.run(command, capture_output=True, text=True, check=False)
     except FileNotFoundError:
         raise Unavailable("mke2fs is missing, which makes the session's disk: apt-get install e2fsprogs") from None
     if made.returncode:
         raise Unavailable(f"mke2fs could not make a disk of {limits.disk_bytes} bytes: {made.stderr.strip()[:300]}")
-    new.rename(image)
+
+
+def _copy_sparse(source: Path, target: Path) -> None:
+    with source.open("rb") as read, target.open("xb") as write:
+        size = os.fstat(read.fileno()).st_size
+        write.truncate(size)
+        hole = 0
+        while (data := _next_data(read.fileno(), hole)) is not None:
+            hole = os.lseek(read.fileno(), data, os.SEEK_HOLE)
+            os.lseek(write.fileno(), data, os.SEEK_SET)
+            while data < hole:
+                data += os.sendfile(write.fileno(), read.fileno(), data, hole - data)
+
+
+def _next_data(fd: int, offset: int) -> int | None:
+    try:
+        return os.lseek(fd, offset, os.SEEK_DATA)
+    except OSError as error:
+        if error.errno == errno.ENXIO:
+            return None
+        raise
 
 
 def _attach(image: Path) -> tuple[int, str]:
