@@ -1,6 +1,6 @@
-"""Which settings hold, and where did each come from? A flag goes before ELEAGENT_*, that before the file, that before the default.
+"""Which settings hold, and where did each come from?
 
-The only module that reads the environment and the configuration file.
+A flag goes before ELEAGENT_*, that before the file, that before the default. The only module that reads the environment and the configuration file.
 """
 
 from __future__ import annotations
@@ -9,7 +9,7 @@ import json
 import os
 import sys
 import tomllib
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, MutableMapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
@@ -212,11 +212,13 @@ def _set(tree: dict[str, Any], name: str, value: Any) -> None:
     tree[last] = value
 
 
-def credential(config: Config, environ: Mapping[str, str]) -> tuple[str, str]:
-    """The model's credential as (kind, secret): kind is `api_key`, `oauth` or `` when there is none.
+def take_credential(config: Config, environ: MutableMapping[str, str]) -> tuple[str, str]:
+    """The model's credential as (kind, secret), both empty when there is none; it is gone from `environ` afterwards, so
+    that no child inherits it.
 
     Raises ConfigError when `model.key_file` can't be read or others may read it.
     """
+    key, token = environ.pop("ANTHROPIC_API_KEY", "").strip(), environ.pop("CLAUDE_CODE_OAUTH_TOKEN", "").strip()
     if config.model.key_file:
         path = Path(config.model.key_file)
         try:
@@ -225,12 +227,10 @@ def credential(config: Config, environ: Mapping[str, str]) -> tuple[str, str]:
             raise ConfigError(f"model.key_file: {path}: {err}") from None
         if mode & 0o077:
             raise ConfigError(f"model.key_file: {path} may be read by others (mode {mode & 0o777:o}): chmod 600 {path}")
-        return ("oauth" if secret.startswith("sk-ant-oat") else "api_key"), secret
-    if secret := environ.get("ANTHROPIC_API_KEY", "").strip():
-        return "api_key", secret
-    if secret := environ.get("CLAUDE_CODE_OAUTH_TOKEN", "").strip():
-        return "oauth", secret
-    return "", ""
+        return ("OAuth token" if secret.startswith("sk-ant-oat") else "API key"), secret
+    if key:
+        return "API key", key
+    return ("OAuth token", token) if token else ("", "")
 
 
 def parse_flags(arguments: Sequence[str]) -> tuple[dict[str, str], Path | None]:

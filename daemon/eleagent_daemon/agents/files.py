@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import cache
 from importlib.resources import files
 from importlib.resources.abc import Traversable
 from pathlib import Path
@@ -14,6 +15,7 @@ from eleagent.wire.agents import AgentLock
 _PACKAGE = files("eleagent_daemon.agents")
 
 
+@cache
 def get_lock(agent: str) -> AgentLock:
     """The version and digest that this release accepts. Raises NotFound for an agent that has no binary of its own."""
     lock = _PACKAGE / f"{agent}.lock.json"
@@ -22,6 +24,7 @@ def get_lock(agent: str) -> AgentLock:
     return msgspec.json.decode(lock.read_bytes(), type=AgentLock)
 
 
+@cache
 def get_dockerfile(agent: str) -> str:
     """The text of its Dockerfile. Raises NotFound for an agent that this release brings no image for."""
     dockerfile = _images() / agent / "Dockerfile"

@@ -11,6 +11,7 @@ import struct
 import zlib
 from dataclasses import dataclass
 from enum import IntEnum
+from pathlib import Path
 from typing import Final
 
 MAGIC: Final = b"ELE1"
@@ -66,6 +67,11 @@ def decode(data: bytes | memoryview) -> Frame | None:
     if crc != zlib.crc32(payload, zlib.crc32(HEADER.pack(magic, stream, length, 0, offset, at))):
         raise TornFrame(f"checksum of the frame at spool offset {offset} is wrong")
     return Frame(stream=Stream(stream), offset=offset, at=at, payload=payload)
+
+
+def spool_folder(home: Path, session: str) -> Path:
+    """Where a session's spool lies below the state folder."""
+    return home / "launcher" / session / "spool"
 
 
 def segment_name(offset: int) -> str:

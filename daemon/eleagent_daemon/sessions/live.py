@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from dataclasses import dataclass, field
+from pathlib import Path
 
 import msgspec
 
@@ -27,12 +28,12 @@ class Live:
     timeline: Timeline
     adapter: Adapter
     registry: Registry
+    spool: Path
     previews: Previews = field(default_factory=Previews)
     position: Position | None = None
     doors: OpenDoors | None = None
     held: dict[str, int] = field(default_factory=dict)
     report: Report | None = None
-    spool: str = ""
     usage_before: Usage = field(default_factory=Usage)
     stop_reason: str = ""
     inputs: dict[str, str] = field(default_factory=dict)

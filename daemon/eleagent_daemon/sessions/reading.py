@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Iterable
 from concurrent.futures import ThreadPoolExecutor
-from pathlib import Path
 
 from eleagent.wire.events import OutputGap, OutputText, Payload, Position
 from eleagent_daemon.domain.spool import Frame
@@ -26,7 +25,7 @@ class Reading:
         self._limit_bytes = limit_bytes
         self._full = False
         self._intake = Intake(adapter=live.adapter, position=live.position)
-        self._spool = SpoolReader(folder=Path(live.spool), offset=self._intake.offset)
+        self._spool = SpoolReader(folder=live.spool, offset=self._intake.offset)
 
     @property
     def offset(self) -> int:

@@ -6,6 +6,7 @@ import logging
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from pathlib import Path
 
 import msgspec
 
@@ -16,6 +17,7 @@ from eleagent.wire.sessions import Session, SessionCreate, State
 from eleagent_daemon.domain.doors import Gateway, Terms
 from eleagent_daemon.domain.launch import Done, ListAll, Listing, Remove
 from eleagent_daemon.domain.policy import Policy
+from eleagent_daemon.domain.spool import spool_folder
 from eleagent_daemon.sessions.admission import check_request, choose_policy, make_adapter, title
 from eleagent_daemon.sessions.catalogue import Catalogue, get_profile, version_of
 from eleagent_daemon.sessions.claude import ClaudeAdapter
@@ -40,6 +42,7 @@ _LAUNCHER_WAIT_S = 30.0
 class Settings:
     """What the operator set for every session. `policy` finds one by name."""
 
+    home: Path
     runtime: str
     default_policy: str
     policy: Callable[[str], Policy | None]
@@ -242,7 +245,8 @@ class Sessions:
         profile = get_profile(session.agent)
         adapter = make_adapter(profile, session.key, request, model_door=self._has_model(request, policy))
         timeline = await self._timelines.open(session.key)
-        live = Live(record=record, timeline=timeline, adapter=adapter, registry=self._registry)
+        spool = spool_folder(self._settings.home, session.key)
+        live = Live(record=record, timeline=timeline, adapter=adapter, registry=self._registry, spool=spool)
         if isinstance(adapter, ClaudeAdapter):
             adapter.observe(lambda: live.doors.model if live.doors else None)
         if timeline.last_seq:

@@ -7,7 +7,6 @@ import socket
 from pathlib import PurePosixPath
 
 from eleagent.errors import Conflict, IsolationFailed
-from eleagent.wire.attestation import Report
 from eleagent.wire.events import (
     DataUnreadable,
     DoorsOpened,
@@ -18,6 +17,7 @@ from eleagent.wire.events import (
     SessionStarting,
 )
 from eleagent.wire.sessions import State
+from eleagent_daemon.domain.attestation import refusal
 from eleagent_daemon.domain.doors import Gateway, Terms
 from eleagent_daemon.domain.launch import (
     CHUNK_BYTES,
@@ -127,12 +127,13 @@ class Starting:
             if source.unreadable or source.masked
         ]
         await live.timeline.append(starting, *unreadable)
-        live.spool = (await self._launcher.ask(Create(spec=spec), Made)).spool
+        await self._launcher.ask(Create(spec=spec), Made)
 
     async def _attest(self, live: Live) -> None:
         live.report = (await self._launcher.ask(Attest(session=live.key), Attested)).report
         await live.timeline.append(SandboxAttested(report=live.report))
-        refuse_incomplete(live.report, self._mode)
+        if reason := refusal(live.report, self._mode):
+            raise IsolationFailed(f"not started: {reason}")
 
     async def reattest(self, live: Live) -> bool:
         """Attest an adopted sandbox. False, with the difference in the timeline, when it is not what was attested before."""
@@ -202,18 +203,6 @@ class Starting:
             piece = send.data[start : start + CHUNK_BYTES]
             last = start + CHUNK_BYTES >= len(send.data)
             await self._launcher.ask(Write(session=key, message=send.id, data=piece, last=last), Done)
-
-
-def refuse_incomplete(report: Report, mode: Mode) -> None:
-    """Raises IsolationFailed for a missing confinement control, under `strict` for a missing resource control too."""
-    if not report.complete:
-        names = ", ".join(
-            f"{control.name} (asked {control.asked}, found {control.found})" for control in report.failures
-        )
-        raise IsolationFailed(f"not started: the kernel does not confirm {names}")
-    if report.missing_resources and mode is Mode.STRICT:
-        names = ", ".join(report.missing_resources)
-        raise IsolationFailed(f"not started: this host does not limit {names}; session.mode = best-effort does without")
 
 
 def place_data(sources: list[tuple[str, Source]]) -> tuple[DataMount, ...]:

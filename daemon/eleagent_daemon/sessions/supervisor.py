@@ -6,6 +6,7 @@ import asyncio
 import logging
 from collections import deque
 from collections.abc import Callable, Coroutine
+from functools import partial
 from typing import Any
 
 log = logging.getLogger(__name__)
@@ -62,9 +63,9 @@ class Supervisor:
             key, work = self._waiting.popleft()
             task = asyncio.create_task(self._guard(key, work), name=key)
             self._working[key] = task
-            task.add_done_callback(lambda _, key=key: self._freed(key))
+            task.add_done_callback(partial(self._freed, key))
 
-    def _freed(self, key: str) -> None:
+    def _freed(self, key: str, _: asyncio.Task[None]) -> None:
         del self._working[key]
         self._fill()
 

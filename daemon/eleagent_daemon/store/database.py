@@ -1,11 +1,13 @@
-"""How is a SQLite file opened? WAL, one writer, numbered migrations; a newer file is refused, an older one backed up first."""
+"""How is a SQLite file opened? WAL, one writer, numbered migrations; a newer file is refused, an older one backed up."""
 
 from __future__ import annotations
 
+import os
 import shutil
 import sqlite3
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from functools import cache
 from importlib.resources import files
 from pathlib import Path
 
@@ -16,9 +18,9 @@ from eleagent.errors import Unavailable
 
 async def open_database(path: Path, *, schema: str) -> aiosqlite.Connection:
     """Open (0600) and migrate by `store/migrations/<schema>/NNNN_*.sql`. Raises Unavailable for a file from a newer release."""
-    scripts = sorted((files("eleagent_daemon.store") / "migrations" / schema).iterdir(), key=lambda script: script.name)
-    newest = int(scripts[-1].name.split("_")[0])
-    path.touch(mode=0o600)
+    scripts = migrations(schema)
+    newest = max(scripts)
+    os.close(os.open(path, os.O_CREAT | os.O_CLOEXEC, 0o600))
     connection = await aiosqlite.connect(path, isolation_level=None)
     try:
         for pragma in ("journal_mode=WAL", "synchronous=FULL", "foreign_keys=ON", "busy_timeout=5000"):
@@ -32,14 +34,24 @@ async def open_database(path: Path, *, schema: str) -> aiosqlite.Connection:
             )
         if 0 < version < newest:
             shutil.copyfile(path, path.with_suffix(f".v{version}.bak"))
-        for script in scripts:
-            if int(script.name.split("_")[0]) > version:
-                await connection.executescript(script.read_text())
+        for number, script in scripts.items():
+            if number > version:
+                await connection.executescript(script)
     except BaseException:
         await connection.close()
         raise
     connection.row_factory = sqlite3.Row
     return connection
+
+
+@cache
+def migrations(schema: str) -> dict[int, str]:
+    """The schema's scripts by number, in order."""
+    folder = files("eleagent_daemon.store") / "migrations" / schema
+    return {
+        int(script.name.split("_")[0]): script.read_text()
+        for script in sorted(folder.iterdir(), key=lambda one: one.name)
+    }
 
 
 @asynccontextmanager

@@ -1,0 +1,55 @@
+"""Who is calling? On the Unix socket the kernel says; the place where other kinds of login plug in."""
+
+from __future__ import annotations
+
+import array
+import os
+import pwd
+import socket
+import struct
+from dataclasses import dataclass
+from typing import Final
+
+from aiohttp import web
+
+from eleagent.errors import Refused
+from eleagent.permissions import Role
+from eleagent_daemon.domain.sandbox import POOL_FIRST_UID, POOL_SIZE
+from eleagent_daemon.store.registry import CallerIdentity
+
+_SO_PEERGROUPS: Final = 59  # asm-generic/socket.h
+_OVERFLOW_UID: Final = 65534
+
+
+@dataclass(frozen=True)
+class Caller:
+    """`name` is who did it, in every record; `identity` whose rights open host paths."""
+
+    name: str
+    role: Role
+    identity: CallerIdentity
+
+
+def identify(request: web.Request) -> Caller:
+    """The peer of the Unix socket: root and the daemon's own account are the owner. Raises Refused for everyone else."""
+    transport = request.transport
+    peer = transport.get_extra_info("socket") if transport is not None else None
+    if peer is None or peer.family != socket.AF_UNIX:
+        raise Refused("only callers on the Unix socket are known")
+    _, uid, gid = struct.unpack("3i", peer.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, struct.calcsize("3i")))
+    if uid == _OVERFLOW_UID or POOL_FIRST_UID <= uid < POOL_FIRST_UID + POOL_SIZE:
+        raise Refused(f"uid {uid} is a sandbox's or from another user namespace: it has no business here")
+    if uid not in (0, os.getuid()):
+        raise Refused(
+            f"uid {uid} is nobody here yet: only root and the daemon's own account are, until users are known"
+        )
+    groups = array.array("I", peer.getsockopt(socket.SOL_SOCKET, _SO_PEERGROUPS, 65536 * 4))
+    return Caller(name=account(uid), role=Role.OWNER, identity=CallerIdentity(uid=uid, gid=gid, groups=list(groups)))
+
+
+def account(uid: int) -> str:
+    """The account's name, or its number where it has none."""
+    try:
+        return pwd.getpwuid(uid).pw_name
+    except KeyError:
+        return f"uid-{uid}"

@@ -1,0 +1,234 @@
+"""What does every request pass, in which order?
+
+identify → refuse a foreign Host or any Origin → authorise → decode → audit intent → handle → audit outcome → answer.
+A handler is reached through here alone.
+"""
+
+from __future__ import annotations
+
+import contextvars
+import logging
+import secrets
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
+from dataclasses import dataclass
+from typing import Any, Final
+
+import msgspec
+from aiohttp import web
+
+from eleagent.errors import PROBLEM_TYPE, AuditUnavailable, BadRequest, EleAgentError, Refused, TooLarge, VersionSkew
+from eleagent.operations import Answer, Body, Effect, Operation
+from eleagent.permissions import may
+from eleagent.version import VERSION_HEADER, __version__, check_skew
+from eleagent_daemon.api.identity import Caller, identify
+from eleagent_daemon.store.ledger import Ledger
+
+log = logging.getLogger(__name__)
+
+REQUEST_ID: contextvars.ContextVar[str] = contextvars.ContextVar("request_id", default="")
+_LOCAL_HOSTS: Final = frozenset({"", "eleagent", "localhost"})
+_encoder = msgspec.json.Encoder()
+
+
+@dataclass(frozen=True, kw_only=True)
+class Call:
+    """What a handler gets: a caller who may, parameters and a body that were decoded. `token` is the Idempotency-Key."""
+
+    operation: Operation
+    caller: Caller
+    path: Mapping[str, str]
+    query: Mapping[str, Any]
+    body: Any
+    token: str | None
+    request: web.Request
+
+
+@dataclass(frozen=True)
+class Stream:
+    """A streamed answer: chunks of NDJSON or bytes; `length` where it is known."""
+
+    chunks: AsyncIterator[bytes]
+    length: int | None = None
+
+
+Handler = Callable[[Call], Awaitable[Any]]
+
+
+Resolver = Callable[[str, Caller], Awaitable[str]]
+
+
+class Pipeline:
+    """`resolve` turns what a person wrote for `{key}` into a session's key, so that handlers and records see keys alone."""
+
+    def __init__(self, *, ledger: Ledger, resolve: Resolver) -> None:
+        self._ledger = ledger
+        self._resolve = resolve
+
+    def route(self, operation: Operation, handler: Handler) -> web.RouteDef:
+        async def serve(request: web.Request) -> web.StreamResponse:
+            identifier = secrets.token_hex(8)
+            REQUEST_ID.set(identifier)
+            try:
+                return await self._serve(operation, handler, request, identifier)
+            except EleAgentError as err:
+                return _problem(err, identifier)
+            except web.HTTPRequestEntityTooLarge:
+                return _problem(TooLarge(f"the body is larger than {operation.limit_bytes} bytes"), identifier)
+            except (web.HTTPException, ConnectionError):
+                raise
+            except Exception:
+                log.exception("request %s (%s) failed", identifier, operation.id)
+                return _problem(
+                    EleAgentError(f"internal error; the daemon's log has it under request {identifier}"), identifier
+                )
+
+        return web.route(operation.method, operation.path, serve)
+
+    async def _serve(
+        self, operation: Operation, handler: Handler, request: web.Request, identifier: str
+    ) -> web.StreamResponse:
+        caller = identify(request)
+        _refuse_foreign(request)
+        if not may(caller.role, operation.permission):
+            await self._denied(operation, caller, identifier)
+            raise Refused(f"{caller.name} ({caller.role}) may not {operation.audit}: it needs {operation.permission}")
+        check_skew(__version__, request.headers.get(VERSION_HEADER), side="client")
+        path = dict(request.match_info)
+        if "key" in path:
+            path["key"] = await self._resolve(path["key"], caller)
+        call = Call(
+            operation=operation,
+            caller=caller,
+            path=path,
+            query=_query(operation, request),
+            body=await _body(operation, request),
+            token=request.headers.get("Idempotency-Key"),
+            request=request,
+        )
+        intent = await self._intent(call, identifier)
+        try:
+            result = await handler(call)
+        except EleAgentError as err:
+            await self._outcome(call, identifier, intent, err.code)
+            raise
+        except BaseException:
+            await self._outcome(call, identifier, intent, "broken_off")
+            raise
+        await self._outcome(call, identifier, intent, "done", session=_session_of(result))
+        return await _answer(operation, request, result)
+
+    async def _denied(self, operation: Operation, caller: Caller, identifier: str) -> None:
+        await self._ledger.write(
+            phase="event", action=operation.audit, actor=caller.name, decision="denied", request=identifier
+        )
+
+    async def _intent(self, call: Call, identifier: str) -> int | None:
+        """Durable before the act. What only takes away is done even when it can't be recorded."""
+        if call.operation.effect is Effect.READ:
+            return None
+        try:
+            return await self._ledger.write(
+                phase="event" if call.operation.effect is Effect.CONTENT else "intent",
+                action=call.operation.audit,
+                actor=call.caller.name,
+                decision="allowed",
+                target="/".join(call.path.values()),
+                session=call.path.get("key", ""),
+                request=identifier,
+                details={name: str(value) for name, value in call.query.items() if name == "path"},
+            )
+        except AuditUnavailable:
+            if call.operation.effect is Effect.TAKE_AWAY:
+                log.warning("request %s (%s) is done without a record", identifier, call.operation.id)
+                return None
+            raise
+
+    async def _outcome(self, call: Call, identifier: str, intent: int | None, outcome: str, session: str = "") -> None:
+        if intent is None or call.operation.effect is Effect.CONTENT:
+            return
+        try:
+            await self._ledger.write(
+                phase="outcome",
+                action=call.operation.audit,
+                actor=call.caller.name,
+                decision="allowed",
+                session=session or call.path.get("key", ""),
+                request=identifier,
+                intent=intent,
+                outcome=outcome,
+            )
+        except AuditUnavailable as err:
+            log.warning("the outcome of request %s (%s) is not recorded: %s", identifier, outcome, err.message)
+
+
+def _refuse_foreign(request: web.Request) -> None:
+    """A browser that was led here says so in Host or Origin."""
+    host = request.headers.get("Host", "").rpartition(":")[0] or request.headers.get("Host", "")
+    if host not in _LOCAL_HOSTS or "Origin" in request.headers:
+        raise Refused("requests for another host or from a web page are refused")
+
+
+def _query(operation: Operation, request: web.Request) -> dict[str, Any]:
+    known = dict(operation.query)
+    values: dict[str, Any] = {}
+    for name, text in request.query.items():
+        if name not in known:
+            raise BadRequest(
+                f"query parameter {name!r} is not one of {operation.id}: {', '.join(known) or 'it has none'}"
+            )
+        if name in values:
+            raise BadRequest(f"query parameter {name!r} is given twice")
+        try:
+            values[name] = text if known[name] is str else msgspec.convert(text, known[name], strict=False)
+        except msgspec.ValidationError:
+            raise BadRequest(f"query parameter {name}={text!r} is not of type {known[name].__name__}") from None
+        if known[name] is int and not 0 <= values[name] < 1 << 53:
+            raise BadRequest(f"query parameter {name}={text!r} is out of range")
+    return values
+
+
+async def _body(operation: Operation, request: web.Request) -> Any:
+    if operation.body_kind is Body.BYTES:
+        return None
+    declared = request.content_length or 0
+    if declared > operation.limit_bytes:
+        raise TooLarge(f"the body has {declared} bytes, {operation.limit_bytes} are allowed")
+    data = await request.read()
+    if operation.body is None:
+        if data:
+            raise BadRequest(f"{operation.id} takes no body")
+        return None
+    if request.content_type != "application/json":
+        raise BadRequest(f"the body is {request.content_type!r}, it must be application/json")
+    try:
+        return msgspec.json.decode(data, type=operation.body)
+    except (msgspec.DecodeError, UnicodeDecodeError) as err:
+        raise BadRequest(f"the body is not a valid {operation.body.__name__}: {err}") from None
+
+
+async def _answer(operation: Operation, request: web.Request, result: Any) -> web.StreamResponse:
+    headers = {VERSION_HEADER: __version__, "X-Content-Type-Options": "nosniff", "Cache-Control": "no-store"}
+    if operation.answer is Answer.JSON:
+        body = _encoder.encode(result)
+        return web.Response(body=body, status=operation.status, content_type="application/json", headers=headers)
+    response = web.StreamResponse(status=operation.status, headers=headers)
+    response.content_type = "application/x-ndjson" if operation.answer is Answer.NDJSON else "application/octet-stream"
+    if result.length is not None:
+        response.content_length = result.length
+    await response.prepare(request)
+    async for chunk in result.chunks:
+        await response.write(chunk)
+    await response.write_eof()
+    return response
+
+
+def _problem(err: EleAgentError, identifier: str) -> web.Response:
+    body = _encoder.encode(err.to_problem() | {"instance": f"urn:eleagent:request:{identifier}"})
+    headers = {VERSION_HEADER: __version__, "Cache-Control": "no-store"}
+    if isinstance(err, VersionSkew):
+        headers["Upgrade"] = f"eleagent/{__version__}"
+    return web.Response(body=body, status=err.status, content_type=PROBLEM_TYPE, headers=headers)
+
+
+def _session_of(result: Any) -> str:
+    return str(getattr(result, "key", "") or "")

@@ -1,0 +1,116 @@
+"""What does the daemon say about itself and this host?"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable
+
+from eleagent.errors import CredentialMissing, EleAgentError
+from eleagent.version import __version__
+from eleagent.wire.system import Doctor, Finding, Status
+from eleagent_daemon.api.identity import Caller, account
+from eleagent_daemon.domain.launch import Host, HostFacts
+from eleagent_daemon.sessions.catalogue import Catalogue
+from eleagent_daemon.sessions.launchclient import LauncherClient
+from eleagent_daemon.sessions.supervisor import Supervisor
+from eleagent_daemon.store.ledger import Ledger
+from eleagent_daemon.store.registry import Registry
+from eleagent_daemon.store.timeline import now
+
+
+class System:
+    """`model` names the upstream or raises CredentialMissing."""
+
+    def __init__(
+        self,
+        *,
+        home: str,
+        installation: str,
+        runtime: str,
+        model: Callable[[], str],
+        launcher: LauncherClient,
+        catalogue: Catalogue,
+        registry: Registry,
+        supervisor: Supervisor,
+        ledger: Ledger,
+    ) -> None:
+        self._home = home
+        self._installation = installation
+        self._runtime = runtime
+        self._model = model
+        self._launcher = launcher
+        self._catalogue = catalogue
+        self._registry = registry
+        self._supervisor = supervisor
+        self._ledger = ledger
+        self._started = now()
+
+    async def status(self, caller: Caller) -> Status:
+        greeting = self._launcher.greeting
+        live = await self._registry.live()
+        return Status(
+            version=__version__,
+            installation=self._installation,
+            pid=os.getpid(),
+            user=account(os.getuid()),
+            caller=caller.name,
+            role=caller.role,
+            started=self._started,
+            home=self._home,
+            runtime=self._runtime,
+            engine=(greeting.error or greeting.engine) if greeting else "not known: no launcher",
+            launcher=f"pid {greeting.pid}, version {greeting.version}" if greeting else "not reached",
+            model=self._model_line(),
+            sessions_live=len(live),
+            sessions_queued=self._supervisor.queued,
+            slots=self._supervisor.slots,
+            audit_records=self._ledger.last_seq,
+            audit_head=self._ledger.head,
+        )
+
+    async def doctor(self) -> Doctor:
+        findings: list[Finding] = []
+        try:
+            facts = await self._launcher.ask(Host(), HostFacts)
+            findings += [Finding(name=one.name, level=one.level, found=one.found, fix=one.fix) for one in facts.facts]
+        except EleAgentError as err:
+            findings.append(Finding(name="launcher", level="fail", found=err.message, fix="eleagent daemon run"))
+        findings.append(self._account())
+        try:
+            findings.append(Finding(name="model", level="ok", found=self._model()))
+        except CredentialMissing as err:
+            fix = "set ANTHROPIC_API_KEY or CLAUDE_CODE_OAUTH_TOKEN where the daemon starts, or use --model-script"
+            findings.append(Finding(name="model", level="warn", found=err.message, fix=fix))
+        try:
+            findings += [
+                Finding(
+                    name=f"agent {agent.name}",
+                    level="warn" if agent.needs else "ok",
+                    found=agent.image,
+                    fix=agent.needs or "",
+                )
+                for agent in await self._catalogue.list_agents()
+            ]
+        except EleAgentError as err:
+            findings.append(Finding(name="agents", level="fail", found=err.message))
+        return Doctor(findings=findings)
+
+    def _account(self) -> Finding:
+        uid = os.getuid()
+        if uid == 0:
+            return Finding(
+                name="daemon", level="fail", found="eleagentd runs as root", fix="start it with eleagent daemon run"
+            )
+        named = account(uid)
+        if named == f"uid-{uid}":
+            fix = "useradd --system --no-create-home eleagent, then start the daemon again"
+            return Finding(
+                name="daemon", level="warn", found=f"eleagentd runs as uid {uid}, which has no account", fix=fix
+            )
+        return Finding(name="daemon", level="ok", found=f"eleagentd runs as {named}")
+
+    def _model_line(self) -> str:
+        try:
+            return self._model()
+        except CredentialMissing:
+            return "no credential"

@@ -1,0 +1,106 @@
+"""Where is what below the state folder ($ELEAGENT_HOME)?"""
+
+from __future__ import annotations
+
+import os
+import secrets
+from dataclasses import dataclass
+from pathlib import Path
+
+from eleagent.errors import ConfigError
+
+_NETWORK_FILESYSTEMS = frozenset(
+    {"nfs", "nfs4", "cifs", "smb3", "9p", "ceph", "fuse.sshfs", "glusterfs", "afs", "lustre"}
+)
+
+
+@dataclass(frozen=True)
+class Layout:
+    home: Path
+
+    @property
+    def sessions(self) -> Path:
+        """What sessions produced: <key>/files and <key>/manifest.json."""
+        return self.home / "artefacts" / "sessions"
+
+    @property
+    def registry(self) -> Path:
+        return self.home / "artefacts" / "state" / "session_registry.db"
+
+    @property
+    def timelines(self) -> Path:
+        return self.home / "artefacts" / "logs"
+
+    @property
+    def ledger(self) -> Path:
+        return self.home / "ledger"
+
+    @property
+    def agents(self) -> Path:
+        """Installed binaries of agents."""
+        return self.home / "agents"
+
+    @property
+    def launcher(self) -> Path:
+        """The launcher's own; nobody else writes here."""
+        return self.home / "launcher"
+
+    @property
+    def launcher_socket(self) -> Path:
+        return self.launcher / "launcher.sock"
+
+    @property
+    def lock(self) -> Path:
+        return self.home / "artefacts" / "state" / "daemon.lock"
+
+    @property
+    def installation_file(self) -> Path:
+        return self.home / "installation"
+
+    def prepare(self, *, uid: int, gid: int) -> str:
+        """Make the folders, the daemon's owned by its account; returns the installation's id, made once.
+
+        Raises ConfigError when the folder can't be had or lies on a network file system (locks and durability are not
+        what SQLite and we need there).
+        """
+        try:
+            self.home.mkdir(mode=0o711, parents=True, exist_ok=True)
+            if (kind := filesystem(self.home)) in _NETWORK_FILESYSTEMS:
+                raise ConfigError(f"home: {self.home} is on a network file system ({kind}): set home to a local folder")
+            self.home.chmod(0o711)
+            for folder in (
+                self.home / "artefacts",
+                self.sessions,
+                self.registry.parent,
+                self.timelines,
+                self.ledger,
+                self.agents,
+            ):
+                folder.mkdir(mode=0o700, exist_ok=True)
+                os.chown(folder, uid, gid)
+            self.launcher.mkdir(mode=0o711, exist_ok=True)
+            if not self.installation_file.exists():
+                self.installation_file.write_text(secrets.token_hex(8) + "\n")
+        except OSError as err:
+            raise ConfigError(f"home: {self.home} can't be used: {err.strerror} ({err.filename})") from None
+        return self.installation()
+
+    def installation(self) -> str:
+        """The label that tells this installation's sandboxes from others. Raises ConfigError before `prepare`."""
+        try:
+            return self.installation_file.read_text().strip()
+        except OSError as err:
+            raise ConfigError(
+                f"home: {self.home} was not prepared ({err.strerror}): eleagent daemon run does it"
+            ) from None
+
+
+def filesystem(path: Path) -> str:
+    """The type of the file system that holds `path` (/proc/self/mountinfo, proc(5)); empty where it can't be told."""
+    device = path.stat().st_dev
+    for line in Path("/proc/self/mountinfo").read_text().splitlines():
+        fields = line.split()
+        major, _, minor = fields[2].partition(":")
+        if os.makedev(int(major), int(minor)) == device:
+            return fields[fields.index("-") + 1]
+    return ""

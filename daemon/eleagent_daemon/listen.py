@@ -1,0 +1,52 @@
+"""How does the daemon take its place: one a home, its socket never open wider than it stays, its start announced?"""
+
+from __future__ import annotations
+
+import fcntl
+import os
+import socket
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from eleagent.errors import Conflict
+
+
+@contextmanager
+def hold_lock(path: Path) -> Iterator[None]:
+    """Raises Conflict when another daemon has this home."""
+    with path.open("w") as file:
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            raise Conflict(f"a daemon is running already on {path.parent.parent.parent} (it holds {path})") from None
+        yield
+
+
+def bind_socket(path: Path) -> socket.socket:
+    """A listening Unix socket of mode 0600 at `path`. It is bound under another name in its folder and renamed, so that
+    nobody meets it with a wider mode; a dead daemon's is replaced (the caller holds the lock)."""
+    partial = path.with_name(f".{path.name}.{os.getpid()}")
+    listener = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+    before = os.umask(0o177)
+    try:
+        listener.bind(str(partial))
+        listener.listen(128)
+        partial.rename(path)
+    except OSError:
+        listener.close()
+        partial.unlink(missing_ok=True)
+        raise
+    finally:
+        os.umask(before)
+    return listener
+
+
+def notify(state: str) -> None:
+    """sd_notify(3): tell the service manager, where there is one."""
+    address = os.environ.get("NOTIFY_SOCKET", "")
+    if not address:
+        return
+    with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as sender:
+        sender.connect("\0" + address[1:] if address.startswith("@") else address)
+        sender.sendall(state.encode())

@@ -1,0 +1,156 @@
+"""What is eleagentd made of? Everything is built here, once and in order; each part gets what it uses and nothing else."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import signal
+import sys
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import AsyncExitStack
+from pathlib import Path
+
+from aiohttp import web
+
+from eleagent.errors import EleAgentError
+from eleagent.version import __version__
+from eleagent_daemon.api.app import make_app
+from eleagent_daemon.api.handlers import Handlers
+from eleagent_daemon.api.pipeline import Pipeline
+from eleagent_daemon.api.system import System
+from eleagent_daemon.config import Config, load, parse_flags, take_credential
+from eleagent_daemon.domain.doors import Terms
+from eleagent_daemon.domain.policy import MODEL_ONLY
+from eleagent_daemon.gateway.credentials import Credential
+from eleagent_daemon.gateway.service import Gateway
+from eleagent_daemon.journal import start_logging
+from eleagent_daemon.layout import Layout
+from eleagent_daemon.listen import bind_socket, hold_lock, notify
+from eleagent_daemon.privileges import daemon_account, drop_to
+from eleagent_daemon.sessions.catalogue import Catalogue
+from eleagent_daemon.sessions.ending import Ending
+from eleagent_daemon.sessions.launchclient import LauncherClient
+from eleagent_daemon.sessions.service import Sessions, Settings
+from eleagent_daemon.sessions.starting import Starting
+from eleagent_daemon.sessions.supervisor import Supervisor
+from eleagent_daemon.store.artefacts import Artefacts
+from eleagent_daemon.store.ledger import Ledger
+from eleagent_daemon.store.registry import Registry
+from eleagent_daemon.store.timeline import Timelines
+
+
+async def serve(config: Config, credential: Credential | None) -> None:
+    """The daemon, from its lock to its end. Sessions live on when it ends: the next one adopts them."""
+    stopped = asyncio.Event()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        asyncio.get_running_loop().add_signal_handler(number, stopped.set)
+    async with AsyncExitStack() as stack:
+        # What is kept.
+        layout = Layout(Path(config.home))
+        installation = layout.installation()
+        stack.enter_context(hold_lock(layout.lock))
+        pool = stack.enter_context(ThreadPoolExecutor(max_workers=6, thread_name_prefix="disk"))
+        ledger = await Ledger.open(layout.ledger, pool=pool)
+        stack.callback(ledger.close)
+        registry = await Registry.open(layout.registry)
+        stack.push_async_callback(registry.close)
+        timelines = Timelines(folder=layout.timelines, pool=pool)
+        artefacts = Artefacts(folder=layout.sessions, pool=pool)
+
+        # What leaves: the one part that holds the model's credential.
+        gateway = Gateway(credential=credential, base_url=config.model.upstream)
+        stack.push_async_callback(gateway.close)
+
+        # What runs: the launcher is another process, met through its verbs.
+        launcher = LauncherClient(socket_path=layout.launcher_socket, version=__version__)
+        supervisor = Supervisor(slots=config.session.slots)
+        stack.push_async_callback(supervisor.close)
+        supervisor.serve("launcher", launcher.run)
+        catalogue = Catalogue(folder=layout.agents, launcher=launcher, pool=pool)
+        starting = Starting(
+            launcher=launcher,
+            gateway=gateway,
+            installation=installation,
+            limits=config.limits,
+            mode=config.session.mode,
+            forbidden=[config.home, str(Path(config.socket).parent)],
+        )
+        ending = Ending(launcher=launcher, artefacts=artefacts, timelines=timelines, ledger=ledger, pool=pool)
+        sessions = Sessions(
+            registry=registry,
+            timelines=timelines,
+            catalogue=catalogue,
+            launcher=launcher,
+            gateway=gateway,
+            starting=starting,
+            ending=ending,
+            supervisor=supervisor,
+            settings=Settings(
+                home=layout.home,
+                runtime=config.runtime,
+                default_policy=config.session.policy,
+                policy=config.policy,
+                timeout_s=config.session.timeout_s,
+                grace_s=config.session.stop_grace_s,
+                output_bytes=config.session.output_bytes,
+            ),
+            pool=pool,
+        )
+
+        # What people meet.
+        system = System(
+            home=config.home,
+            installation=installation,
+            runtime=config.runtime,
+            model=lambda: gateway.check(Terms(session="", policy=MODEL_ONLY)),
+            launcher=launcher,
+            catalogue=catalogue,
+            registry=registry,
+            supervisor=supervisor,
+            ledger=ledger,
+        )
+        handlers = Handlers(
+            sessions=sessions,
+            catalogue=catalogue,
+            timelines=timelines,
+            artefacts=artefacts,
+            ledger=ledger,
+            system=system,
+        )
+        pipeline = Pipeline(ledger=ledger, resolve=lambda text, caller: sessions.resolve(text, owner=caller.name))
+        web_runner = web.AppRunner(
+            make_app(pipeline=pipeline, handlers=handlers), access_log=None, shutdown_timeout=1.0
+        )
+        await web_runner.setup()
+        stack.push_async_callback(web_runner.cleanup)
+
+        await ledger.write(
+            phase="event", action="daemon.started", actor="eleagentd", decision="", details={"version": __version__}
+        )
+        await sessions.recover()
+        await web.SockSite(web_runner, bind_socket(Path(config.socket))).start()
+        notify("READY=1")
+        await stopped.wait()
+        notify("STOPPING=1")
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """eleagentd by itself; people start it, with its launcher, by `eleagent daemon run`, which made its folders."""
+    try:
+        flags, file = parse_flags(sys.argv[1:] if arguments is None else arguments)
+        config, _ = load(flags, environ=os.environ, file=file)
+        kind, secret = take_credential(config, os.environ)
+        credential = Credential(kind=kind, secret=secret) if secret else None
+        if os.getuid() == 0:
+            drop_to(*daemon_account(config.user))
+        start_logging(config.log_level)
+        asyncio.run(serve(config, credential))
+    except EleAgentError as err:
+        print(f"eleagent: {err.message}", file=sys.stderr)  # noqa: T201 - told to whoever started it
+        return err.exit_code
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,81 @@
+"""How does eleagentd, started by root, become nobody in particular?"""
+
+from __future__ import annotations
+
+import ctypes
+import importlib
+import os
+import pkgutil
+import pwd
+from typing import Final
+
+import eleagent
+import eleagent_daemon
+from eleagent.errors import ConfigError
+from eleagent_daemon.agents.files import get_dockerfile, get_lock
+from eleagent_daemon.domain.sandbox import DAEMON_UID
+from eleagent_daemon.sessions.catalogue import PROFILES
+from eleagent_daemon.store.database import migrations
+
+_PR_SET_NO_NEW_PRIVS: Final = 38  # linux/prctl.h
+_LAZY: Final = (
+    "encodings.idna",
+    "encodings.utf_8_sig",
+    "concurrent.futures.thread",
+    "sqlite3",
+    "stringprep",
+    "traceback",
+)
+_NOT_OURS: Final = ("eleagent_daemon.launcher", "eleagent_daemon.runtime", "eleagent.cli")
+
+
+def daemon_account(user: str) -> tuple[int, int]:
+    """uid and gid of eleagentd: ourselves, or as root the account `user`, or where there is none uid 10000.
+
+    Raises ConfigError for root's own account.
+    """
+    if os.getuid() != 0:
+        return os.getuid(), os.getgid()
+    try:
+        entry = pwd.getpwnam(user)
+    except KeyError:
+        if user != "eleagent":
+            raise ConfigError(f"user: there is no account {user!r}: useradd --system --no-create-home {user}") from None
+        return DAEMON_UID, DAEMON_UID
+    if entry.pw_uid == 0:
+        raise ConfigError("user: eleagentd does not run as root; name another account")
+    return entry.pw_uid, entry.pw_gid
+
+
+def drop_to(uid: int, gid: int) -> None:
+    """Give up root for good. Whatever is still to be imported or read from the package is loaded first: the interpreter
+    and the package may lie in a folder that the new user can't enter (a checkout below /root).
+
+    Raises ConfigError when root could be had back.
+    """
+    _preload()
+    os.umask(0o077)
+    os.setgroups([])
+    os.setresgid(gid, gid, gid)
+    os.setresuid(uid, uid, uid)
+    if ctypes.CDLL(None, use_errno=True).prctl(_PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) != 0:
+        raise ConfigError("the kernel refuses no_new_privs")
+    try:
+        os.setuid(0)
+    except PermissionError:
+        return
+    raise ConfigError(f"root could be had back after becoming uid {uid}")
+
+
+def _preload() -> None:
+    for name in _LAZY:
+        importlib.import_module(name)
+    for package in (eleagent, eleagent_daemon):
+        for module in pkgutil.walk_packages(package.__path__, package.__name__ + "."):
+            if not module.name.startswith(_NOT_OURS):
+                importlib.import_module(module.name)
+    migrations("registry")
+    for profile in PROFILES.values():
+        get_dockerfile(profile.name)
+        if profile.binary:
+            get_lock(profile.name)
