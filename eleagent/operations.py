@@ -171,4 +171,6 @@ IMAGE_BUILD: Final = Operation(
     result=agents.BuildStep, answer=Answer.NDJSON,
 )  # fmt: skip
 
-OPERATIONS: Final[tuple[Operation, ...]] = tuple(value for value in list(globals().values()) if isinstance(value, Operation))
+OPERATIONS: Final[tuple[Operation, ...]] = tuple(
+    value for value in list(globals().values()) if isinstance(value, Operation)
+)

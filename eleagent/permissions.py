@@ -62,7 +62,9 @@ ROLE_PERMISSIONS: dict[Role, frozenset[Permission]] = {
     Role.OWNER: frozenset(Permission),
     Role.ADMIN: frozenset(Permission),
     Role.MEMBER: _MEMBER,
-    Role.AGENT: frozenset({Permission.SESSION_CREATE, Permission.SESSION_READ, Permission.AGENT_READ, Permission.SYSTEM_READ}),
+    Role.AGENT: frozenset(
+        {Permission.SESSION_CREATE, Permission.SESSION_READ, Permission.AGENT_READ, Permission.SYSTEM_READ}
+    ),
 }
 
 

@@ -13,7 +13,9 @@ def check_skew(mine: str, theirs: str | None, *, side: str) -> None:
     `side` names the other end for the message ("client" or "daemon").
     """
     if theirs is None:
-        raise VersionSkew(f"the {side} does not say its version; this end is {mine}: use an eleagent client", field=side)
+        raise VersionSkew(
+            f"the {side} does not say its version; this end is {mine}: use an eleagent client", field=side
+        )
     try:
         mine_major, mine_minor = (int(part) for part in mine.split(".")[:2])
         their_major, their_minor = (int(part) for part in theirs.split(".")[:2])
