@@ -18,6 +18,7 @@ from eleagent_daemon.domain.sandbox import POOL_FIRST_UID, POOL_SIZE
 from eleagent_daemon.store.registry import CallerIdentity
 
 _SO_PEERGROUPS: Final = 59  # asm-generic/socket.h
+_GROUPS_BYTES: Final = 1024  # the most that Python's getsockopt takes
 _OVERFLOW_UID: Final = 65534
 
 
@@ -43,7 +44,10 @@ def identify(request: web.Request) -> Caller:
         raise Refused(
             f"uid {uid} is nobody here yet: only root and the daemon's own account are, until users are known"
         )
-    groups = array.array("I", peer.getsockopt(socket.SOL_SOCKET, _SO_PEERGROUPS, 65536 * 4))
+    try:
+        groups = array.array("I", peer.getsockopt(socket.SOL_SOCKET, _SO_PEERGROUPS, _GROUPS_BYTES))
+    except OSError:
+        raise Refused(f"uid {uid} is in more than {_GROUPS_BYTES // 4} groups, which can't be taken on") from None
     return Caller(name=account(uid), role=Role.OWNER, identity=CallerIdentity(uid=uid, gid=gid, groups=list(groups)))
 
 

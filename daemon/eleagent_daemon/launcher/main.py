@@ -117,3 +117,7 @@ def _parse(argv: Sequence[str] | None) -> argparse.Namespace:
     parser.add_argument("--runtime", choices=["docker"], default="docker")
     parser.add_argument("--docker-socket", default="/var/run/docker.sock")
     return parser.parse_args(argv)
+
+
+if __name__ == "__main__":
+    sys.exit(main())
