@@ -82,6 +82,7 @@ class Server:
         if self._listener is not None:
             asyncio.get_running_loop().remove_reader(self._listener)
             self._listener.close()
+            self._listener = None
             self._path.unlink(missing_ok=True)
 
     def _accept(self) -> None:
