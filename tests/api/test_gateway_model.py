@@ -21,8 +21,8 @@ from eleagent.wire.events import EgressModel, EgressTunnel, SecurityFinding
 from eleagent.wire.sessions import Usage
 from eleagent_daemon.domain.doors import PLACEHOLDER_KEY, Terms
 from eleagent_daemon.domain.policy import MODEL_ONLY, Policy
-from eleagent_daemon.gateway.accept import CONNECTION_LIMIT
 from eleagent_daemon.gateway.credentials import Credential
+from eleagent_daemon.gateway.model import CONNECTION_LIMIT
 from eleagent_daemon.gateway.service import Gateway, GatewayDoors
 
 REAL_KEY = "sk-ant-the-real-one"
@@ -40,14 +40,16 @@ def ending(stop_reason: str) -> bytes:
 
 @dataclass
 class Records:
-    """A sink in memory; `broken` plays a full disk."""
+    """A sink in memory; `broken` plays a full disk, `slow_s` a slow one."""
 
     payloads: list[EgressModel | EgressTunnel | SecurityFinding] = field(default_factory=list)
     broken: bool = False
+    slow_s: float = 0
 
     async def record(self, payload: EgressModel | EgressTunnel | SecurityFinding) -> None:
         if self.broken:
             raise AuditUnavailable("the disk is full")
+        await asyncio.sleep(self.slow_s)
         self.payloads.append(payload)
 
     @property
@@ -334,6 +336,27 @@ async def test_error_of_the_provider_is_passed_on_and_told() -> None:
         assert door.doors.model.failure == "overloaded_error: Overloaded"
 
 
+async def test_error_of_the_provider_without_a_word_is_told_by_its_status() -> None:
+    async def provider(request: web.BaseRequest) -> web.StreamResponse:
+        return web.Response(status=503, text="<html>", content_type="text/html")
+
+    async with lab(provider) as door:
+        assert (await door.post())[0] == 503
+        assert door.doors.model.failure == "the upstream answered 503"
+
+
+async def test_refused_request_after_a_call_of_a_tool_ends_the_turn_with_a_failure() -> None:
+    async def provider(request: web.BaseRequest) -> web.StreamResponse:
+        return await streaming(request, OPENING, ending("tool_use"))
+
+    async with lab(provider) as door:
+        await door.post()
+        assert not door.doors.model.turn_over
+        await door.post({**BODY, "container": "c"})
+        assert door.doors.model.turn_over
+        assert "container" in door.doors.model.failure
+
+
 async def test_upstream_that_is_down_is_one_clear_502() -> None:
     closed = socket.create_server(("127.0.0.1", 0))
     url = f"http://127.0.0.1:{closed.getsockname()[1]}"
@@ -397,6 +420,17 @@ async def test_request_that_the_agent_breaks_off_ends_upstream_too_and_is_record
 
     assert event.reason == "broken off by the agent"
     assert event.allowed
+
+
+async def test_event_is_kept_though_the_agent_hangs_up_while_it_is_written() -> None:
+    async with lab(script=SCRIPT) as door:
+        door.records.slow_s = 0.1
+        assert (await door.post())[0] == 200
+        await door.agent.close()
+        await asyncio.sleep(0.02)
+        await door.doors.close()
+
+        assert [event.stop_reason for event in door.records.models] == ["tool_use"]
 
 
 async def test_close_breaks_off_what_is_under_way_records_it_and_frees_the_port() -> None:

@@ -24,11 +24,19 @@ CLI_HEADERS = [
     ("anthropic-version", "2023-06-01"),
     ("x-app", "cli"),
 ]
+NOT_ASCII = ("X-Claude-Code-Other", "\udcff")
 FRAMING = [("Host", "h"), ("Content-Length", "1"), ("Connection", "keep-alive"), ("Accept-Encoding", "gzip")]
 
 
 def test_headers_of_the_real_cli_go_on_and_nothing_else_does() -> None:
-    sent = [*CLI_HEADERS, *FRAMING, ("anthropic-beta", "x"), ("X-Forwarded-For", "1"), ("x-api-key", PLACEHOLDER_KEY)]
+    sent = [
+        *CLI_HEADERS,
+        *FRAMING,
+        ("anthropic-beta", "x"),
+        ("X-Forwarded-For", "1"),
+        ("X-App", "\udcff"),
+        ("x-api-key", PLACEHOLDER_KEY),
+    ]
 
     assert request_headers(sent) == {name.lower(): value for name, value in CLI_HEADERS}
 

@@ -9,9 +9,6 @@ from collections.abc import Callable
 from contextlib import suppress
 from typing import Final
 
-CONNECTION_LIMIT: Final = 64
-"""Live connections of one session; at the limit its listener is not read, and the others notice nothing."""
-
 RETRY_S: Final = 0.5
 
 log = logging.getLogger(__name__)
@@ -19,6 +16,8 @@ log = logging.getLogger(__name__)
 
 class Acceptor:
     """Accepts from `listener`, which it owns, and gives each connection a protocol from `factory`.
+
+    At `limit` live connections the listener is simply not read: other sessions notice nothing.
 
     The owner of the protocols calls `released` once for each connection that ended.
     """
@@ -28,7 +27,7 @@ class Acceptor:
         *,
         listener: socket.socket,
         factory: Callable[[], asyncio.BaseProtocol],
-        limit: int = CONNECTION_LIMIT,
+        limit: int,
     ) -> None:
         listener.setblocking(False)
         self._listener = listener

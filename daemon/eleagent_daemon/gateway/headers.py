@@ -71,7 +71,7 @@ def check_credentials(headers: Iterable[tuple[str, str]]) -> bool:
 
 def request_headers(headers: Iterable[tuple[str, str]]) -> dict[str, str]:
     """What goes on to the provider, without credential, betas and framing, which are the gateway's own."""
-    lower = ((name.lower(), value) for name, value in headers)
+    lower = ((name.lower(), value) for name, value in headers if value.isascii())
     return {name: value for name, value in lower if name in REQUEST_HEADERS or name.startswith(REQUEST_PREFIXES)}
 
 

@@ -23,12 +23,14 @@ from eleagent_daemon.gateway.upstream import Answer, Call, Upstream, UpstreamDow
 MESSAGES: Final = frozenset({"/v1/messages", "/v1/messages?beta=true"})
 COUNTS: Final = frozenset({"/v1/messages/count_tokens", "/v1/messages/count_tokens?beta=true"})
 
-THREAD_BYTES: Final = 256 * 1024
+THREAD_BYTES: Final = 128 * 1024
 """A larger body is checked in a thread: it would hold up the other sessions for milliseconds."""
 BUFFER_LIMIT_BYTES: Final = 2 * BODY_LIMIT_BYTES
 """Bodies that one session may have under way together."""
 BODY_S: Final = 60.0
 CLOSE_S: Final = 0.5
+CONNECTION_LIMIT: Final = 24
+"""With the tunnel door's 40 a session has at most 64, and idle tunnels can't keep it from its model."""
 
 
 class ModelDoor:
@@ -52,7 +54,7 @@ class ModelDoor:
         self._checking = asyncio.Semaphore(1)
         self._closing = False
         self._server = _Server(self._handle, handler_cancellation=True, access_log=None, auto_decompress=False)
-        self._acceptor = Acceptor(listener=listener, factory=self._server)
+        self._acceptor = Acceptor(listener=listener, factory=self._server, limit=CONNECTION_LIMIT)
         self._server.on_lost = self._acceptor.released
 
     async def close(self) -> None:
@@ -167,6 +169,7 @@ class ModelDoor:
                 await self._relay(answer, response, exchange, meter)
             except UpstreamDown as down:
                 exchange.fail(exchange.status, down.message)
+                self._settle(exchange, meter)
                 await _break_off(response, request, down.message)
             finally:
                 exchange.read(meter)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import logging
 import time
 from dataclasses import dataclass, field
@@ -17,11 +18,12 @@ log = logging.getLogger(__name__)
 
 
 class Recorder:
-    """A sink that remembers whether its last event was kept."""
+    """A sink that remembers whether its last event was kept, and keeps one though who asked for it is cancelled."""
 
     def __init__(self, sink: Sink) -> None:
         self._sink = sink
         self._broken = ""
+        self._pending: set[asyncio.Task[None]] = set()
 
     def check(self) -> None:
         """Raises Denied while events can't be kept."""
@@ -29,6 +31,17 @@ class Recorder:
             raise Denied("record", f"EleAgent: nothing passes, since it can't be recorded: {self._broken}")
 
     async def record(self, payload: EgressModel | EgressTunnel | SecurityFinding) -> None:
+        # a peer that hangs up cancels its handler, just when there is something to record
+        task = asyncio.create_task(self._keep(payload))
+        self._pending.add(task)
+        task.add_done_callback(self._pending.discard)
+        await asyncio.shield(task)
+
+    async def close(self) -> None:
+        """Wait until all is kept."""
+        await asyncio.gather(*self._pending)
+
+    async def _keep(self, payload: EgressModel | EgressTunnel | SecurityFinding) -> None:
         try:
             await self._sink.record(payload)
             self._broken = ""
@@ -70,6 +83,8 @@ class Exchange:
         """Take over what the answer told so far."""
         self.usage, self.stop_reason = meter.usage, meter.stop_reason
         self.reason = self.reason or meter.error
+        if self.status >= 400 and not self.reason:
+            self.reason = f"the upstream answered {self.status}"
 
     def event(self) -> EgressModel:
         return EgressModel(
@@ -131,7 +146,7 @@ class SessionView:
         if exchange.turn:
             self._open -= 1
             self._failure = exchange.reason
-            if exchange.offers_tools or self._stop_reason != "tool_use":
+            if exchange.offers_tools or exchange.reason or self._stop_reason != "tool_use":
                 # the making of a title beside a call of a tool does not end the turn
                 self._stop_reason = exchange.stop_reason
 

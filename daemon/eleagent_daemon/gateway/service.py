@@ -57,7 +57,7 @@ class Gateway:
             doors.append(
                 TunnelDoor(listener=sockets["tunnel"], policy=terms.policy, network=self._network, recorder=recorder)
             )
-        return GatewayDoors(doors=doors, view=view)
+        return GatewayDoors(doors=doors, recorder=recorder, view=view)
 
     async def close(self) -> None:
         """After the doors: let go of the connections to the provider."""
@@ -78,8 +78,9 @@ class Gateway:
 class GatewayDoors:
     """One session's open doors (`domain.doors.OpenDoors`)."""
 
-    def __init__(self, *, doors: list[ModelDoor | TunnelDoor], view: SessionView) -> None:
+    def __init__(self, *, doors: list[ModelDoor | TunnelDoor], recorder: Recorder, view: SessionView) -> None:
         self._doors = doors
+        self._recorder = recorder
         self._view = view
 
     @property
@@ -89,3 +90,4 @@ class GatewayDoors:
     async def close(self) -> None:
         for door in self._doors:
             await door.close()
+        await self._recorder.close()

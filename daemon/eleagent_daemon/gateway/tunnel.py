@@ -24,6 +24,7 @@ from eleagent_daemon.gateway.record import Recorder, elapsed_ms
 HELLO_S: Final = 5.0
 IDLE_S: Final = 120.0
 FLUSH_S: Final = 5.0
+CONNECTION_LIMIT: Final = 40
 PIECE_BYTES: Final = 64 * 1024
 
 
@@ -77,7 +78,7 @@ class TunnelDoor:
         self._idle_s = idle_s
         self._under_way: set[asyncio.Task[None]] = set()
         self._closing = False
-        self._acceptor = Acceptor(listener=listener, factory=self._protocol)
+        self._acceptor = Acceptor(listener=listener, factory=self._protocol, limit=CONNECTION_LIMIT)
 
     async def close(self) -> None:
         """What is under way is broken off and recorded as such."""

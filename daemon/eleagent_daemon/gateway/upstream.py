@@ -83,17 +83,17 @@ class ProviderUpstream:
             "accept-encoding": "identity",
         }
         url = URL(self.name + call.target, encoded=True)
+        body = io.BytesIO(call.body)
         try:
-            async with self._session().post(
-                url, data=io.BytesIO(call.body), headers=headers, allow_redirects=False
-            ) as response:
-                if 300 <= response.status < 400:
-                    raise UpstreamDown(f"the model's upstream {self.name} redirects, which is not followed")
-                yield Answer(response.status, response.headers, self._chunks(response))
+            response = await self._session().post(url, data=body, headers=headers, allow_redirects=False)
         except Denied as denied:
             raise UpstreamDown(denied.message) from denied
         except (aiohttp.ClientError, OSError) as error:
             raise self._down(error) from error
+        async with response:
+            if 300 <= response.status < 400:
+                raise UpstreamDown(f"the model's upstream {self.name} redirects, which is not followed")
+            yield Answer(response.status, response.headers, self._chunks(response))
 
     async def close(self) -> None:
         if self._client is not None:
