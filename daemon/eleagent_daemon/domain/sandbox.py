@@ -56,7 +56,7 @@ class Limits(msgspec.Struct, frozen=True):
 class DataMount(msgspec.Struct, frozen=True):
     """A host folder or file, already opened with its owner's rights and known to the launcher by `token`.
 
-    `target` lies in /data. `device` and `inode` are what attestation must find at the mount.
+    `target` is /data where it is the only one, else a name in /data. `device` and `inode` are what attestation must find at the mount.
     """
 
     token: str

@@ -181,8 +181,9 @@ class Sandboxes:
             raise BadRequest(f"uid {spec.uid} is none of the sandboxes' ({POOL_FIRST_UID} and up)")
         targets = [mount.target for mount in spec.data]
         names = [target.removeprefix(f"{DATA_DIR}/") for target in targets]
-        if len(set(targets)) < len(targets) or any(
-            name in ("", ".", "..") or "/" in name or f"{DATA_DIR}/{name}" != target
+        distinct = len(set(targets)) == len(targets) and all(
+            name not in ("", ".", "..") and "/" not in name and f"{DATA_DIR}/{name}" == target
             for name, target in zip(names, targets, strict=True)
-        ):
-            raise BadRequest(f"data targets {targets} are not different names in {DATA_DIR}")
+        )
+        if not distinct and targets != [DATA_DIR]:
+            raise BadRequest(f"data targets {targets} are neither {DATA_DIR} alone nor different names in it")
