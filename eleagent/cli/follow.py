@@ -73,7 +73,7 @@ class Ending:
         }  # fmt: skip
 
 
-class _Cancelled(Exception):  # noqa: N818  # it tells a question that nobody answers it any more
+class _Cancelled(Exception):  # it tells a question that nobody answers it any more
     pass
 
 

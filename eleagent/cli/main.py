@@ -98,7 +98,7 @@ def root(context: click.Context, invocation: Invocation) -> None:
 
 
 def main() -> int:
-    """The entry point of the `eleagent` script; returns the exit code. A reader that went away is no error to tell of."""
+    """The entry point of the `eleagent` script; returns the exit code. A reader that went away is nothing to tell."""
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, io.TextIOWrapper):
             stream.reconfigure(errors="backslashreplace")

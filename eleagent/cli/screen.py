@@ -6,7 +6,6 @@ The one place that writes colours. All text of others goes through it, and a ter
 from __future__ import annotations
 
 import os
-import shutil
 import threading
 import unicodedata
 from collections.abc import Iterable, Sequence
@@ -39,6 +38,7 @@ Span = tuple[Style, str]
 
 SPINNER: Final = "⠋⠙⠹⠸⠼⠴⠦⠧⠇⠏"
 TICK_S: Final = 0.25
+DEFAULT_COLUMNS: Final = 100
 
 
 class Screen:
@@ -68,7 +68,10 @@ class Screen:
 
     @property
     def columns(self) -> int:
-        return shutil.get_terminal_size((100, 24)).columns
+        try:
+            return os.get_terminal_size(self._streams[To.ERR].fileno()).columns or DEFAULT_COLUMNS
+        except OSError:
+            return DEFAULT_COLUMNS
 
     def line(self, *spans: Span | str, to: To = To.OUT) -> None:
         """One line. A newline within a span is shown as `\\n`, any other control character as its escape."""

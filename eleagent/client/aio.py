@@ -11,9 +11,9 @@ from typing import Any, Self
 
 import aiohttp
 
-from eleagent.client.api import CHUNK_BYTES
 from eleagent.client.exchange import (
     HOST,
+    PATIENCE_S,
     RETRY_S,
     Cursor,
     StreamBroken,
@@ -34,8 +34,9 @@ from eleagent.wire.sessions import SessionDetail
 class AsyncClient:
     """An asynchronous client, used as `async with AsyncClient(socket=…) as client`."""
 
-    def __init__(self, *, socket: Path) -> None:
+    def __init__(self, *, socket: Path, patience_s: float = PATIENCE_S) -> None:
         self._socket = socket
+        self._patience_s = patience_s
         self._http: aiohttp.ClientSession
 
     async def __aenter__(self) -> Self:
@@ -73,7 +74,7 @@ class AsyncClient:
     async def follow(self, key: str, *, after: int = 0, preview: bool = False) -> AsyncIterator[Event | Notice]:
         """A session's events after `after` until the session ends, each once, also across a restart of the daemon."""
         clock = asyncio.get_running_loop().time
-        cursor = Cursor(after=after, now=clock())
+        cursor = Cursor(after=after, now=clock(), patience_s=self._patience_s)
         while True:
             query = {"after": cursor.after, "follow": True, "preview": preview or None}
             try:
@@ -92,7 +93,7 @@ class AsyncClient:
     ) -> AsyncIterator[bytes]:
         """The pieces of a raw answer up to its proper end."""
         async with self._send(operation, None, query, path) as answer:
-            async for piece in answer.content.iter_chunked(CHUNK_BYTES):
+            async for piece in answer.content.iter_any():
                 yield piece
 
     @asynccontextmanager

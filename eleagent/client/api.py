@@ -12,23 +12,22 @@ from __future__ import annotations
 import time
 from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import Any, BinaryIO, Final
+from typing import Any, BinaryIO
 
-from eleagent.client.exchange import RETRY_S, Cursor, StreamBroken, decode, decode_line, request_for
+from eleagent.client.exchange import PATIENCE_S, RETRY_S, Cursor, StreamBroken, decode, decode_line, request_for
 from eleagent.client.transport import send
 from eleagent.errors import EleAgentError
 from eleagent.operations import SESSION_EVENTS, SESSION_GET, Operation
 from eleagent.wire.events import Event, Notice
 from eleagent.wire.sessions import SessionDetail
 
-CHUNK_BYTES: Final = 1 << 18
-
 
 class Client:
     """A synchronous client; each call is a connection of its own, so it can be used from a signal handler too."""
 
-    def __init__(self, *, socket: Path) -> None:
+    def __init__(self, *, socket: Path, patience_s: float = PATIENCE_S) -> None:
         self._socket = socket
+        self._patience_s = patience_s
 
     def call(
         self, operation: Operation, *, body: Any = None, query: Mapping[str, Any] | None = None, **path: str
@@ -56,9 +55,9 @@ class Client:
     def follow(self, key: str, *, after: int = 0, preview: bool = False) -> Iterator[Event | Notice]:
         """A session's events after `after` until the session ends, each once, also across a restart of the daemon.
 
-        Raises the last error when the daemon stays away for PATIENCE_S.
+        Raises the last error when the daemon stays away for `patience_s`.
         """
-        cursor = Cursor(after=after, now=time.monotonic())
+        cursor = Cursor(after=after, now=time.monotonic(), patience_s=self._patience_s)
         while True:
             query = {"after": cursor.after, "follow": True, "preview": preview or None}
             try:
@@ -82,5 +81,4 @@ class Client:
     def download(self, operation: Operation, *, query: Mapping[str, Any] | None = None, **path: str) -> Iterator[bytes]:
         """The pieces of a raw answer up to its proper end."""
         with send(self._socket, request_for(operation, body=None, query=query, path=path)) as answer:
-            while piece := answer.read(CHUNK_BYTES):
-                yield piece
+            yield from answer.pieces()

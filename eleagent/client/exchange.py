@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import uuid
+import os
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -21,7 +21,7 @@ HOST: Final = "localhost"
 """The daemon refuses any other Host."""
 
 PATIENCE_S: Final = 60.0
-"""How long a follower waits for a daemon that restarts before it gives up; counted from the last event."""
+"""How long a follower waits for a daemon that restarts, counted from the last event."""
 
 RETRY_S: Final = 0.25
 
@@ -57,7 +57,7 @@ def request_for(
         content = msgspec.json.encode(body)
         headers["Content-Type"] = "application/json"
     if operation.id.endswith("_create"):
-        headers["Idempotency-Key"] = uuid.uuid4().hex
+        headers["Idempotency-Key"] = os.urandom(16).hex()
     words = {name: str(value).lower() if known[name] is bool else str(value) for name, value in given.items()}
     target = operation.url(**path) + (f"?{urlencode(words)}" if words else "")
     return Request(operation.method, target, headers, content)
@@ -108,9 +108,10 @@ def unreachable(socket: Path, error: OSError) -> errors.DaemonUnreachable:
 class Cursor:
     """Where a follower of a timeline stands, so that a broken stream goes on without loss or repeat."""
 
-    def __init__(self, *, after: int, now: float) -> None:
+    def __init__(self, *, after: int, now: float, patience_s: float) -> None:
         self.after = after
         self._progress = now
+        self._patience_s = patience_s
 
     def admits(self, item: Event | Notice, now: float) -> bool:
         """Whether to hand `item` on: a seq that was seen is dropped. Raises StreamBroken at a gap, EleAgentError at an
@@ -132,5 +133,5 @@ class Cursor:
 
     def retry(self, error: errors.EleAgentError, now: float) -> None:
         """Return when it is worth connecting again, raise `error` when it is not."""
-        if not isinstance(error, StreamBroken | errors.DaemonUnreachable) or now - self._progress > PATIENCE_S:
+        if not isinstance(error, StreamBroken | errors.DaemonUnreachable) or now - self._progress > self._patience_s:
             raise error

@@ -1,16 +1,17 @@
 """How does a one-shot command reach the daemon with the standard library alone?
 
-`http.client` over the Unix socket costs a command a quarter of what an asynchronous client would.
+HTTP/1.1 as far as the daemon speaks it, one request a connection. `http.client` would do the same, but its imports (a
+mail parser, TLS) would cost a command a fifth of the 100 ms that it may take.
 """
 
 from __future__ import annotations
 
-import http.client
 import socket
 from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import ExitStack, contextmanager, suppress
+from io import BufferedReader
 from pathlib import Path
-from typing import BinaryIO, Final
+from typing import BinaryIO, Final, Self
 
 from eleagent.client.exchange import HOST, Request, StreamBroken, check_answer, unreachable
 from eleagent.version import VERSION_HEADER
@@ -18,62 +19,78 @@ from eleagent.version import VERSION_HEADER
 CONNECT_TIMEOUT_S: Final = 5.0
 ANSWER_TIMEOUT_S: Final = 120.0
 READ_BYTES: Final = 1 << 16
-
-
-class UnixConnection(http.client.HTTPConnection):
-    """An HTTP connection over a Unix socket. Raises DaemonUnreachable where nobody listens."""
-
-    def __init__(self, path: Path) -> None:
-        super().__init__(HOST)
-        self._path = path
-
-    def connect(self) -> None:
-        self.sock = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
-        self.sock.settimeout(CONNECT_TIMEOUT_S)
-        try:
-            self.sock.connect(str(self._path))
-        except OSError as error:
-            self.sock.close()
-            raise unreachable(self._path, error) from error
+LINE_LIMIT_BYTES: Final = 1 << 16
 
 
 class Answer:
-    """An answer whose body is still to be read. Raises StreamBroken when it ends too early."""
+    """An answer whose head was read and whose body is still to come. Raises StreamBroken when it ends too early."""
 
-    def __init__(self, connection: UnixConnection, response: http.client.HTTPResponse) -> None:
-        self._connection = connection
-        self._response = response
+    def __init__(self, file: BufferedReader) -> None:
+        self._file = file
+        self._opened = ExitStack()
+        with _broken():
+            protocol, status, *_ = self._line().split(b" ", 2)
+            if not protocol.startswith(b"HTTP/1.") or not status.isdigit():
+                raise StreamBroken("what answers there is not an EleAgent daemon")
+            self.status = int(status)
+            self.headers: dict[str, str] = {}
+            while line := self._line():
+                name, _, value = line.decode("latin-1").partition(":")
+                self.headers[name.lower()] = value.strip()
 
     def __enter__(self) -> Answer:
         return self
 
     def __exit__(self, *_: object) -> None:
-        self._response.close()
-        self._connection.close()
+        self._opened.close()
 
-    def read(self, size: int | None = None) -> bytes:
+    def own(self, opened: ExitStack) -> Self:
+        """Close what is in `opened` at the end."""
+        self._opened = opened
+        return self
+
+    def pieces(self) -> Iterator[bytes]:
+        """The body as it arrives, up to its proper end."""
         with _broken():
-            return self._response.read(size)
+            if self.headers.get("transfer-encoding") != "chunked":
+                yield from self._take(int(self.headers.get("content-length", 0)))
+                return
+            while size := int(self._line().partition(b";")[0], 16):
+                yield from self._take(size)
+                self._line()
+
+    def read(self) -> bytes:
+        return b"".join(self.pieces())
 
     def lines(self) -> Iterator[bytes]:
         """Whole lines up to the proper end of the answer."""
         rest = b""
-        while True:
-            with _broken():
-                piece = self._response.read1(READ_BYTES)
-            if not piece:
-                break
+        for piece in self.pieces():
             *lines, rest = (rest + piece).split(b"\n")
             yield from lines
         if rest:
             raise StreamBroken("the daemon's answer broke off in the middle of a line")
+
+    def _line(self) -> bytes:
+        line = self._file.readline(LINE_LIMIT_BYTES)
+        if not line.endswith(b"\n"):
+            raise StreamBroken("the daemon's answer broke off")
+        return line.rstrip(b"\r\n")
+
+    def _take(self, size: int) -> Iterator[bytes]:
+        while size:
+            piece = self._file.read1(min(size, READ_BYTES))
+            if not piece:
+                raise StreamBroken("the daemon's answer broke off")
+            size -= len(piece)
+            yield piece
 
 
 @contextmanager
 def _broken() -> Iterator[None]:
     try:
         yield
-    except (OSError, http.client.HTTPException) as error:
+    except (OSError, ValueError) as error:
         raise StreamBroken(f"the connection to the daemon broke: {error}") from error
 
 
@@ -82,22 +99,36 @@ def send(
 ) -> Answer:
     """Send `request` (with `upload` as its body, Content-Length given) and wait for the head of the answer.
 
-    `wait_s` bounds each wait for bytes; None waits for ever.
+    `wait_s` bounds each wait for bytes; None waits for ever. Raises DaemonUnreachable where nobody listens, and what a
+    problem stands for.
     """
-    connection = UnixConnection(path)
+    with ExitStack() as opened:
+        sock = opened.enter_context(_connect(path))
+        sock.settimeout(wait_s)
+        with _broken(), suppress(BrokenPipeError, ConnectionResetError):  # an early refusal closes the way up
+            sock.sendall(_head(request) + (request.content or b""))
+            if upload:
+                sock.sendfile(upload)
+        answer = Answer(opened.enter_context(sock.makefile("rb")))
+        content = answer.read() if answer.status >= 400 else None
+        check_answer(answer.status, answer.headers.get(VERSION_HEADER.lower()), content)
+        return answer.own(opened.pop_all())
+
+
+def _connect(path: Path) -> socket.socket:
+    sock = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+    sock.settimeout(CONNECT_TIMEOUT_S)
     try:
-        connection.connect()
-        connection.sock.settimeout(wait_s)
-        with _broken():
-            with suppress(
-                BrokenPipeError, ConnectionResetError
-            ):  # an early refusal closes the way up, its answer counts
-                body = upload or request.content
-                connection.request(request.method, request.target, body=body, headers=request.headers)
-            response = connection.getresponse()
-            content = response.read() if response.status >= 400 else None
-        check_answer(response.status, response.headers.get(VERSION_HEADER), content)
-    except BaseException:
-        connection.close()
-        raise
-    return Answer(connection, response)
+        sock.connect(str(path))
+    except OSError as error:
+        sock.close()
+        raise unreachable(path, error) from error
+    return sock
+
+
+def _head(request: Request) -> bytes:
+    headers = {"Host": HOST, "Connection": "close", **request.headers}
+    if request.content is not None:
+        headers["Content-Length"] = str(len(request.content))
+    lines = [f"{request.method} {request.target} HTTP/1.1", *(f"{name}: {value}" for name, value in headers.items())]
+    return "\r\n".join([*lines, "", ""]).encode("ascii")

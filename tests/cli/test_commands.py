@@ -1,0 +1,302 @@
+"""Does each other command ask the right thing and show the answer?"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import resource
+import subprocess
+import sys
+import tarfile
+from pathlib import Path
+
+import msgspec
+import pytest
+
+from eleagent import operations as ops
+from eleagent.cli.main import ALIASES, COMMANDS
+from eleagent.wire import events as ev
+from eleagent.wire.agents import Agent, AgentList, AgentLock, BuildStep, Image, ImageBuild, ImageList
+from eleagent.wire.attestation import Binding, Control, ControlClass, Report
+from eleagent.wire.sessions import InputAccepted, SessionDetail, SessionInput, SessionList
+from eleagent.wire.system import AuditList, AuditRecord, Doctor, Finding, Status
+
+from .conftest import CommandLine
+from .fakedaemon import KEY, NOW, FakeSession, created, ended
+
+STATUS = Status(
+    version="0.1.0", installation="i", pid=7, user="eleagent", caller="root", role="owner", started=NOW, home="/h",
+    runtime="docker", engine="Docker Engine 20.10", launcher="ok", model="none", sessions_live=1, sessions_queued=0,
+    slots=8, audit_records=3, audit_head="ab",
+)  # fmt: skip
+IMAGE = Image("eleagent/claude:1", "sha256:abc", 600_000_000, NOW)
+
+
+def test_help_names_every_command_and_every_command_has_help(eleagent: CommandLine) -> None:
+    done = eleagent("--help")
+    assert done.code == 0
+    for name in COMMANDS:
+        assert f"  {name} " in done.out
+    for name in [*COMMANDS, *ALIASES]:
+        assert "Usage: eleagent" in eleagent(name, "--help").out
+
+
+def test_noun_without_a_verb_shows_its_help(eleagent: CommandLine) -> None:
+    done = eleagent("session")
+    assert done.code == 2
+    assert "interrupt" in done.err
+
+
+def test_ps_lists_and_is_what_a_pipe_gets_without_a_command(eleagent: CommandLine) -> None:
+    eleagent.daemon.scripts[ops.SESSION_LIST.id] = lambda call: SessionList([FakeSession(created()).session])
+    done = eleagent("ps")
+    assert done.out.splitlines()[0].split() == ["KEY", "NAME", "STATE", "AGENT", "AGE", "TITLE"]
+    assert done.out.splitlines()[1].split()[:4] == [KEY, "able-otter", "running", "claude"]
+    assert eleagent().out == done.out
+    assert eleagent("ps", "-q").out == f"{KEY}\n"
+    assert eleagent.daemon.calls[0].query == {}
+    eleagent("session", "ls", "-a", "-n", "5")
+    assert eleagent.daemon.calls[-1].query == {"all": "true", "limit": "5"}
+
+
+def test_no_command_on_a_terminal_opens_the_full_screen_client(eleagent: CommandLine) -> None:
+    terminal = eleagent.on_terminal()
+    assert terminal.wait() == 0
+    assert b"comes later" in terminal.seen
+    assert not eleagent.daemon.calls
+
+
+@pytest.mark.parametrize("arguments", [["--json", "status"], ["status", "--json"], ["--json", "status", "--no-color"]])
+def test_global_flags_stand_before_and_after(eleagent: CommandLine, arguments: list[str]) -> None:
+    eleagent.daemon.scripts[ops.STATUS.id] = lambda call: STATUS
+    assert msgspec.json.decode(eleagent(*arguments).out, type=Status) == STATUS
+
+
+def test_host_flag_goes_after_the_command_too(eleagent: CommandLine) -> None:
+    eleagent.daemon.scripts[ops.STATUS.id] = lambda call: STATUS
+    host = eleagent.env.pop("ELEAGENT_HOST")
+    assert "Docker Engine 20.10" in eleagent("status", "--host", host).out
+
+
+def test_session_show_prints_the_proof(eleagent: CommandLine) -> None:
+    controls = [
+        Control("capabilities", ControlClass.CONFINEMENT, "none", "none", "/proc/PID/status", True),
+        Control("memory", ControlClass.RESOURCES, "2 GiB", "unlimited", "memory.max", False),
+    ]
+    report = Report("docker", controls, Binding("0123456789abcdef", NOW, 42, 4711, 4026531992), True, ["memory"])
+    session = eleagent.serve(
+        FakeSession(
+            created(),
+            ev.EgressModel(True, "model", "POST", "/v1/messages", 200, bytes_up=1000, bytes_down=50),
+            ev.EgressTunnel(False, "model-only", "evil.example", 443),
+            ev.EgressTunnel(False, "model-only", "evil.example", 443),
+            ev.SecurityFinding("forged_echo", "an input that nobody sent"),
+            ended(),
+        )
+    )
+    eleagent.daemon.scripts[ops.SESSION_GET.id] = lambda call: SessionDetail(session=session.session, report=report)
+    done = eleagent("session", "show", "@")
+    text = " ".join(done.out.split())
+    assert "isolation complete 1 of 2 controls as asked · docker" in text
+    assert "sandbox 0123456789ab" in text
+    assert "capabilities yes none none /proc/PID/status" in text
+    assert "memory NO 2 GiB unlimited memory.max" in text
+    assert "best-effort this host does not enforce memory" in text
+    assert "1 model requests · no tunnels · 2 refused · 1,000 bytes up, 50 down" in text
+    assert "refused 2 x evil.example:443" in text
+    assert "finding forged_echo: an input that nobody sent" in text
+    document = json.loads(eleagent("session", "show", "--json").out)
+    assert document["report"]["binding"]["pid"] == 42
+    assert document["egress"]["refused"] == {"evil.example:443": 2}
+
+
+def test_stop_interrupt_and_send_reach_their_sessions(eleagent: CommandLine) -> None:
+    eleagent.serve(FakeSession(created(), ended()))
+    eleagent.daemon.scripts[ops.SESSION_INPUT.id] = lambda call: InputAccepted("i-1", 5)
+    assert eleagent("stop", "one", "two").code == 0
+    assert [call.path["key"] for call in eleagent.daemon.called(ops.SESSION_STOP)] == ["one", "two"]
+    assert eleagent("session", "interrupt", "three").out == f"{KEY} running\n"
+    assert eleagent("session", "send", "four", "-", stdin=b"go on").code == 0
+    assert eleagent.daemon.called(ops.SESSION_INPUT)[0].decoded(SessionInput) == SessionInput("go on")
+
+
+def test_logs_follow_to_the_end_or_stop_where_it_is(eleagent: CommandLine) -> None:
+    session = eleagent.serve(FakeSession(created(), ev.AgentMessage("hello"), ended()))
+    assert eleagent("logs", "-f").out == "hello\n"
+    session.events = session.events[:2]
+    assert eleagent("logs").out == "hello\n"
+    assert [call.query.get("follow") for call in eleagent.daemon.called(ops.SESSION_EVENTS)] == ["true", None]
+
+
+def test_doctor_exits_125_when_something_does_not_work(eleagent: CommandLine) -> None:
+    findings = [Finding("engine", "ok", "Docker Engine"), Finding("disk quota", "warn", "none", "mount with prjquota")]
+    eleagent.daemon.scripts[ops.DOCTOR.id] = lambda call: Doctor(findings)
+    done = eleagent("doctor")
+    assert done.code == 0
+    assert "→ mount with prjquota" in done.out
+    findings.append(Finding("image", "fail", "missing", "eleagent image build claude"))
+    assert eleagent("doctor").code == 125
+
+
+def test_audit_ls_pages(eleagent: CommandLine) -> None:
+    record = AuditRecord(seq=4, ts=NOW, phase="intent", action="session.create", actor="root", decision="allowed")
+    eleagent.daemon.scripts[ops.AUDIT_LIST.id] = lambda call: AuditList([record], next=4)
+    done = eleagent("audit", "ls", "--after", "3", "--session", KEY)
+    assert "session.create" in done.out
+    assert "--after 4" in done.err
+    assert eleagent.daemon.calls[0].query == {"after": "3", "limit": "200", "session": KEY}
+
+
+def test_agents_and_images_are_listed(eleagent: CommandLine) -> None:
+    agents = [Agent(name="claude", adapter="claude", image="i", needs="run: eleagent agent install claude")]
+    eleagent.daemon.scripts[ops.AGENT_LIST.id] = lambda call: AgentList(agents)
+    eleagent.daemon.scripts[ops.IMAGE_LIST.id] = lambda call: ImageList([IMAGE])
+    assert "run: eleagent agent install claude" in eleagent("agent", "ls").out
+    assert "600 MB" in eleagent("images", "ls").out
+
+
+def test_image_build_shows_its_steps_and_its_error(eleagent: CommandLine) -> None:
+    steps = [BuildStep("step 1"), BuildStep(image=IMAGE)]
+    eleagent.daemon.scripts[ops.IMAGE_BUILD.id] = lambda call: steps
+    done = eleagent("image", "build", "claude")
+    assert (done.code, done.err) == (0, "step 1\n")
+    assert "sha256:abc" in done.out
+    assert eleagent.daemon.calls[0].decoded(ImageBuild) == ImageBuild("claude")
+    steps[1] = BuildStep(error="no space left")
+    assert "no space left" in (failed := eleagent("image", "build", "claude")).err
+    assert failed.code == 125
+    steps.pop()
+    assert eleagent("image", "build", "claude").code == 125
+
+
+@pytest.fixture
+def binary(eleagent: CommandLine) -> bytes:
+    """The binary that the scripted daemon's lock names; npm and pip are scripted too."""
+    content = b"\x7fELF the real one"
+    lock = AgentLock(
+        "claude", "2.1.203", "linux-x64", hashlib.sha256(content).hexdigest(), len(content), "@x/claude@2", "sdk==1"
+    )
+    eleagent.daemon.scripts[ops.AGENT_LOCK.id] = lambda call: lock
+    eleagent.daemon.scripts[ops.AGENT_INSTALL.id] = lambda call: Agent(name="claude", adapter="claude", image="i")
+    eleagent.env |= {"PIP_NO_INDEX": "1", "PATH": f"{eleagent.folder}/bin:/usr/bin:/bin"}
+    return content
+
+
+def script_npm(eleagent: CommandLine, member: str, content: bytes) -> None:
+    folder = eleagent.folder / "bin"
+    folder.mkdir()
+    (folder / "claude").write_bytes(content)
+    with tarfile.open(folder / "package.tgz", "w:gz") as tar:
+        tar.add(folder / "claude", member)
+    npm = folder / "npm"
+    npm.write_text(f'#!/bin/sh\n[ "$*" = "pack --silent @x/claude@2" ] && cp {folder}/package.tgz got.tgz\n')
+    npm.chmod(0o755)
+
+
+def test_agent_install_takes_the_file_given(eleagent: CommandLine, binary: bytes) -> None:
+    (eleagent.folder / "claude").write_bytes(binary)
+    done = eleagent("agent", "install", "claude", "--from", "claude")
+    assert done.code == 0
+    assert eleagent.daemon.called(ops.AGENT_INSTALL)[0].body == binary
+
+
+@pytest.mark.parametrize(("content", "says"), [(b"another", "is not claude 2.1.203"), (None, "No such file")])
+def test_agent_install_refuses_another_file(
+    eleagent: CommandLine, binary: bytes, content: bytes | None, says: str
+) -> None:
+    if content is not None:
+        (eleagent.folder / "claude").write_bytes(content)
+    done = eleagent("agent", "install", "claude", "--from", "claude")
+    assert done.code == 2
+    assert says in done.err
+    assert not eleagent.daemon.called(ops.AGENT_INSTALL)
+
+
+def test_agent_install_takes_the_npm_package(eleagent: CommandLine, binary: bytes) -> None:
+    script_npm(eleagent, "package/claude", binary)
+    done = eleagent("agent", "install", "claude", "-q")
+    assert (done.code, done.err) == (0, "")
+    assert eleagent.daemon.called(ops.AGENT_INSTALL)[0].body == binary
+
+
+@pytest.mark.parametrize(
+    ("member", "content", "says"),
+    [
+        ("package/claude", b"swapped", "not the one that this release names"),
+        ("../package/claude", b"\x7fELF the real one", "holds no package/claude"),
+    ],
+)
+def test_agent_install_refuses_a_swapped_package_and_says_what_to_do(
+    eleagent: CommandLine, binary: bytes, member: str, content: bytes, says: str
+) -> None:
+    script_npm(eleagent, member, content)
+    done = eleagent("agent", "install", "claude", "-q")
+    assert done.code == 125
+    assert says in done.err
+    assert "eleagent agent install claude --from FILE" in done.err
+    assert done.err.count("\n") == 1
+    assert not eleagent.daemon.called(ops.AGENT_INSTALL)
+
+
+def test_agent_install_takes_an_installed_package(eleagent: CommandLine, binary: bytes) -> None:
+    package = eleagent.folder / "site/claude_agent_sdk"
+    (package / "_bundled").mkdir(parents=True)
+    (package / "__init__.py").write_text("raise SystemExit('imported')")
+    (package / "_bundled/claude").write_bytes(binary)
+    eleagent.env["PYTHONPATH"] = f"{eleagent.env.get('PYTHONPATH', '')}:{package.parent}"
+    assert eleagent("agent", "install", "claude").code == 0
+    assert eleagent.daemon.called(ops.AGENT_INSTALL)[0].body == binary
+
+
+@pytest.mark.parametrize("shell", ["bash", "zsh", "fish"])
+def test_completion_script_names_the_program(eleagent: CommandLine, shell: str) -> None:
+    done = eleagent("completion", shell)
+    assert done.code == 0
+    assert "_ELEAGENT_COMPLETE" in done.out
+
+
+def test_completion_completes_words(eleagent: CommandLine) -> None:
+    done = eleagent(_ELEAGENT_COMPLETE="bash_complete", COMP_WORDS="eleagent session s", COMP_CWORD="2")
+    assert set(done.out.split()) == {"plain,show", "plain,send"}
+
+
+def test_daemon_and_config_become_the_daemons_modules(eleagent: CommandLine, tmp_path: Path) -> None:
+    package = tmp_path / "stand-in/eleagent_daemon"
+    package.mkdir(parents=True)
+    (package / "__init__.py").touch()
+    for name in ("daemonctl", "config"):
+        (package / f"{name}.py").write_text("import sys, os; print(sys.argv[1:], os.getpid()); sys.exit(3)")
+    eleagent.env["PYTHONPATH"] = f"{package.parent}:{eleagent.env.get('PYTHONPATH', '')}"
+    process = subprocess.Popen(
+        eleagent.command("daemon", "run", "--slots", "3", "--help"), stdout=subprocess.PIPE, env=eleagent.env, text=True
+    )
+    assert process.communicate()[0].strip() == f"['run', '--slots', '3', '--help'] {process.pid}"
+    assert process.returncode == 3
+    assert eleagent("--json", "config", "show").out.startswith("['show', '--json']")
+
+
+def test_version_asks_no_daemon(eleagent: CommandLine) -> None:
+    assert eleagent("version").out.startswith("eleagent 0.")
+    assert not eleagent.daemon.calls
+
+
+@pytest.mark.parametrize("arguments", [["--help"], ["ps"]])
+def test_quick_commands_import_nothing_heavy(eleagent: CommandLine, arguments: list[str]) -> None:
+    eleagent.daemon.scripts[ops.SESSION_LIST.id] = lambda call: SessionList([FakeSession(created()).session])
+    command = [sys.executable, "-X", "importtime", *eleagent.command(*arguments)[1:]]
+    done = subprocess.run(command, capture_output=True, text=True, env=eleagent.env, check=True)
+    imported = {line.split("|")[-1].strip() for line in done.stderr.splitlines()}
+    assert "click" in imported
+    assert not imported & {"rich", "aiohttp", "asyncio", "textual", "hashlib", "subprocess", "eleagent.cli.run"}
+
+
+def test_quick_commands_cost_little(eleagent: CommandLine) -> None:
+    eleagent.daemon.scripts[ops.SESSION_LIST.id] = lambda call: SessionList([])
+    costs = []
+    for _ in range(4):
+        before = resource.getrusage(resource.RUSAGE_CHILDREN)
+        eleagent("ps")
+        after = resource.getrusage(resource.RUSAGE_CHILDREN)
+        costs.append(after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime)
+    # make bench holds it to 100 ms; here a busy machine is allowed for.
+    assert min(costs) < 0.25

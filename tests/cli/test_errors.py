@@ -1,0 +1,148 @@
+"""Does every mistake get one clear line and the right exit code?"""
+
+from __future__ import annotations
+
+import json
+import os
+import socket
+import subprocess
+from pathlib import Path
+
+import pytest
+
+from eleagent import operations as ops
+from eleagent.errors import BY_CODE, DaemonUnreachable, EleAgentError, UnknownAgent
+from eleagent.wire.events import AgentMessage
+
+from .conftest import CommandLine
+from .fakedaemon import FakeDaemon, FakeSession, created, ended
+
+
+@pytest.mark.parametrize(
+    ("arguments", "says"),
+    [
+        (["run"], "say what to do"),
+        (["run", "one", "--", "true"], "say what to do"),
+        (["run", "--"], "no program after --"),
+        (["run", "one", "two"], "unexpected extra argument"),
+        (["run", "--nonsense", "x"], "No such option"),
+        (["run", "--data", "missing/reports", "x"], "there is no"),
+        (["run", "--timeout", "soon", "x"], "'soon' is no time"),
+        (["run", "-e", "novalue", "x"], "NAME=VALUE"),
+        (["run", "--model-script", "missing.json", "x"], "No such file"),
+        (["run", "-d", "-o", "out", "x"], "-o needs the end"),
+        (["run", ""], "the prompt is empty"),
+        (["run", "-o", "file", "x"], "can't be used"),
+        (["cp", "nocolon", "out"], "KEY:PATH"),
+        (["frobnicate"], "No such command"),
+        (["--host", "ftp://x", "ps"], "unix:///PATH"),
+    ],
+)
+def test_bad_usage_is_one_line_and_exit_2(eleagent: CommandLine, arguments: list[str], says: str) -> None:
+    (eleagent.folder / "file").write_text("in the way")
+    done = eleagent(*arguments)
+    assert done.code == 2
+    assert says in done.err
+    assert done.err.startswith("eleagent: ")
+    assert done.err.count("\n") == 1
+    assert done.out == ""
+    assert not eleagent.daemon.calls
+
+
+def test_prompt_of_5_mb_is_one_line_and_exit_2(eleagent: CommandLine) -> None:
+    done = eleagent("run", "-", stdin=b"x" * 5_000_000)
+    assert (done.code, done.err.count("\n")) == (2, 1)
+    assert "larger than 768 KiB" in done.err
+
+
+def test_prompt_that_is_no_utf8_is_named(eleagent: CommandLine) -> None:
+    done = eleagent("run", "-", stdin=b"fine until here \xff")
+    assert done.code == 2
+    assert "not UTF-8 (byte 16)" in done.err
+
+
+@pytest.mark.parametrize("error", [cls for cls in BY_CODE.values() if cls is not DaemonUnreachable])
+def test_each_error_class_reaches_the_person_with_its_exit_code(
+    eleagent: CommandLine, error: type[EleAgentError]
+) -> None:
+    def refuse(_call: object) -> None:
+        raise error("it is \x1b[31mthus\nand so", value=1)
+
+    eleagent.daemon.scripts[ops.STATUS.id] = refuse
+    done = eleagent("status", "--json")
+    assert done.code == error.exit_code
+    assert done.err == "eleagent: it is \\x1b[31mthus\\nand so\n"
+    last = json.loads(done.out.splitlines()[-1])
+    assert last == {"reason": error.code, "exit_code": error.exit_code, "error": "it is \x1b[31mthus\nand so"}
+
+
+def test_unknown_agent_exits_127(eleagent: CommandLine) -> None:
+    def refuse(_call: object) -> None:
+        raise UnknownAgent("no agent 'nobody' (see: eleagent agent ls)")
+
+    eleagent.daemon.scripts[ops.SESSION_CREATE.id] = refuse
+    assert eleagent("run", "-a", "nobody", "x").code == 127
+
+
+def test_no_daemon_says_how_to_start_it(eleagent: CommandLine) -> None:
+    eleagent.daemon.stop()
+    done = eleagent("ps")
+    assert done.code == 125
+    assert done.err == f"eleagent: no daemon at {eleagent.daemon.path}: start it with: eleagent daemon run\n"
+
+
+def test_dead_daemons_socket_says_so(eleagent: CommandLine, tmp_path: Path) -> None:
+    with socket.socket(socket.AF_UNIX) as dead:
+        dead.bind(str(tmp_path / "dead.sock"))
+    done = eleagent("--host", f"unix://{tmp_path}/dead.sock", "ps")
+    assert done.code == 125
+    assert "the daemon is not running: start it with" in done.err
+
+
+@pytest.mark.skipif(os.getuid() != 0, reason="needs to become somebody else")
+def test_socket_of_another_account_says_whose_right_is_missing(eleagent: CommandLine, tmp_path: Path) -> None:
+    from eleagent.client.exchange import unreachable
+
+    (tmp_path / "api.sock").chmod(0o600)
+    child = os.fork()
+    if child == 0:
+        os.setuid(65534)
+        with socket.socket(socket.AF_UNIX) as sock:
+            try:
+                sock.connect(str(tmp_path / "api.sock"))
+            except OSError as error:
+                os._exit(7 if "no right to the daemon's socket" in unreachable(tmp_path, error).message else 8)
+        os._exit(9)
+    assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 7
+
+
+def test_daemon_of_another_version_is_one_clear_line(eleagent: CommandLine) -> None:
+    eleagent.serve(FakeSession(created(), ended()))
+    eleagent.daemon.version = "0.9.0"
+    done = eleagent("session", "show")
+    assert done.code == 125
+    assert "version 0.9.0" in done.err
+    assert done.err.count("\n") == 1
+
+
+def test_answer_that_is_no_json_is_one_line(eleagent: CommandLine, daemon: FakeDaemon) -> None:
+    daemon.scripts[ops.STATUS.id] = lambda call: {"unexpected": 1}
+    done = eleagent("status")
+    assert (done.code, done.err.count("\n")) == (125, 1)
+    assert "can't be read" in done.err
+
+
+def test_broken_pipe_is_silent(eleagent: CommandLine) -> None:
+    eleagent.serve(FakeSession(created(), *[AgentMessage("x" * 5000)] * 200, ended()))
+    process = subprocess.Popen(
+        eleagent.command("logs"), stdout=subprocess.PIPE, stderr=subprocess.PIPE, env=eleagent.env, cwd=eleagent.folder
+    )
+    assert process.stdout
+    assert process.stderr
+    process.stdout.read(10)
+    process.stdout.close()
+    said = process.stderr.read()
+    process.stderr.close()
+    assert process.wait(8) == 1
+    assert b"Traceback" not in said
+    assert b"Broken" not in said

@@ -1,0 +1,311 @@
+"""Does `run` follow a session as a person, a script and a pipe need it?"""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import threading
+
+import pytest
+
+from eleagent import operations as ops
+from eleagent.wire import events as ev
+from eleagent.wire.attestation import Binding, Control, ControlClass, Report
+from eleagent.wire.sessions import ApprovalAnswer, Session, SessionCreate, State, Usage
+
+from .conftest import CommandLine
+from .fakedaemon import KEY, FakeSession, created, ended
+
+AGENT_TURN = (
+    created(model="claude-x"),
+    ev.SessionStarted(),
+    ev.AgentMessage("Reading the reports."),
+    ev.AgentToolCall("t1", "Bash", '{"command":"ls /data\\nwc -l /data/*"}'),
+    ev.AgentToolResult("t1", "\n".join(f"row {number}" for number in range(20))),
+    ev.EgressTunnel(False, "model-only", "example.com", 443, reason="no rule allows it"),
+    ev.AgentMessage("Three subsystems failed."),
+    ev.AgentTurnFinished("Three subsystems failed.", False, "success", 1, True),
+    ended(usage=Usage(requests=2, input_tokens=1200, output_tokens=34)),
+)
+
+
+def body_of(eleagent: CommandLine) -> SessionCreate:
+    (call,) = eleagent.daemon.called(ops.SESSION_CREATE)
+    assert call.headers["Idempotency-Key"]
+    body: SessionCreate = call.decoded(SessionCreate)
+    return body
+
+
+def test_run_sends_what_its_flags_say(eleagent: CommandLine) -> None:
+    eleagent.serve(FakeSession(created(), ended()))
+    (eleagent.folder / "real").mkdir()
+    (eleagent.folder / "link").symlink_to("real")
+    (eleagent.folder / "script.json").write_text('{"turns": []}')
+    done = eleagent(
+        "--no-color", "run", "--data", "link", "--data", "/etc", "-m", "opus", "-n", "otter", "--runtime", "docker",
+        "--policy", "seed-connect", "--timeout", "10m", "-e", "A=1", "-e", "B=x=y", "--model-script", "script.json",
+        "Count the failures", "-q",
+    )  # fmt: skip
+    assert (done.code, done.err) == (0, "")
+    assert body_of(eleagent) == SessionCreate(
+        prompt="Count the failures", data=[f"{eleagent.folder}/link", "/etc"], name="otter", model="opus",
+        runtime="docker", policy="seed-connect", timeout_s=600, env={"A": "1", "B": "x=y"},
+        model_script='{"turns": []}',
+    )  # fmt: skip
+
+
+def test_run_of_a_program_keeps_its_flags_apart(eleagent: CommandLine) -> None:
+    eleagent.serve(FakeSession(created(agent="command"), ended()))
+    assert eleagent("run", "-q", "--", "grep", "--json", "-q", "--", "x").code == 0
+    assert body_of(eleagent) == SessionCreate(agent="command", argv=["grep", "--json", "-q", "--", "x"])
+
+
+def test_run_reads_a_prompt_from_stdin(eleagent: CommandLine) -> None:
+    eleagent.serve(FakeSession(created(), ended()))
+    eleagent("run", "-", stdin="zähle die Fehler\n".encode())
+    assert body_of(eleagent).prompt == "zähle die Fehler\n"
+
+
+def test_run_detached_prints_the_key_and_does_not_follow(eleagent: CommandLine) -> None:
+    eleagent.serve(FakeSession(created()))
+    done = eleagent("run", "-d", "x")
+    assert (done.code, done.out, done.err) == (0, f"{KEY}\n", "")
+    assert not eleagent.daemon.called(ops.SESSION_EVENTS)
+
+
+def test_run_piped_is_plain_text(eleagent: CommandLine) -> None:
+    eleagent.serve(FakeSession(*AGENT_TURN))
+    done = eleagent("run", "x")
+    assert done.code == 0
+    assert done.out.splitlines() == [
+        "Reading the reports.",
+        "● Bash  ls /data …",
+        "  └ row 0",
+        "    row 1",
+        "    row 2",
+        "    row 3",
+        "    … 16 more lines",
+        "Three subsystems failed.",
+    ]
+    assert "refused: example.com:443: no rule allows it (rule model-only)" in done.err
+    assert "\x1b" not in done.out + done.err
+
+
+def test_run_quiet_prints_the_final_answer_alone(eleagent: CommandLine) -> None:
+    eleagent.serve(FakeSession(*AGENT_TURN))
+    done = eleagent("run", "-q", "x")
+    assert (done.code, done.out, done.err) == (0, "Three subsystems failed.\n", "")
+
+
+def test_run_quiet_gives_a_programs_streams_as_they_are(eleagent: CommandLine) -> None:
+    noise = "raw \x1b[31mred\x1b[0m \u202e no newline"
+    eleagent.serve(
+        FakeSession(
+            created(agent="command"),
+            ev.OutputText("out", noise),
+            ev.OutputText("err", "warn"),
+            ended(State.FAILED, "exit", 3),
+        )
+    )
+    done = eleagent("run", "-q", "--", "prog")
+    assert (done.code, done.out, done.err) == (3, noise, "warn")
+
+
+def test_run_json_ends_with_the_authority(eleagent: CommandLine) -> None:
+    eleagent.serve(FakeSession(*AGENT_TURN, artefacts={"table.md": b"| a |\n"}))
+    done = eleagent("run", "--json", "x")
+    *events, last = [json.loads(line) for line in done.out.splitlines()]
+    assert [event["seq"] for event in events] == list(range(1, len(AGENT_TURN) + 1))
+    assert {name: last[name] for name in ("reason", "state", "exit_code", "key")} == {
+        "reason": "finished", "state": "succeeded", "exit_code": 0, "key": KEY,
+    }  # fmt: skip
+    assert last["usage"]["input_tokens"] == 1200
+    assert [artefact["path"] for artefact in last["artefacts"]] == ["table.md"]
+    assert done.err == ""
+
+
+@pytest.mark.parametrize(
+    ("state", "reason", "code"),
+    [
+        (State.TIMED_OUT, "timeout", 124),
+        (State.BUDGET_EXCEEDED, "budget", 123),
+        (State.ISOLATION_FAILED, "isolation_failed", 126),
+        (State.LOST, "lost", 125),
+        (State.STOPPED, "stopped", 137),
+        (State.FAILED, "exit", 7),
+    ],
+)
+def test_run_and_wait_exit_as_the_session_did(eleagent: CommandLine, state: State, reason: str, code: int) -> None:
+    agent_code = 7 if code == 7 else None
+    eleagent.serve(FakeSession(created(), ended(state, reason, code, agent_exit_code=agent_code, detail="because")))
+    done = eleagent("run", "-q", "x")
+    assert done.code == code
+    assert done.err == ("" if code == 7 else f"eleagent: {KEY} {state}: because\n")
+    waited = eleagent("wait", KEY, "--json")
+    assert waited.code == code
+    assert json.loads(waited.out)["reason"] == reason
+
+
+def test_wait_for_a_live_session_waits(eleagent: CommandLine) -> None:
+    session = eleagent.serve(FakeSession(created(), ended(State.FAILED, "exit", 4)))
+    whole = session.events
+    session.events = whole[:1]
+    process = eleagent.start("wait", "-q", "@")
+    eleagent.daemon.wait_for(ops.SESSION_EVENTS)
+    assert process.poll() is None
+    session.events = whole
+    assert process.wait(8) == 4
+    process.communicate()
+
+
+def test_interrupts_reach_the_daemon_once_as_interrupt_twice_as_stop(eleagent: CommandLine) -> None:
+    session = eleagent.serve(
+        FakeSession(created(), ev.SessionStarted(), ev.AgentMessage("ow"), ended(State.STOPPED, "stopped", 137))
+    )
+    session.gates = {3: threading.Event(), 4: threading.Event()}
+    process = eleagent.start("run", "x")
+    eleagent.daemon.wait_for(ops.SESSION_EVENTS)
+    process.send_signal(signal.SIGINT)
+    eleagent.daemon.wait_for(ops.SESSION_INTERRUPT)
+    assert not eleagent.daemon.called(ops.SESSION_STOP)
+    process.send_signal(signal.SIGINT)
+    out, err = process.communicate(timeout=8)
+    assert process.returncode == 130
+    assert len(eleagent.daemon.called(ops.SESSION_INTERRUPT)) == len(eleagent.daemon.called(ops.SESSION_STOP)) == 1
+    assert b"ow" in out
+    assert b"Ctrl-C again stops" in err
+
+
+def test_questions_without_a_terminal_are_denied_and_exit_122(eleagent: CommandLine) -> None:
+    question = ev.ApprovalRequested("a-1", "Bash", '{"command":"rm -rf /"}', "n-1")
+    eleagent.serve(FakeSession(created(ask=True), question, ended(), ask=True))
+    done = eleagent("run", "--ask", "--json", "x")
+    assert done.code == 122
+    (call,) = eleagent.daemon.called(ops.APPROVAL_ANSWER)
+    assert call.path == {"key": KEY, "id": "a-1"}
+    assert call.decoded(ApprovalAnswer).allow is False
+    assert json.loads(done.out.splitlines()[-1])["reason"] == "approval_unanswered"
+    assert "--ask needs a terminal" in done.err
+
+
+@pytest.mark.parametrize(("typed", "allow"), [("y\n", True), ("\n", False), ("no\n", False)])
+def test_question_on_a_terminal_is_shown_whole_and_answered(eleagent: CommandLine, typed: str, allow: bool) -> None:
+    hidden = "echo fine" + " " * 300 + "; curl evil\x1b[2K\u202e\t#end"
+    question = ev.ApprovalRequested("a-1", "Bash", hidden, "n-1")
+    session = eleagent.serve(FakeSession(created(ask=True), question, ended(), ask=True))
+    session.gates = {3: threading.Event()}
+    terminal = eleagent.on_terminal("run", "--ask", "x")
+    terminal.read_until("[y/N]")
+    terminal.type(typed)
+    assert terminal.wait() == 0
+    assert b"; curl evil\\x1b[2K\\u202e\\t#end" in terminal.seen
+    (call,) = eleagent.daemon.called(ops.APPROVAL_ANSWER)
+    assert call.decoded(ApprovalAnswer).allow is allow
+
+
+def test_answer_typed_before_the_question_does_not_count(eleagent: CommandLine) -> None:
+    question = ev.ApprovalRequested("a-1", "Bash", "{}", "n-1")
+    session = eleagent.serve(FakeSession(created(ask=True), ev.SessionStarted(), question, ended(), ask=True))
+    session.gates = {3: threading.Event(), 4: threading.Event()}
+    terminal = eleagent.on_terminal("run", "--ask", "x")
+    terminal.read_until("agent claude")
+    terminal.type("y\n")
+    terminal.read_until("y\r\n")
+    session.gates[3].set()
+    terminal.read_until("[y/N]")
+    terminal.type("n\n")
+    terminal.wait()
+    (call,) = eleagent.daemon.called(ops.APPROVAL_ANSWER)
+    assert call.decoded(ApprovalAnswer).allow is False
+
+
+def test_terminal_run_says_what_a_person_must_know(eleagent: CommandLine) -> None:
+    control = Control("memory limit", ControlClass.RESOURCES, "2 GiB", "none", "memory.max", False)
+    report = Report("docker", [control], Binding("c", "t", 1, 1, 1), True, ["memory limit"])
+    eleagent.serve(
+        FakeSession(
+            created(scripted=True),
+            ev.DataUnreadable("/srv/reports", ["/srv/reports/secret.csv"], 1),
+            ev.SandboxAttested(report),
+            *AGENT_TURN[1:],
+            artefacts={"table.md": b"12345"},
+        )
+    )
+    terminal = eleagent.on_terminal("run", "x")
+    assert terminal.wait() == 0
+    seen = terminal.seen.decode()
+    for text in (
+        "model: scripted rehearsal, no real model",
+        "the agent can't read 1 files of /srv/reports: /srv/reports/secret.csv",
+        "best-effort: this host does not enforce memory limit",
+        "table.md (5 B)",
+        "1,200 in · 34 out · 2 requests",
+        f"eleagent session show {KEY}",
+    ):
+        assert text in seen
+    assert "\x1b[32msucceeded" in seen
+
+
+@pytest.mark.parametrize("how", ["--no-color", "NO_COLOR", "TERM"])
+def test_colours_can_be_turned_off(eleagent: CommandLine, how: str) -> None:
+    eleagent.serve(FakeSession(*AGENT_TURN))
+    if how == "--no-color":
+        arguments = ["run", "x", "--no-color"]
+    else:
+        arguments = ["run", "x"]
+        eleagent.env |= {"NO_COLOR": "1"} if how == "NO_COLOR" else {"TERM": "dumb"}
+    terminal = eleagent.on_terminal(*arguments)
+    terminal.wait()
+    assert b"\x1b[3" not in terminal.seen
+
+
+def test_preview_is_drawn_and_taken_away(eleagent: CommandLine) -> None:
+    session = eleagent.serve(FakeSession(created(), ev.SessionStarted(), ev.AgentMessage("Hello world."), ended()))
+    gate = threading.Event()
+
+    def stream(_call: object) -> object:
+        yield session.events[0]
+        yield ev.Notice("preview", text="Hello")
+        yield ev.Notice("preview", text=" wor")
+        gate.wait(5)
+        yield from session.events[1:]
+
+    eleagent.daemon.scripts[ops.SESSION_EVENTS.id] = stream
+    terminal = eleagent.on_terminal("run", "x")
+    terminal.read_until("✎ Hello wor")
+    gate.set()
+    terminal.wait()
+    assert terminal.seen.index("✎ Hello wor".encode()) < terminal.seen.index(b"\r\x1b[KHello world.")
+
+
+def test_create_that_broke_is_sent_again_with_the_same_key(eleagent: CommandLine) -> None:
+    from .fakedaemon import Break
+
+    session = eleagent.serve(FakeSession(created(), ended()))
+
+    def flaky(_call: object) -> Session:
+        if len(eleagent.daemon.called(ops.SESSION_CREATE)) == 1:
+            raise Break
+        return session.session
+
+    eleagent.daemon.scripts[ops.SESSION_CREATE.id] = flaky
+    assert eleagent("run", "-q", "x").code == 0
+    first, second = eleagent.daemon.called(ops.SESSION_CREATE)
+    assert first.headers["Idempotency-Key"] == second.headers["Idempotency-Key"]
+
+
+def test_events_of_a_newer_daemon_do_not_break_the_view(eleagent: CommandLine) -> None:
+    session = eleagent.serve(FakeSession(created(), ev.SessionStarted(), ended()))
+    session.events[1] = ev.Event(2, "2026-01-01T00:00:00Z", "future.thing", ev.Provenance.OBSERVED, {"x": 1})
+    done = eleagent("run", "x")
+    assert done.code == 0
+    assert "future.thing" in done.err
+
+
+def test_run_works_where_the_locale_is_not_utf8(eleagent: CommandLine) -> None:
+    eleagent.serve(FakeSession(*AGENT_TURN))
+    done = eleagent("run", "x", LC_ALL="C", PYTHONIOENCODING="ascii", PYTHONCOERCECLOCALE="0", PYTHONUTF8="0")
+    assert done.code == 0
+    assert "\\u25cf Bash" in done.out
+    assert os.environ.get("PYTHONIOENCODING") is None
