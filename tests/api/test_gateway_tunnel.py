@@ -16,7 +16,7 @@ from eleagent.wire.events import EgressModel, EgressTunnel, SecurityFinding
 from eleagent_daemon.domain.addresses import Address
 from eleagent_daemon.domain.doors import Terms
 from eleagent_daemon.domain.policy import MODEL_ONLY, HostRule, Policy
-from eleagent_daemon.gateway.network import HostNetwork
+from eleagent_daemon.gateway.network import HostNetwork, Streams
 from eleagent_daemon.gateway.record import Recorder
 from eleagent_daemon.gateway.service import Gateway
 from eleagent_daemon.gateway.tunnel import TunnelDoor
@@ -24,8 +24,6 @@ from eleagent_daemon.gateway.tunnel import TunnelDoor
 PUBLIC = "93.184.216.34"
 OPEN = Policy(name="open", tunnel=(HostRule("a.example", 443), HostRule(".b.example", 8443)))
 ESTABLISHED = b"HTTP/1.1 200 Connection established\r\n\r\n"
-
-Streams = tuple[asyncio.StreamReader, asyncio.StreamWriter]
 
 
 @dataclass
@@ -42,6 +40,7 @@ class Lab:
     served: asyncio.Queue[Streams] = field(default_factory=asyncio.Queue)
     events: list[EgressTunnel] = field(default_factory=list)
     findings: list[SecurityFinding] = field(default_factory=list)
+    slow_s: float = 0
     writers: list[asyncio.StreamWriter] = field(default_factory=list)
 
     def serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
@@ -55,6 +54,7 @@ class Lab:
 
     async def resolve(self, host: str, port: int) -> list[str]:
         self.looked_up.append(host)
+        await asyncio.sleep(self.slow_s)
         if not self.addresses:
             raise socket.gaierror("no such name")
         return self.addresses
@@ -303,6 +303,18 @@ async def test_close_breaks_off_tunnels_and_records_them() -> None:
         await asyncio.open_connection("127.0.0.1", found.port)
     found.close()
     server.close()
+
+
+async def test_close_while_a_name_is_looked_up_is_recorded() -> None:
+    async with lab() as door:
+        door.slow_s = 3600
+        asking = asyncio.ensure_future(door.ask())
+        while not door.looked_up:
+            await asyncio.sleep(0.005)
+
+    await asking
+    assert [(event.allowed, event.reason) for event in door.events] == [(False, "broken off by the gateway")]
+    door.close()
 
 
 async def test_hosts_own_addresses_are_known() -> None:

@@ -17,6 +17,8 @@ RESOLVE_S: Final = 5.0
 CONNECT_S: Final = 10.0
 STREAM_LIMIT_BYTES: Final = 64 * 1024
 
+Streams = tuple[asyncio.StreamReader, asyncio.StreamWriter]
+
 
 class Network(Protocol):
     """Neither method judges: `checked_addresses` does."""
@@ -24,7 +26,7 @@ class Network(Protocol):
     async def resolve(self, host: str, port: int) -> list[str]:
         """All addresses of a name, in the order to be tried. Raises OSError."""
 
-    async def connect(self, address: str, port: int) -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
+    async def connect(self, address: str, port: int) -> Streams:
         """Raises OSError (TimeoutError is one)."""
 
     async def own_addresses(self) -> Collection[Address]: ...
@@ -38,7 +40,7 @@ class HostNetwork:
             found = await asyncio.get_running_loop().getaddrinfo(host, port, type=socket.SOCK_STREAM)
         return list(dict.fromkeys(str(sockaddr[0]) for *_, sockaddr in found))
 
-    async def connect(self, address: str, port: int) -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
+    async def connect(self, address: str, port: int) -> Streams:
         async with asyncio.timeout(CONNECT_S):
             return await asyncio.open_connection(address, port, limit=STREAM_LIMIT_BYTES)
 

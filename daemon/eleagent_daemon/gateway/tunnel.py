@@ -18,7 +18,7 @@ from eleagent_daemon.gateway.accept import Acceptor
 from eleagent_daemon.gateway.clienthello import HELLO_LIMIT_BYTES, NotAClientHello, read_client_hello
 from eleagent_daemon.gateway.connect import parse_connect, read_head
 from eleagent_daemon.gateway.denial import Denied
-from eleagent_daemon.gateway.network import STREAM_LIMIT_BYTES, Network, checked_addresses
+from eleagent_daemon.gateway.network import STREAM_LIMIT_BYTES, Network, Streams, checked_addresses
 from eleagent_daemon.gateway.record import Recorder, elapsed_ms
 
 HELLO_S: Final = 5.0
@@ -77,12 +77,10 @@ class TunnelDoor:
         self._recorder = recorder
         self._idle_s = idle_s
         self._under_way: set[asyncio.Task[None]] = set()
-        self._closing = False
         self._acceptor = Acceptor(listener=listener, factory=self._protocol, limit=CONNECTION_LIMIT)
 
     async def close(self) -> None:
         """What is under way is broken off and recorded as such."""
-        self._closing = True
         await self._acceptor.close()
         for task in self._under_way:
             task.cancel()
@@ -98,9 +96,10 @@ class TunnelDoor:
         try:
             head = await read_head(reader)
             if head is not None:
-                await self._tunnel(head, reader, writer)
+                await self._tunnel(head, (reader, writer))
         except Denied as denied:
-            await self._refuse(Tunnel(), denied, writer)
+            await self._recorder.record(Tunnel(rule=denied.rule, reason=denied.message).event())
+            _say_no(denied, writer)
         except (asyncio.CancelledError, OSError):
             writer.transport.abort()
         finally:
@@ -108,37 +107,41 @@ class TunnelDoor:
             self._under_way.discard(task)
             self._acceptor.released()
 
-    async def _tunnel(self, head: bytes, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+    async def _tunnel(self, head: bytes, here: Streams) -> None:
         tunnel = Tunnel()
         try:
             self._recorder.check()
             tunnel.host, tunnel.port = parse_connect(head)
             tunnel.rule = self._decide(tunnel.host, tunnel.port)
             there = await self._connect(tunnel)
+            try:
+                await self._carry(tunnel, here, there)
+            finally:
+                await _finish(there[1])
         except Denied as denied:
-            await self._refuse(tunnel, denied, writer)
-            return
-        try:
-            tunnel.allowed = True
-            writer.write(b"HTTP/1.1 200 Connection established\r\n\r\n")
-            hello = await self._first_words(tunnel, reader)
-            there[1].write(hello)
-            tunnel.bytes_up += len(hello)
-            await self._pump(tunnel, (reader, writer), there)
+            tunnel.rule, tunnel.reason = denied.rule, denied.message
+            _say_no(denied, here[1])
         except WrongName as wrong:
-            tunnel.allowed, tunnel.reason = False, str(wrong)
-            detail = f"a tunnel to {tunnel.host}:{tunnel.port} was closed: {wrong}"
+            tunnel.allowed, tunnel.reason = False, wrong.message
+            detail = f"a tunnel to {tunnel.host}:{tunnel.port} was closed: {wrong.message}"
             await self._recorder.record(SecurityFinding(kind="sni_mismatch", detail=detail))
-            writer.transport.abort()
+            here[1].transport.abort()
         except asyncio.CancelledError:
             tunnel.reason = "broken off by the gateway"
             raise
         except OSError as error:
             tunnel.reason = f"broken off: {error}"
-            writer.transport.abort()
+            here[1].transport.abort()
         finally:
-            await _finish(there[1])
             await self._recorder.record(tunnel.event())
+
+    async def _carry(self, tunnel: Tunnel, here: Streams, there: Streams) -> None:
+        tunnel.allowed = True
+        here[1].write(b"HTTP/1.1 200 Connection established\r\n\r\n")
+        hello = await self._first_words(tunnel, here[0])
+        there[1].write(hello)
+        tunnel.bytes_up += len(hello)
+        await self._pump(tunnel, here, there)
 
     def _decide(self, host: str, port: int) -> str:
         """By policy alone: a name that is denied is never looked up."""
@@ -154,7 +157,7 @@ class TunnelDoor:
             )
         raise Denied(name, f"EleAgent: {host}:{port} is refused: no rule of policy {name} names it")
 
-    async def _connect(self, tunnel: Tunnel) -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
+    async def _connect(self, tunnel: Tunnel) -> Streams:
         addresses = await checked_addresses(self._network, tunnel.host, tunnel.port)
         for address in addresses:
             with suppress(OSError):
@@ -183,12 +186,7 @@ class TunnelDoor:
             raise WrongName(f"its TLS name is {ascii(hello.server_name[:120]) if hello.server_name else 'absent'}")
         return data
 
-    async def _pump(
-        self,
-        tunnel: Tunnel,
-        here: tuple[asyncio.StreamReader, asyncio.StreamWriter],
-        there: tuple[asyncio.StreamReader, asyncio.StreamWriter],
-    ) -> None:
+    async def _pump(self, tunnel: Tunnel, here: Streams, there: Streams) -> None:
         loop = asyncio.get_running_loop()
 
         def up(count: int) -> None:
@@ -208,13 +206,12 @@ class TunnelDoor:
         except* OSError as errors:
             tunnel.reason = f"broken off: {errors.exceptions[0]}"
 
-    async def _refuse(self, tunnel: Tunnel, denied: Denied, writer: asyncio.StreamWriter) -> None:
-        tunnel.rule, tunnel.reason = denied.rule, denied.message
-        await self._recorder.record(tunnel.event())
-        body = f"{denied.message}\n".encode()
-        status = f"{denied.http_status} {HTTPStatus(denied.http_status).phrase}"
-        head = f"HTTP/1.1 {status}\r\nContent-Type: text/plain; charset=utf-8\r\nContent-Length: {len(body)}\r\n"
-        writer.write(f"{head}Connection: close\r\n\r\n".encode() + body)
+
+def _say_no(denied: Denied, writer: asyncio.StreamWriter) -> None:
+    body = f"{denied.message}\n".encode()
+    status = f"{denied.http_status} {HTTPStatus(denied.http_status).phrase}"
+    head = f"HTTP/1.1 {status}\r\nContent-Type: text/plain; charset=utf-8\r\nContent-Length: {len(body)}\r\n"
+    writer.write(f"{head}Connection: close\r\n\r\n".encode() + body)
 
 
 async def _copy(reader: asyncio.StreamReader, writer: asyncio.StreamWriter, moved: Callable[[int], None]) -> None:
