@@ -151,6 +151,7 @@ async def reference(runtime: DockerRuntime, docker_socket: str) -> AsyncIterator
         writer.write(f"DELETE /images/{name}?force=1 HTTP/1.0\r\n\r\n".encode())
         assert b" 200 " in await reader.readline()
         writer.close()
+        await writer.wait_closed()
 
 
 @pytest.mark.engine

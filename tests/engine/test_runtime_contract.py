@@ -388,13 +388,11 @@ async def test_pids_are_all_processes_init_first(bench: Bench) -> None:
     least = 4 if bench.runtime.name == "docker" else 3
 
     async def all_there() -> bool:
-        return len(await bench.runtime.pids(sandbox)) == least
+        pids = await bench.runtime.pids(sandbox)
+        lines = [Path(f"/proc/{pid}/cmdline").read_bytes() for pid in pids]
+        return len(pids) == least and pids[0] == init and {b"sleep\x0050\x00", b"sleep\x0051\x00"} <= set(lines)
 
     assert await soon(all_there)
-    pids = await bench.runtime.pids(sandbox)
-    assert pids[0] == init
-    lines = [Path(f"/proc/{pid}/cmdline").read_bytes() for pid in pids]
-    assert {b"sleep\x0050\x00", b"sleep\x0051\x00"} <= set(lines)
     await bench.runtime.kill(sandbox)
     await bench.runtime.wait(sandbox)
     assert await bench.runtime.pids(sandbox) == []
@@ -467,6 +465,7 @@ async def test_a_log_that_lost_its_beginning_is_told_as_a_gap(bench: Bench) -> N
     await asyncio.sleep(0.5)
     await channel.write(b"live\n")
     assert (await rest).data.endswith(b"live\n")
+    await output.aclose()
     await channel.close()
 
 
@@ -475,6 +474,7 @@ async def post(socket: str, path: str) -> None:
     writer.write(f"POST {path} HTTP/1.0\r\nContent-Length: 0\r\n\r\n".encode())
     assert b" 204 " in await reader.readline()
     writer.close()
+    await writer.wait_closed()
 
 
 @docker_only
@@ -492,4 +492,5 @@ async def test_replay_of_a_paused_sandbox_gives_its_output(bench: Bench, docker_
     await post(docker_socket, f"/containers/{sandbox.id}/unpause")
     await channel.write(b"after\n")
     assert await anext(output) == Chunk("out", b"after\n")
+    await output.aclose()
     await channel.close()

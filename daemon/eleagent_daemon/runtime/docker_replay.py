@@ -5,8 +5,8 @@ record, a longer one in pieces of 16 KiB, and what has no newline yet not at all
 replay does not have it, while an attach would.
 
 Docker 20.10 gives long lines back without their newline (measured; newer ones keep it: moby's
-daemon/logger/local/read.go), so it is put back here. One byte can't be known: whether the very last line ended with one, when it was longer than a
-piece, the program has ended, and no cursor tells. Then it is taken to have had one.
+daemon/logger/local/read.go), so it is put back here. One byte can't be known: whether the very last line ended with
+one, when it was longer than a piece, the program has ended, and no cursor tells. Then it is taken to have had one.
 """
 
 from __future__ import annotations
