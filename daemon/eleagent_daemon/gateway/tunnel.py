@@ -220,7 +220,8 @@ async def _copy(reader: asyncio.StreamReader, writer: asyncio.StreamWriter, move
         writer.write(data)
         await writer.drain()
         moved(len(data))
-    writer.write_eof()
+    with suppress(OSError):  # the other side is gone altogether: nothing is left to tell it
+        writer.write_eof()
 
 
 async def _finish(writer: asyncio.StreamWriter) -> None:
