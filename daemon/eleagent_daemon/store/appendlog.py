@@ -30,6 +30,7 @@ class AppendLog:
         self._digest = sha256() if digest is not None else None
         self._buffer: list[bytes] = []
         self._writing = False
+        self._closed = False
         self._commits: list[asyncio.Future[None]] = []
         self._growth: list[asyncio.Future[None]] = []
 
@@ -66,6 +67,8 @@ class AppendLog:
         """Take lines (each ends with a newline) in this order; the future is done when they are durable, or has StorageUnavailable."""
         loop = asyncio.get_running_loop()
         done: asyncio.Future[None] = loop.create_future()
+        if self._closed:
+            raise ValueError(f"{self.path} is closed")
         if self.failure is not None:
             done.set_exception(StorageUnavailable(f"{self.path.name} can't be written: {self.failure}"))
             return done
@@ -77,25 +80,24 @@ class AppendLog:
         return done
 
     async def grown(self, past: int) -> None:
-        """Wait until more than `past` bytes are durable. Raises StorageUnavailable when that can't happen any more."""
-        while self.durable_bytes <= past:
+        """Wait until more than `past` bytes are durable, or the log is closed. Raises StorageUnavailable when it failed."""
+        while self.durable_bytes <= past and not self._closed:
             if self.failure is not None:
                 raise StorageUnavailable(f"{self.path.name} can't be written: {self.failure}")
             waiter = asyncio.get_running_loop().create_future()
             self._growth.append(waiter)
             await waiter
 
-    def wake(self) -> None:
-        """Let every watcher look again (the log was closed, or its session ended)."""
+    def _wake(self) -> None:
         waiting, self._growth = self._growth, []
         for waiter in waiting:
             if not waiter.done():
                 waiter.set_result(None)
 
     def close(self) -> None:
+        self._closed = True
         os.close(self._fd)
-        self.failure = self.failure or "closed"
-        self.wake()
+        self._wake()
 
     def _write_next(self, loop: asyncio.AbstractEventLoop) -> None:
         data, commits = b"".join(self._buffer), self._commits
@@ -122,7 +124,7 @@ class AppendLog:
                 self._buffer, self._commits = [], []
             elif self._buffer:
                 self._write_next(loop)
-            self.wake()
+            self._wake()
 
         written.add_done_callback(finished)
 

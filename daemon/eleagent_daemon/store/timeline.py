@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import os
-from collections.abc import AsyncIterator, Callable, Iterator
+from collections.abc import AsyncIterator, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime
 from pathlib import Path
@@ -95,8 +95,6 @@ class Timeline:
 
     def __init__(self, *, log: AppendLog) -> None:
         self._log = log
-        self._closed = False
-        self.listeners: list[Callable[[Payload], None]] = []
 
     @property
     def last_seq(self) -> int:
@@ -120,17 +118,13 @@ class Timeline:
             lines.append(_encode(number, stamp, payload, position))
         last = self._log.lines + len(lines)
         await self._log.push(lines)
-        for item in items:
-            for listener in self.listeners:
-                listener(item[0] if isinstance(item, tuple) else item)
         return last
 
     async def grown(self, past: int) -> None:
-        if not self._closed:
-            await self._log.grown(past)
+        """Wait until more than `past` bytes are durable, or the timeline is closed."""
+        await self._log.grown(past)
 
     def close(self) -> None:
-        self._closed = True
         self._log.close()
 
 
