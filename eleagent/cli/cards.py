@@ -62,7 +62,7 @@ def lines(payload: ev.Payload) -> Iterator[Line]:
             yield from _result(payload)
         case ev.AgentTurnFinished():
             if payload.is_error:
-                yield _note(Style.BAD, f"the turn failed ({payload.subtype}): {brief(payload.text)}")
+                yield _note(Style.BAD, f"the turn failed: {brief(payload.text) or payload.subtype}")
             elif not payload.confirmed:
                 yield _note(
                     Style.WARN, "the agent says that its turn is over; the gateway did not see the model end it"
@@ -80,9 +80,9 @@ def lines(payload: ev.Payload) -> Iterator[Line]:
                 Style.DIM, f"{answer} by {payload.by_user}" + (f": {payload.comment}" if payload.comment else "")
             )
         case ev.EgressModel(allowed=False):
-            yield _note(Style.BAD, f"refused: {payload.method} {payload.path}: {payload.reason} (rule {payload.rule})")
+            yield _refused(f"{payload.method} {payload.path}", payload.reason, payload.rule)
         case ev.EgressTunnel(allowed=False):
-            yield _note(Style.BAD, f"refused: {payload.host}:{payload.port}: {payload.reason} (rule {payload.rule})")
+            yield _refused(f"{payload.host}:{payload.port}", payload.reason, payload.rule)
         case ev.EgressTunnel():
             yield _note(Style.DIM, f"connected: {payload.host}:{payload.port} (rule {payload.rule})")
         case ev.SecurityFinding():
@@ -93,6 +93,12 @@ def lines(payload: ev.Payload) -> Iterator[Line]:
             yield _note(Style.DIM, f"stopping: {payload.reason} ({payload.by_user})")
         case _:
             pass
+
+
+def _refused(what: str, reason: str, rule: str) -> Line:
+    # The reason is the sentence that the agent was answered; most name what was asked for.
+    reason = reason.removeprefix("EleAgent: ")
+    return _note(Style.BAD, f"refused: {reason if what in reason else f'{what}: {reason}'} (rule {rule})")
 
 
 def _unreadable(payload: ev.DataUnreadable) -> Iterator[Line]:
@@ -119,7 +125,7 @@ def _attested(payload: ev.SandboxAttested) -> Iterator[Line]:
 def _result(payload: ev.AgentToolResult) -> Iterator[Line]:
     style = Style.BAD if payload.is_error else Style.DIM
     indent = "    " if payload.parent else "  "
-    shown = [text for text in payload.text.split("\n") if text.strip()]
+    shown = [text.rstrip() for text in payload.text.split("\n") if text.strip()]
     for number, text in enumerate(shown[:RESULT_LINES]):
         yield Line(To.OUT, ((style, f"{indent}{'└' if number == 0 else ' '} {_cut(text)}"),))
     if (more := len(shown) - RESULT_LINES) > 0 or payload.truncated:

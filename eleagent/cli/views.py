@@ -101,9 +101,8 @@ class HumanView:
 
     def _preview(self, notice: ev.Notice) -> None:
         if notice.notice == "preview":
-            # Pieces or the whole so far: both add up to the same draft, of which the tail is drawn.
-            self._draft = notice.text if notice.text.startswith(self._draft) else self._draft + notice.text
-            self._screen.status("✎ " + self._draft[-(self._screen.columns - 8) :].replace("\n", " "))
+            self._draft = (self._draft + notice.text)[-(self._screen.columns - 8) :]
+            self._screen.status("✎ " + self._draft.replace("\n", " "))
         elif notice.notice == "behind":
             self._screen.note(f"{notice.behind} events behind, reading on from disk")
 

@@ -56,7 +56,7 @@ Script = Callable[[Call], Any]
 
 @dataclass
 class FakeDaemon:
-    """`scripts` answer by operation id: a wire value, an iterable of lines or bytes, a raised EleAgentError or Break."""
+    """`scripts` answer by operation id: a wire value, an iterable of lines or bytes, or it raises an error."""
 
     path: Path
     scripts: dict[str, Script] = field(default_factory=dict)
