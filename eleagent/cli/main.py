@@ -129,9 +129,9 @@ def _call(invocation: Invocation) -> int:
     except BrokenPipeError:
         raise
     except Exception as error:  # the last line of defence: a person gets a line, never a traceback
-        if os.environ.get("ELEAGENT_TRACEBACK"):
+        if sys.flags.dev_mode:
             raise
-        what = f"{type(error).__name__}: {error} (a bug in this client; ELEAGENT_TRACEBACK=1 shows where)"
+        what = f"{type(error).__name__}: {error} (a bug in this client; PYTHONDEVMODE=1 shows where)"
         return _say(invocation, "internal", what, 125)
 
 

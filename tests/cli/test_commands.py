@@ -287,7 +287,17 @@ def test_quick_commands_import_nothing_heavy(eleagent: CommandLine, arguments: l
     done = subprocess.run(command, capture_output=True, text=True, env=eleagent.env, check=True)
     imported = {line.split("|")[-1].strip() for line in done.stderr.splitlines()}
     assert "click" in imported
-    assert not imported & {"rich", "aiohttp", "asyncio", "textual", "hashlib", "subprocess", "eleagent.cli.run"}
+    assert not imported & {
+        "rich",
+        "aiohttp",
+        "asyncio",
+        "textual",
+        "http.client",
+        "ssl",
+        "hashlib",
+        "subprocess",
+        "eleagent.cli.run",
+    }
 
 
 def test_quick_commands_cost_little(eleagent: CommandLine) -> None:
