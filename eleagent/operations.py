@@ -16,8 +16,9 @@ from eleagent.wire import agents, events, sessions, system
 
 
 class Effect(StrEnum):
-    """READ: changes nothing. CONTENT: reads what a session said or made. ACT: changes something. TAKE_AWAY: only takes away,
-    so it works even when the audit log can't be written."""
+    """READ: changes nothing. CONTENT: reads what a session said or made. ACT: changes something. TAKE_AWAY: only takes
+    away, so it works even when the audit log can't be written.
+    """
 
     READ = "read"
     CONTENT = "content"
@@ -99,8 +100,9 @@ AUDIT_LIST: Final = Operation(
     query=(("after", int), ("limit", int), ("session", str)),
 )  # fmt: skip
 SESSION_CREATE: Final = Operation(
-    id="session_create", method="POST", path="/v1/sessions", permission=Permission.SESSION_CREATE, audit="session.create",
-    effect=Effect.ACT, summary="Start a session; Idempotency-Key makes a repeat return the first",
+    id="session_create", method="POST", path="/v1/sessions", permission=Permission.SESSION_CREATE,
+    audit="session.create", effect=Effect.ACT,
+    summary="Start a session; Idempotency-Key makes a repeat return the first",
     body=sessions.SessionCreate, body_kind=Body.JSON, result=sessions.Session, status=202,
 )  # fmt: skip
 SESSION_LIST: Final = Operation(
@@ -125,7 +127,7 @@ SESSION_INPUT: Final = Operation(
 )  # fmt: skip
 SESSION_INTERRUPT: Final = Operation(
     id="session_interrupt", method="POST", path="/v1/sessions/{key}/interrupt", permission=Permission.SESSION_STOP,
-    audit="session.interrupt", effect=Effect.TAKE_AWAY, summary="Interrupt the turn that is running; the session lives on",
+    audit="session.interrupt", effect=Effect.TAKE_AWAY, summary="Interrupt the turn under way; the session lives on",
     result=sessions.Accepted, status=202,
 )  # fmt: skip
 SESSION_STOP: Final = Operation(
@@ -140,7 +142,8 @@ APPROVAL_ANSWER: Final = Operation(
 )  # fmt: skip
 ARTEFACT_LIST: Final = Operation(
     id="artefact_list", method="GET", path="/v1/sessions/{key}/artefacts", permission=Permission.ARTEFACT_READ,
-    audit="artefact.list", effect=Effect.READ, summary="What the session left in /artefacts", result=sessions.ArtefactList,
+    audit="artefact.list", effect=Effect.READ, summary="What the session left in /artefacts",
+    result=sessions.ArtefactList,
 )  # fmt: skip
 ARTEFACT_GET: Final = Operation(
     id="artefact_get", method="GET", path="/v1/sessions/{key}/artefact", permission=Permission.ARTEFACT_READ,
@@ -158,7 +161,7 @@ AGENT_LOCK: Final = Operation(
 )  # fmt: skip
 AGENT_INSTALL: Final = Operation(
     id="agent_install", method="PUT", path="/v1/agents/{name}/binary", permission=Permission.AGENT_INSTALL,
-    audit="agent.install", effect=Effect.ACT, summary="Upload an agent's binary; another digest than the lock's is refused",
+    audit="agent.install", effect=Effect.ACT, summary="Upload an agent's binary; only the lock's digest is taken",
     body_kind=Body.BYTES, limit_bytes=1 << 30, result=agents.Agent,
 )  # fmt: skip
 IMAGE_LIST: Final = Operation(

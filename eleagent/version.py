@@ -23,5 +23,6 @@ def check_skew(mine: str, theirs: str | None, *, side: str) -> None:
         raise VersionSkew(f"the {side} says version {theirs!r}, which is no version; this end is {mine}") from None
     if mine_major != their_major or abs(mine_minor - their_minor) > 1:
         raise VersionSkew(
-            f"the {side} is version {theirs} and this end is {mine}: they may be one minor version apart, upgrade the older"
+            f"the {side} is version {theirs} and this end is {mine}: they may be one minor version apart; "
+            "upgrade the older"
         )

@@ -5,8 +5,11 @@ from __future__ import annotations
 import functools
 import os
 import socket
+from collections.abc import Iterator
 
 import pytest
+
+from .daemonfixture import Daemon, running_daemon
 
 DOCKER_SOCKET = os.environ.get("ELEAGENT_DOCKER_SOCKET", "/var/run/docker.sock")
 ENGINE_TIMEOUT_S = 120
@@ -44,3 +47,23 @@ def pytest_runtest_setup(item: pytest.Item) -> None:
 def docker_socket() -> str:
     """The engine's API socket."""
     return DOCKER_SOCKET
+
+
+@pytest.fixture(scope="session")
+def daemon(docker_socket: str) -> Iterator[Daemon]:
+    """A running daemon with a model credential of its own making and the image for programs. Shared: leave it as it
+    was.
+    """
+    with running_daemon(docker_socket) as started:
+        built = started.cli("image", "build", "command", timeout=110)
+        assert built.returncode == 0, built.stderr
+        yield started
+
+
+@pytest.fixture(scope="session")
+def claude(daemon: Daemon) -> Daemon:
+    """The daemon with the real Claude Code CLI installed and its image built."""
+    for arguments in (("agent", "install", "claude"), ("image", "build", "claude")):
+        done = daemon.cli(*arguments, timeout=110)
+        assert done.returncode == 0, done.stderr
+    return daemon

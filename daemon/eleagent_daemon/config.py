@@ -1,6 +1,7 @@
 """Which settings hold, and where did each come from?
 
-A flag goes before ELEAGENT_*, that before the file, that before the default. The only module that reads the environment and the configuration file.
+A flag goes before ELEAGENT_*, that before the file, that before the default. The only module that reads the environment
+and the configuration file.
 """
 
 from __future__ import annotations
@@ -29,8 +30,9 @@ class Docker(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
 
 class Model(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """`key_file` holds an API key or an OAuth token; without it ANTHROPIC_API_KEY or CLAUDE_CODE_OAUTH_TOKEN is taken from
-    the daemon's environment. `upstream` may name a loopback address: the operator says so here."""
+    """`key_file` holds an API key or an OAuth token; without it ANTHROPIC_API_KEY or CLAUDE_CODE_OAUTH_TOKEN is taken
+    from the daemon's environment. `upstream` may name a loopback address: the operator says so here.
+    """
 
     upstream: str = "https://api.anthropic.com"
     key_file: str = ""
@@ -161,9 +163,8 @@ def _complete(config: Config, path: Path) -> Config:
             except ConfigError as err:
                 raise ConfigError(f"{path}: policies.{name}.tunnel: {err.message}") from None
     if config.policy(config.session.policy) is None:
-        raise ConfigError(
-            f"session.policy: there is no policy {config.session.policy!r}; known: {', '.join(sorted({*config.policies, *BUILT_IN}))}"
-        )
+        known = ", ".join(sorted({*config.policies, *BUILT_IN}))
+        raise ConfigError(f"session.policy: there is no policy {config.session.policy!r}; known: {known}")
     for name in ("slots", "timeout_s", "output_bytes"):
         if getattr(config.session, name) <= 0:
             raise ConfigError(f"session.{name}: must be more than 0, is {getattr(config.session, name)}")

@@ -1,4 +1,6 @@
-"""How do the two processes start together? The parent of both: it starts, restarts and ends them, and does nothing else."""
+"""How do the two processes start together? The parent of both: it starts, restarts and ends them, and does nothing
+else.
+"""
 
 from __future__ import annotations
 
@@ -23,6 +25,7 @@ _STEADY_S = 30.0
 _STOP_S = 15.0
 _READY_S = 30.0
 _TICK_S = 0.1
+_PASSED_ON = frozenset({"PATH", "LANG", "PYTHONPATH", "HOME", "ELEAGENT_HOME"})
 
 
 @dataclass
@@ -108,7 +111,7 @@ def _end(daemon: Child, launcher: Child) -> None:
 
 def _start_launcher(config: Config, layout: Layout, installation: str, uid: int) -> subprocess.Popen[bytes]:
     # It knows no secret: neither the model's key nor anything else of our environment reaches it.
-    environment = {name: value for name, value in os.environ.items() if name in ("PATH", "LANG", "PYTHONPATH", "HOME")}
+    environment = {name: value for name, value in os.environ.items() if name in _PASSED_ON}
     command = [
         sys.executable, "-P", "-m", "eleagent_daemon.launcher.main",
         "--home", config.home,

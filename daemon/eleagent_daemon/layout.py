@@ -79,6 +79,7 @@ class Layout:
                 folder.mkdir(mode=0o700, exist_ok=True)
                 os.chown(folder, uid, gid)
             self.launcher.mkdir(mode=0o711, exist_ok=True)
+            _check_way(self.home, uid, gid)
             if not self.installation_file.exists():
                 self.installation_file.write_text(secrets.token_hex(8) + "\n")
         except OSError as err:
@@ -93,6 +94,18 @@ class Layout:
             raise ConfigError(
                 f"home: {self.home} was not prepared ({err.strerror}): eleagent daemon run does it"
             ) from None
+
+
+def _check_way(path: Path, uid: int, gid: int) -> None:
+    """Raises ConfigError, naming the folder, when `uid` can't get to `path`."""
+    for folder in (path, *path.parents):
+        status = folder.stat()
+        bit = 0o100 if status.st_uid == uid else 0o010 if status.st_gid == gid else 0o001
+        if uid != 0 and not status.st_mode & bit:
+            raise ConfigError(
+                f"home: eleagentd (uid {uid}) can't enter {folder}: set home to a folder that it can get to, "
+                f"or let others pass with chmod o+x {folder}"
+            )
 
 
 def filesystem(path: Path) -> str:

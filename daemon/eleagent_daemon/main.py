@@ -1,4 +1,4 @@
-"""What is eleagentd made of? Everything is built here, once and in order; each part gets what it uses and nothing else."""
+"""What is eleagentd made of? Everything is built here, once and in order; each part gets only what it uses."""
 
 from __future__ import annotations
 

@@ -21,8 +21,9 @@ class Provenance(StrEnum):
 
 
 class Position(msgspec.Struct, frozen=True, omit_defaults=True):
-    """Where reading a session's output goes on after this event: at the frame at spool `offset`, past the first `out` and
-    `err` bytes of the two streams, leaving out the first `skip` events of the line that begins there."""
+    """Where reading a session's output goes on after this event: at the frame at spool `offset`, past the first `out`
+    and `err` bytes of the two streams, leaving out the first `skip` events of the line that begins there.
+    """
 
     offset: int
     out: int
@@ -51,8 +52,8 @@ class Event(msgspec.Struct, frozen=True, omit_defaults=True):
 class Notice(msgspec.Struct, frozen=True, omit_defaults=True):
     """A line of the follow stream that is no event: it has no seq, is not kept, and may be dropped.
 
-    `behind`: the watcher is so many events behind and reads on from disk, losing nothing. `preview`: text that the agent is
-    still writing, drawn as provisional until the finished message arrives. `error`: the stream ends here.
+    `behind`: the watcher is so many events behind and reads on from disk, losing nothing. `preview`: text that the
+    agent is still writing, drawn as provisional until the finished message arrives. `error`: the stream ends here.
     """
 
     notice: str
@@ -96,7 +97,9 @@ class SessionStarting(Payload, frozen=True):
 
 
 class DataUnreadable(Payload, frozen=True):
-    """Files below a data source that the sandbox's user can't read, or that were masked (sockets, devices), before the start."""
+    """Files below a data source that the sandbox's user can't read, or that were masked (sockets, devices), before the
+    start.
+    """
 
     type: ClassVar[str] = "data.unreadable"
     source: str
@@ -219,7 +222,9 @@ class AgentTurnFinished(Payload, frozen=True):
 
 
 class AgentNotice(Payload, frozen=True):
-    """Anything else the agent said: a retry, a task, a kind this version does not know. `detail` is JSON text, shortened."""
+    """Anything else the agent said: a retry, a task, a kind this version does not know. `detail` is JSON text,
+    shortened.
+    """
 
     type: ClassVar[str] = "agent.notice"
     by: ClassVar[Provenance] = Provenance.CLAIMED
@@ -264,7 +269,7 @@ class ApprovalAnswered(Payload, frozen=True):
 
 
 class EgressModel(Payload, frozen=True):
-    """One request at the model door. `rule` names what allowed or refused it; `status` is what the agent was answered."""
+    """One request at the model door. `rule` allowed or refused it; `status` is what the agent was answered."""
 
     type: ClassVar[str] = "egress.model"
     allowed: bool

@@ -68,7 +68,7 @@ class SessionCreate(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
 
 class Session(msgspec.Struct, frozen=True, kw_only=True):
-    """Times are RFC 3339 in UTC. `exit_code` is what `eleagent run` exits with; `reason` is the authority for scripts."""
+    """Times are RFC 3339 in UTC. `eleagent run` exits with `exit_code`; `reason` is the authority for scripts."""
 
     key: str
     name: str

@@ -6,7 +6,9 @@ import msgspec
 
 
 class Status(msgspec.Struct, frozen=True, kw_only=True):
-    """`GET /v1/status`. `caller` is who the daemon takes you for; `engine` is a line, with the reason where there is none."""
+    """`GET /v1/status`. `caller` is who the daemon takes you for; `engine` is a line, with the reason where there is
+    none.
+    """
 
     version: str
     installation: str

@@ -12,7 +12,9 @@ _BODY_BYTES = 1 << 20
 
 
 def make_app(*, pipeline: Pipeline, handlers: Handlers) -> web.Application:
-    """A route for every operation of the table, each through the pipeline. An operation without a handler stops the start."""
+    """A route for every operation of the table, each through the pipeline. An operation without a handler stops the
+    start.
+    """
     app = web.Application(client_max_size=_BODY_BYTES)
     app.router.add_routes([pipeline.route(operation, getattr(handlers, operation.id)) for operation in OPERATIONS])
     return app

@@ -58,10 +58,10 @@ class Handlers:
     async def status(self, call: Call) -> Status:
         return await self._system.status(call.caller)
 
-    async def doctor(self, call: Call) -> Doctor:  # noqa: ARG002 - every handler has one shape
+    async def doctor(self, call: Call) -> Doctor:
         return await self._system.doctor()
 
-    async def openapi(self, call: Call) -> dict[str, Any]:  # noqa: ARG002 - every handler has one shape
+    async def openapi(self, call: Call) -> dict[str, Any]:
         return document()
 
     async def audit_list(self, call: Call) -> AuditList:
@@ -138,7 +138,7 @@ class Handlers:
         fd, artefact = await self._artefacts.open_artefact(key, call.query["path"])
         return Stream(_read(fd), length=artefact.size_bytes)
 
-    async def agent_list(self, call: Call) -> AgentList:  # noqa: ARG002 - every handler has one shape
+    async def agent_list(self, call: Call) -> AgentList:
         return AgentList(agents=await self._catalogue.list_agents())
 
     async def agent_lock(self, call: Call) -> AgentLock:
@@ -147,7 +147,7 @@ class Handlers:
     async def agent_install(self, call: Call) -> Agent:
         return await self._catalogue.install(call.path["name"], call.request.content.iter_chunked(1 << 20))
 
-    async def image_list(self, call: Call) -> ImageList:  # noqa: ARG002 - every handler has one shape
+    async def image_list(self, call: Call) -> ImageList:
         return ImageList(images=await self._catalogue.list_images())
 
     async def image_build(self, call: Call) -> Stream:

@@ -32,7 +32,7 @@ class Caller:
 
 
 def identify(request: web.Request) -> Caller:
-    """The peer of the Unix socket: root and the daemon's own account are the owner. Raises Refused for everyone else."""
+    """The peer of the Unix socket: root and the daemon's own account are the owner. Raises Refused for others."""
     transport = request.transport
     peer = transport.get_extra_info("socket") if transport is not None else None
     if peer is None or peer.family != socket.AF_UNIX:

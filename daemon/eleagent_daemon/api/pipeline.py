@@ -32,7 +32,7 @@ _encoder = msgspec.json.Encoder()
 
 @dataclass(frozen=True, kw_only=True)
 class Call:
-    """What a handler gets: a caller who may, parameters and a body that were decoded. `token` is the Idempotency-Key."""
+    """What a handler gets: a caller who may, decoded parameters and body. `token` is the Idempotency-Key."""
 
     operation: Operation
     caller: Caller
@@ -58,7 +58,9 @@ Resolver = Callable[[str, Caller], Awaitable[str]]
 
 
 class Pipeline:
-    """`resolve` turns what a person wrote for `{key}` into a session's key, so that handlers and records see keys alone."""
+    """`resolve` turns what a person wrote for `{key}` into a session's key, so that handlers and records see keys
+    alone.
+    """
 
     def __init__(self, *, ledger: Ledger, resolve: Resolver) -> None:
         self._ledger = ledger

@@ -17,8 +17,9 @@ PLACEHOLDER_KEY = "sk-ant-eleagent-placeholder-not-a-key"
 
 
 class Terms(msgspec.Struct, frozen=True):
-    """What one session may do at its doors. `model_script`: the text of a rehearsal script that plays the model. `usage` and
-    `stop_reason` are where an earlier daemon's view of the session ended."""
+    """What one session may do at its doors. `model_script`: the text of a rehearsal script that plays the model.
+    `usage` and `stop_reason` are where an earlier daemon's view of the session ended.
+    """
 
     session: str
     policy: Policy
@@ -58,7 +59,7 @@ class OpenDoors(Protocol):
 
 class Gateway(Protocol):
     def check(self, terms: Terms) -> str:
-        """The name of the upstream that would serve these terms. Raises CredentialMissing or BadRequest (the script)."""
+        """The upstream that would serve these terms. Raises CredentialMissing or BadRequest (the script)."""
 
     async def open(self, sockets: Mapping[str, socket.socket], terms: Terms, sink: Sink) -> OpenDoors:
         """Serve the listeners, by name (`tunnel`, `model`). They are the gateway's from here on."""

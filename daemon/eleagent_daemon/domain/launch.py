@@ -1,7 +1,7 @@
 """What may eleagentd ask of eleagent-launcher?
 
-The launcher's whole interface: one struct a verb, sent as one SOCK_SEQPACKET message of JSON (a tagged union), answered by
-`Reply` with the same `id`. File descriptors travel beside a message. Besides replies the launcher sends `Notice`s.
+The launcher's whole interface: one struct a verb, sent as one SOCK_SEQPACKET message of JSON (a tagged union), answered
+by `Reply` with the same `id`. File descriptors travel beside a message. Besides replies the launcher sends `Notice`s.
 """
 
 from __future__ import annotations
@@ -55,8 +55,9 @@ class Attest(Verb, frozen=True, tag="attest"):
 
 
 class OpenDoors(Verb, frozen=True, tag="open_doors"):
-    """Answered by `DoorSet` with one listening socket a name, in its order. Descriptors sent along are listeners that the
-    daemon still holds (the launcher was restarted): they are taken back after checking whose they are."""
+    """Answered by `DoorSet` with one listening socket a name, in its order. Descriptors sent along are listeners that
+    the daemon still holds (the launcher was restarted): they are taken back after checking whose they are.
+    """
 
     session: str
     held: list[str] = []
@@ -69,7 +70,9 @@ class Release(Verb, frozen=True, tag="release"):
 
 
 class Write(Verb, frozen=True, tag="write"):
-    """A piece of one input message; `last` commits it, and the launcher then writes the whole of it, whatever dies above."""
+    """A piece of one input message; `last` commits it, and the launcher then writes the whole of it, whatever dies
+    above.
+    """
 
     session: str
     message: str
@@ -131,8 +134,9 @@ class Images(Verb, frozen=True, tag="images"):
 
 
 class Build(Verb, frozen=True, tag="build"):
-    """Build an image from a Dockerfile and named files, whose descriptors come along in order. Progress comes as notices
-    with `session` set to `reference`; answered by `ImageSet` at the end."""
+    """Build an image from a Dockerfile and named files, whose descriptors come along in order. Progress comes as
+    notices with `session` set to `reference`; answered by `ImageSet` at the end.
+    """
 
     reference: str
     dockerfile: str
@@ -151,7 +155,9 @@ AnyVerb = (
 
 
 class Greeting(msgspec.Struct, frozen=True, tag="greeting"):
-    """`privileged`: the launcher is root. `runtime` and `engine` are lines for people; `error` is why there is no engine."""
+    """`privileged`: the launcher is root. `runtime` and `engine` are lines for people; `error` is why there is no
+    engine.
+    """
 
     protocol: int
     version: str
@@ -163,8 +169,9 @@ class Greeting(msgspec.Struct, frozen=True, tag="greeting"):
 
 
 class Source(msgspec.Struct, frozen=True, tag="source"):
-    """`unreadable` are the first 100 paths below the source that `reader_uid` can't read, `unreadable_count` all of them;
-    `masked` are sockets, FIFOs and devices that will be covered."""
+    """`unreadable` are the first 100 paths below the source that `reader_uid` can't read, `unreadable_count` all of
+    them; `masked` are sockets, FIFOs and devices that will be covered.
+    """
 
     token: str
     is_dir: bool
@@ -271,7 +278,8 @@ class Failed(msgspec.Struct, frozen=True, tag="failed"):
 
 
 AnyAnswer = (
-    Greeting | Source | Made | Attested | DoorSet | Inspected | Listing | Collected | ImageSet | HostFacts | Done | Failed
+    Greeting | Source | Made | Attested | DoorSet | Inspected | Listing | Collected | ImageSet | HostFacts | Done
+    | Failed
 )  # fmt: skip
 
 

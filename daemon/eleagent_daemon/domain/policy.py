@@ -66,7 +66,8 @@ def parse_rule(text: str) -> HostRule:
     labels = host.removeprefix(".").split(".")
     if not all(_is_label(label) for label in labels) or labels[-1].isdigit():
         raise ConfigError(
-            f"tunnel rule {text!r}: {host!r} is not a host name (an address or '*' is none; '.example.org' takes in what is below it)"
+            f"tunnel rule {text!r}: {host!r} is not a host name (nor are addresses and '*'; '.example.org' takes in "
+            "what is below it)"
         )
     return HostRule(host, int(port_text) if colon else 443)
 

@@ -29,14 +29,15 @@ GATE_WORD: Final = b"go\n"
 GATE_EXIT: Final = 125
 GATE: Final = 'read -r l && [ "$l" = go ] && exec "$@"; exit 125'
 GATE_NO_STDIN: Final = 'read -r l && [ "$l" = go ] && exec "$@" </dev/null; exit 125'
-"""The first process after init. `read` takes no byte more than its line, and fails on end of file: a gate never opens by
-accident (a plain `read; exec` was run past when its client died)."""
+"""The first process after init. `read` takes no byte more than its line, and fails on end of file: a gate never opens
+by accident (a plain `read; exec` was run past when its client died).
+"""
 
 LABEL: Final = "io.eleagent"
 
 
 class Mode(StrEnum):
-    """STRICT: a missing resource control refuses the start. BEST_EFFORT: it is named. Confinement is never best-effort."""
+    """STRICT: a missing resource control refuses the start. BEST_EFFORT: it is named. Confinement is always strict."""
 
     STRICT = "strict"
     BEST_EFFORT = "best-effort"
@@ -56,7 +57,8 @@ class Limits(msgspec.Struct, frozen=True):
 class DataMount(msgspec.Struct, frozen=True):
     """A host folder or file, already opened with its owner's rights and known to the launcher by `token`.
 
-    `target` is /data where it is the only one, else a name in /data. `device` and `inode` are what attestation must find at the mount.
+    `target` is /data where it is the only one, else a name in /data. `device` and `inode` are what attestation must
+    find at the mount.
     """
 
     token: str
@@ -80,8 +82,8 @@ class Doors(msgspec.Struct, frozen=True):
 class SandboxSpec(msgspec.Struct, frozen=True, kw_only=True):
     """One description, rendered by every runtime. It holds no secret.
 
-    `image` is a content digest. `stdin` false gives the program /dev/null after the gate. `attempt` counts the starts of
-    one session: a sandbox found half made is removed and made again under the next attempt.
+    `image` is a content digest. `stdin` false gives the program /dev/null after the gate. `attempt` counts the starts
+    of one session: a sandbox found half made is removed and made again under the next attempt.
     """
 
     session: str
@@ -129,7 +131,9 @@ class Phase(StrEnum):
 
 
 class Status(msgspec.Struct, frozen=True):
-    """From inspection, never from the end of a stream. `started_at` is the backend's own text, `pid` the init's host pid."""
+    """From inspection, never from the end of a stream. `started_at` is the backend's own text, `pid` the init's host
+    pid.
+    """
 
     phase: Phase
     exit_code: int | None = None

@@ -1,8 +1,8 @@
 """How is a sandbox's output kept between launcher and daemon?
 
-A spool is a folder of segments, each named by the spool offset of its first frame (`00000000000000000000.spool`). A frame
-is a header of 32 bytes and its payload; offsets count every byte of every frame since the sandbox began, so a segment that
-was consumed can be deleted. The launcher alone writes, the daemon reads on from any frame's offset.
+A spool is a folder of segments, each named by the spool offset of its first frame (`00000000000000000000.spool`). A
+frame is a header of 32 bytes and its payload; offsets count every byte of every frame since the sandbox began, so a
+segment that was consumed can be deleted. The launcher alone writes, the daemon reads on from any frame's offset.
 """
 
 from __future__ import annotations

@@ -52,6 +52,11 @@ class Input:
             self._queue.append((message, bytes(self._pieces.pop(message))))
             self._changed.set()
 
+    async def close(self) -> None:
+        """Let go of the pipe, and with it of the output that comes over the same connection."""
+        if self._channel is not None:
+            await self._channel.close()
+
     def forget_pieces(self) -> None:
         """The daemon is gone: what it had not committed is dropped."""
         self._pieces.clear()

@@ -38,7 +38,7 @@ class Covers:
 def make_private(folder: Path) -> None:
     """Make `folder` a mount of its own whose mounts no other mount namespace gets a copy of."""
     folder.mkdir(mode=0o711, exist_ok=True)
-    if not folder.is_mount():
+    if folder not in mounts_below(folder):
         mount(str(folder), folder, "", MS_BIND)
     mount("", folder, "", MS_PRIVATE)
 

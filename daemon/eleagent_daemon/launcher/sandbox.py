@@ -148,16 +148,18 @@ class LiveSandbox:
 
     async def kill(self) -> None:
         self._stopping = True
+        self._spool.lift_cap()
         await self._runtime.kill(self.record.sandbox)
 
     def consumed(self, offset: int) -> None:
         self._spool.consumed(offset)
 
     async def close(self) -> None:
-        """Give up pipes, doors and spool; the sandbox itself is left as it is."""
+        """Give up pipes, doors and spool; the sandbox itself is left as it is. Idempotent."""
         for task in self._running:
             task.cancel()
         await asyncio.gather(*self._running, return_exceptions=True)
+        await self.input.close()
         self._close_doors()
         self._spool.close()
 
@@ -282,7 +284,7 @@ class LiveSandbox:
     async def _kill_after(self, grace_s: float) -> None:
         await asyncio.sleep(grace_s)
         if not self._drained:
-            await self._runtime.kill(self.record.sandbox)
+            await self.kill()
 
     def _close_doors(self) -> None:
         """A listener that is held keeps its network namespace alive."""

@@ -109,8 +109,9 @@ class Sandboxes:
         sandbox = self._live.get(session)
         folder = self._places.folder(session)
         if sandbox is not None:
-            await self._runtime.remove(sandbox.record.spec.name)
+            # An engine does not end a sandbox whose output somebody holds and does not read.
             await sandbox.close()
+            await self._runtime.remove(sandbox.record.spec.name)
         elif folder.is_dir():
             with contextlib.suppress(FileNotFoundError, msgspec.DecodeError):
                 await self._runtime.remove(Record.load(folder).spec.name)

@@ -1,4 +1,4 @@
-"""What does an agent's own language look like from the session? One adapter an agent kind, a state machine without I/O."""
+"""What does an agent's own language mean to a session? One adapter an agent kind, a state machine without I/O."""
 
 from __future__ import annotations
 
@@ -22,8 +22,9 @@ class Launch:
 
 @dataclass(frozen=True)
 class Send:
-    """Bytes for the agent's stdin. `id` is unique in the session: the launcher writes a message once, however often it is
-    sent."""
+    """Bytes for the agent's stdin. `id` is unique in the session: the launcher writes a message once, however often it
+    is sent.
+    """
 
     id: str
     data: bytes
@@ -50,7 +51,9 @@ class Adapter(Protocol):
     def launch(self) -> Launch: ...
 
     def begin(self) -> Sequence[Send]:
-        """What to write once the gate is open; the prompt, if there is one, under `first_input`. Sent again after a crash."""
+        """What to write once the gate is open; the prompt, if there is one, under `first_input`. Sent again after a
+        crash.
+        """
 
     def out(self, data: bytes | str) -> Sequence[Item]:
         """A line (without its newline) or a piece of text from stdout."""
@@ -61,7 +64,7 @@ class Adapter(Protocol):
         """Take an event into the state: one that we made (an input, an answer), or any of an earlier daemon's."""
 
     def say(self, text: str, *, message: str) -> Send:
-        """An input as the agent takes it; the state changes with its InputAccepted. Raises Conflict when it takes none."""
+        """An input as the agent takes it; its InputAccepted changes the state. Raises Conflict when it takes none."""
 
     def interrupt(self) -> Send | None:
         """What interrupts the turn under way; None: a SIGINT does."""

@@ -31,7 +31,8 @@ def check_request(request: SessionCreate, profile: Profile) -> None:
         raise BadRequest(f"agent {profile.name} needs a prompt that is not empty")
     elif (size := len(str(request.prompt).encode())) > PROMPT_LIMIT_BYTES:
         raise TooLarge(
-            f"the prompt has {size} bytes, {PROMPT_LIMIT_BYTES} are allowed: put the text into a file and pass it with --data"
+            f"the prompt has {size} bytes, {PROMPT_LIMIT_BYTES} are allowed: "
+            "put the text into a file and pass it with --data"
         )
     if request.name is not None and (not _NAME.fullmatch(request.name) or re.match(KEY_PATTERN, request.name)):
         raise BadRequest(

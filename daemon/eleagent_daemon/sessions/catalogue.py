@@ -24,7 +24,7 @@ _DIGEST_LABEL: Final = "io.eleagent.digest"
 
 @dataclass(frozen=True)
 class Profile:
-    """`binary`: the agent needs an executable that is installed from its vendor's package and checked against the lock."""
+    """`binary`: the agent needs an executable from its vendor's package, checked against the lock."""
 
     name: str
     adapter: str
@@ -100,7 +100,9 @@ class Catalogue:
         return [_wire(image) for image in found.images]
 
     async def install(self, name: str, chunks: AsyncIterator[bytes]) -> Agent:
-        """Store an agent's binary while hashing it. Raises BadRequest, and keeps nothing, for another digest than the lock's."""
+        """Store an agent's binary while hashing it. Raises BadRequest, and keeps nothing, for another digest than the
+        lock's.
+        """
         lock, profile = self.get_lock(name), get_profile(name)
         target = self._binary(profile)
         target.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
@@ -118,7 +120,8 @@ class Catalogue:
                     await loop.run_in_executor(self._pool, _store, file, digest, chunk)
             if digest.hexdigest() != lock.sha256:
                 raise BadRequest(
-                    f"this is not {name} {lock.version}: its SHA-256 is {digest.hexdigest()}, the lock file says {lock.sha256}"
+                    f"this is not {name} {lock.version}: its SHA-256 is {digest.hexdigest()}, "
+                    f"the lock file says {lock.sha256}"
                 )
             partial.chmod(0o755)
             partial.rename(target)

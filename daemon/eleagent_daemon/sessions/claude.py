@@ -32,8 +32,9 @@ REFUSED_TOOLS: Final = ("WebSearch", "WebFetch")
 
 _NAMESPACE: Final = uuid.UUID("6f0c6a2e-6b0f-5d3b-9a6b-0c1c8e3d7a11")
 _PLACE: Final = (
-    f"You work inside a sandbox. Project data is in {DATA_DIR} and is read-only. Write every result that should be kept to "
-    f"{ARTEFACTS_DIR}; nothing else is handed over. {WORKSPACE_DIR} is yours to work in. There is no network but the model."
+    f"You work inside a sandbox. Project data is in {DATA_DIR} and is read-only. Write every result that should be "
+    f"kept to {ARTEFACTS_DIR}; nothing else is handed over. {WORKSPACE_DIR} is yours to work in. There is no network but "
+    "the model."
 )
 
 
@@ -46,8 +47,9 @@ _decode = msgspec.json.Decoder(dict[str, Any]).decode
 
 
 class ClaudeAdapter:
-    """`view` is what the model door saw: the CLI's word that a turn is over counts only where the door saw it too, since any
-    process in the sandbox can write such a line."""
+    """`view` is what the model door saw: the CLI's word that a turn is over counts only where the door saw it too,
+    since any process in the sandbox can write such a line.
+    """
 
     lines = True
 
@@ -250,7 +252,9 @@ class ClaudeAdapter:
         confirmed = self._interrupted or view is None or view.turn_over
         said = turn_finished(message, confirmed=confirmed)
         if not confirmed:
-            detail = "a line says that the turn is over, but the model has not ended it: some process in the sandbox wrote it"
+            detail = (
+                "a line says that the turn is over, but the model has not ended it: a process in the sandbox wrote it"
+            )
             return (said, SecurityFinding(kind="forged_result", detail=detail))
         self._result = said
         return (said,)

@@ -21,7 +21,8 @@ from eleagent.wire.events import (
 from eleagent_daemon.sessions.adapter import Item, Preview
 
 TEXT_LIMIT: Final = 64 * 1024
-"""Characters of one tool input or result that the timeline keeps; the whole of it stays in the agent's own transcript."""
+"""Characters of one tool input or result that the timeline keeps; the whole of it stays in the agent's own transcript.
+"""
 
 _encode = msgspec.json.Encoder().encode
 

@@ -7,7 +7,7 @@ import logging
 import os
 from concurrent.futures import ThreadPoolExecutor
 
-from eleagent.errors import AuditUnavailable, EleAgentError
+from eleagent.errors import EleAgentError, Unavailable
 from eleagent.wire.events import ArtefactsSkipped, ArtefactStored, SessionEnded
 from eleagent_daemon.domain.launch import Collect, Collected, Done, Remove
 from eleagent_daemon.sessions.launchclient import LauncherClient
@@ -101,8 +101,8 @@ class Ending:
                     "events": str(live.timeline.last_seq),
                 },
             )
-        except (EleAgentError, AuditUnavailable) as err:
-            log.error("the end of %s could not be recorded: %s", live.key, err.message)
+        except Unavailable as err:
+            log.warning("the end of %s could not be recorded: %s", live.key, err.message)
         await live.become(
             state=outcome.state,
             reason=outcome.reason,

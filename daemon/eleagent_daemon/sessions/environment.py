@@ -17,7 +17,9 @@ _NAME: Final = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
 
 
 def base_environment(doors: Doors) -> dict[str, str]:
-    """HOME, PATH, and the proxy variables for the doors that are open. ALL_PROXY stays unset: some clients send it keys."""
+    """HOME, PATH, and the proxy variables for the doors that are open. ALL_PROXY stays unset: some clients send it
+    keys.
+    """
     env = {
         "HOME": HOME_DIR,
         "USER": "agent",

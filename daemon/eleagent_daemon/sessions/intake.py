@@ -31,8 +31,9 @@ Taken = Placed | Send | Preview
 
 @dataclass
 class _Stream:
-    """`done` bytes are taken; `rest` waits for its end, `waiting` bytes are not taken yet, the first of them in the frame at
-    `frame`; `dropped` counts an overlong line."""
+    """`done` bytes are taken; `rest` waits for its end, `waiting` bytes are not taken yet, the first of them in the
+    frame at `frame`; `dropped` counts an overlong line.
+    """
 
     done: int
     rest: bytes = b""

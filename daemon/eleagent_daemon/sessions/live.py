@@ -21,8 +21,10 @@ from eleagent_daemon.store.timeline import Timeline
 
 @dataclass(kw_only=True)
 class Live:
-    """`held` are our own descriptors of the doors' listeners, for a launcher that lost its. `cause` is set once: why we end
-    it. `inputs` are the messages accepted so far, by id. `stop_reason` is the model's last, as the door saw it, for a daemon that came back."""
+    """`held` are our own descriptors of the doors' listeners, for a launcher that lost its. `cause` is set once: why we
+    end it. `inputs` are the messages accepted so far, by id. `stop_reason` is the model's last, as the door saw it, for
+    a daemon that came back.
+    """
 
     record: Record
     timeline: Timeline

@@ -16,7 +16,7 @@ from eleagent_daemon.store.spoolreader import SpoolReader
 
 
 class Reading:
-    """One session's output, from `live.position` on. Events and the place that reading reached become durable together."""
+    """One session's output, from `live.position` on. Events and how far reading got become durable together."""
 
     def __init__(self, *, live: Live, launcher: LauncherClient, pool: ThreadPoolExecutor, limit_bytes: int) -> None:
         self._live = live

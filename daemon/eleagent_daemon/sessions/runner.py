@@ -45,7 +45,7 @@ _LAUNCHER_WAIT_S = 60.0
 
 
 class Runner:
-    """`run` is one attempt to its end, or until the daemon ends: the sandbox then lives on and is adopted by the next."""
+    """`run` lasts to the session's end, or to the daemon's: the sandbox then lives on and is adopted by the next."""
 
     def __init__(
         self,

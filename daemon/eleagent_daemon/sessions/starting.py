@@ -85,7 +85,9 @@ class Starting:
         ]
 
     async def start(self, live: Live, *, policy: Policy) -> None:
-        """From nothing to a running agent. Raises IsolationFailed when a control was not found, and whatever the launcher says."""
+        """From nothing to a running agent. Raises IsolationFailed when a control was not found, and whatever the
+        launcher says.
+        """
         await self._make(live)
         await self._attest(live)
         await self.open_doors(live, policy=policy)
@@ -136,7 +138,9 @@ class Starting:
             raise IsolationFailed(f"not started: {reason}")
 
     async def reattest(self, live: Live) -> bool:
-        """Attest an adopted sandbox. False, with the difference in the timeline, when it is not what was attested before."""
+        """Attest an adopted sandbox. False, with the difference in the timeline, when it is not what was attested
+        before.
+        """
         report = (await self._launcher.ask(Attest(session=live.key), Attested)).report
         same = live.report is not None and report.binding == live.report.binding and report.complete
         live.report = report
@@ -179,7 +183,7 @@ class Starting:
             raise IsolationFailed("the doors that the launcher has are not the ones that we hold")
 
     async def write_inputs(self, live: Live, *, written: list[str]) -> None:
-        """All that the agent was told so far, but for the messages that were `written`: a repeat is not written twice."""
+        """All that the agent was told so far, but for the messages that were `written` already."""
         first = first_input(live.key)
         sends = list(live.adapter.begin())
         if any(send.id == first for send in sends) and first not in live.inputs:
@@ -206,7 +210,9 @@ class Starting:
 
 
 def place_data(sources: list[tuple[str, Source]]) -> tuple[DataMount, ...]:
-    """One folder is /data itself; several sources, or a file, lie in /data under their own names. Raises Conflict for two alike."""
+    """One folder is /data itself; several sources, or a file, lie in /data under their own names. Raises Conflict for
+    two alike.
+    """
     if len(sources) == 1 and sources[0][1].is_dir:
         path, source = sources[0]
         return (DataMount(token=source.token, path=path, target=DATA_DIR, device=source.device, inode=source.inode),)

@@ -17,7 +17,8 @@ _BLOCK = 1 << 18
 class AppendLog:
     """Lines of one file; `durable_bytes` of it survive a crash. A torn last line is cut off when the file is opened.
 
-    After a failed write or fsync the log refuses everything (`failure` says why): what the disk holds is not known then.
+    After a failed write or fsync the log refuses everything (`failure` says why): what the disk holds is not known
+    then.
     """
 
     def __init__(self, *, path: Path, lines: int, size: int, digest: str | None, pool: ThreadPoolExecutor) -> None:
@@ -64,7 +65,9 @@ class AppendLog:
         return self._digest.copy().hexdigest()
 
     def push(self, lines: list[bytes]) -> asyncio.Future[None]:
-        """Take lines (each ends with a newline) in this order; the future is done when they are durable, or has StorageUnavailable."""
+        """Take lines (each ends with a newline) in this order; the future is done when they are durable, or has
+        StorageUnavailable.
+        """
         loop = asyncio.get_running_loop()
         done: asyncio.Future[None] = loop.create_future()
         if self._closed:
@@ -80,7 +83,9 @@ class AppendLog:
         return done
 
     async def grown(self, past: int) -> None:
-        """Wait until more than `past` bytes are durable, or the log is closed. Raises StorageUnavailable when it failed."""
+        """Wait until more than `past` bytes are durable, or the log is closed. Raises StorageUnavailable when it
+        failed.
+        """
         while self.durable_bytes <= past and not self._closed:
             if self.failure is not None:
                 raise StorageUnavailable(f"{self.path.name} can't be written: {self.failure}")

@@ -1,4 +1,6 @@
-"""What did a session leave behind? Regular files below artefacts/sessions/<key>/files, listed in manifest.json beside it."""
+"""What did a session leave behind? Regular files below artefacts/sessions/<key>/files, listed in manifest.json beside
+it.
+"""
 
 from __future__ import annotations
 
@@ -33,7 +35,9 @@ class Artefacts:
         return os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
 
     async def list_artefacts(self, key: str) -> list[Artefact]:
-        """Sorted by path; empty before the first collection. A path is UTF-8 with surrogateescape made safe for the wire."""
+        """Sorted by path; empty before the first collection. A path is UTF-8 with surrogateescape made safe for the
+        wire.
+        """
 
         def load() -> list[Artefact]:
             try:
@@ -48,7 +52,7 @@ class Artefacts:
         return sorted(await self._run(load), key=lambda artefact: artefact.path)
 
     async def open_artefact(self, key: str, path: str) -> tuple[int, Artefact]:
-        """A descriptor of one artefact. Only what the manifest names can be opened; raises NotFound for anything else."""
+        """A descriptor of one artefact. Only what the manifest names can be opened; NotFound is raised for the rest."""
         artefact = next((one for one in await self.list_artefacts(key) if one.path == path), None)
         if artefact is None:
             raise NotFound(f"session {key} has no artefact {path!r}: eleagent artefact ls {key} lists them")

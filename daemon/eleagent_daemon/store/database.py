@@ -1,4 +1,4 @@
-"""How is a SQLite file opened? WAL, one writer, numbered migrations; a newer file is refused, an older one backed up."""
+"""How is a SQLite file opened? WAL, one writer, numbered migrations; a newer file is refused, an older backed up."""
 
 from __future__ import annotations
 
@@ -17,31 +17,37 @@ from eleagent.errors import Unavailable
 
 
 async def open_database(path: Path, *, schema: str) -> aiosqlite.Connection:
-    """Open (0600) and migrate by `store/migrations/<schema>/NNNN_*.sql`. Raises Unavailable for a file from a newer release."""
-    scripts = migrations(schema)
-    newest = max(scripts)
+    """Open (0600) and migrate by `store/migrations/<schema>/NNNN_*.sql`. Raises Unavailable for a file from a newer
+    release.
+    """
     os.close(os.open(path, os.O_CREAT | os.O_CLOEXEC, 0o600))
     connection = await aiosqlite.connect(path, isolation_level=None)
     try:
         for pragma in ("journal_mode=WAL", "synchronous=FULL", "foreign_keys=ON", "busy_timeout=5000"):
             await connection.execute(f"PRAGMA {pragma}")
-        async with connection.execute("PRAGMA user_version") as cursor:
-            row = await cursor.fetchone()
-        version = int(row[0]) if row else 0
-        if version > newest:
-            raise Unavailable(
-                f"{path} was written by a newer release (schema {version}, this one knows {newest}): upgrade EleAgent"
-            )
-        if 0 < version < newest:
-            shutil.copyfile(path, path.with_suffix(f".v{version}.bak"))
-        for number, script in scripts.items():
-            if number > version:
-                await connection.executescript(script)
+        await _migrate(connection, path, schema)
     except BaseException:
         await connection.close()
         raise
     connection.row_factory = sqlite3.Row
     return connection
+
+
+async def _migrate(connection: aiosqlite.Connection, path: Path, schema: str) -> None:
+    scripts = migrations(schema)
+    newest = max(scripts)
+    async with connection.execute("PRAGMA user_version") as cursor:
+        row = await cursor.fetchone()
+    version = int(row[0]) if row else 0
+    if version > newest:
+        raise Unavailable(
+            f"{path} was written by a newer release (schema {version}, this one knows {newest}): upgrade EleAgent"
+        )
+    if 0 < version < newest:
+        shutil.copyfile(path, path.with_suffix(f".v{version}.bak"))
+    for number, script in scripts.items():
+        if number > version:
+            await connection.executescript(script)
 
 
 @cache

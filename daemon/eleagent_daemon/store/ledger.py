@@ -1,4 +1,4 @@
-"""What was asked of the daemon, by whom, and what came of it? An append-only chain of records, durable before the act."""
+"""What was asked of the daemon, by whom, and what came of it? A chain of records, durable before the act."""
 
 from __future__ import annotations
 

@@ -72,7 +72,8 @@ class Registry:
             record = Record(session=stored, request=request, caller=caller, uid=uid, attempt=0)
             try:
                 await self._db.execute(
-                    "INSERT INTO sessions (key, organization, name, owner, state, live, uid, attempt, created, session, request, caller)"
+                    "INSERT INTO sessions (key, organization, name, owner, state, live, uid, attempt, created,"
+                    " session, request, caller)"
                     " VALUES (?, ?, ?, ?, ?, 1, ?, 0, ?, ?, ?, ?)",
                     (key, ORGANIZATION, name, session.owner, session.state, uid, session.created,
                      _text(stored), _text(request), _text(caller)),
@@ -98,7 +99,8 @@ class Registry:
         return await self._get(key)
 
     async def resolve(self, text: str, *, owner: str) -> Record:
-        """The session that a person means: `@` (the owner's last), a key, a name (the newest of it), a unique prefix of a key.
+        """The session that a person means: `@` (the owner's last), a key, a name (the newest of it), a unique prefix of
+        a key.
 
         Raises NotFound, and BadRequest for a prefix of several.
         """
@@ -121,7 +123,7 @@ class Registry:
         )
         if len(rows) > 1:
             raise BadRequest(
-                f"{text!r} is the beginning of several sessions ({', '.join(row['key'] for row in rows)}): write more of it"
+                f"{text!r} begins several sessions ({', '.join(row['key'] for row in rows)}): write more of it"
             )
         if not rows:
             raise NotFound(f"no session {text!r}: eleagent ps -a lists them")
@@ -129,9 +131,9 @@ class Registry:
 
     async def list_sessions(self, *, live_only: bool, limit: int) -> list[Session]:
         """Newest first."""
-        where = "WHERE live=1" if live_only else ""
         rows = await self._all(
-            f"SELECT session FROM sessions {where} ORDER BY created DESC, rowid DESC LIMIT ?", (limit,)
+            "SELECT session FROM sessions WHERE live >= ? ORDER BY created DESC, rowid DESC LIMIT ?",
+            (int(live_only), limit),
         )
         return [msgspec.json.decode(row["session"], type=Session) for row in rows]
 

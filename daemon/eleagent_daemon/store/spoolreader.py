@@ -1,8 +1,9 @@
-"""What has a sandbox written since a given place? Reads the launcher's spool, which eleagentd may read and never writes."""
+"""What has a sandbox written since a given place? Reads the launcher's spool, which eleagentd may read and never
+writes.
+"""
 
 from __future__ import annotations
 
-import os
 from pathlib import Path
 
 from eleagent_daemon.domain.spool import HEADER, PAYLOAD_LIMIT, SUFFIX, Frame, decode
@@ -39,7 +40,7 @@ class SpoolReader:
 
     def _segment(self) -> tuple[int, Path] | None:
         """The segment that holds `offset`: the last one that begins at or before it."""
-        starts = sorted(int(name.removesuffix(SUFFIX)) for name in os.listdir(self.folder) if name.endswith(SUFFIX))
+        starts = sorted(int(path.name.removesuffix(SUFFIX)) for path in self.folder.glob(f"*{SUFFIX}"))
         before = [start for start in starts if start <= self.offset]
         if not before:
             return None

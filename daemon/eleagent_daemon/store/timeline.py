@@ -61,8 +61,8 @@ class Timelines:
     async def stream(self, key: str, *, after: int, follow: bool) -> AsyncIterator[tuple[bytes, int]]:
         """Whole lines after seq `after`, as they are in the file, with the number of bytes still behind them.
 
-        Nothing is queued for a watcher: each reads the file at its own pace, so a slow one costs the others nothing. With
-        `follow` it goes on until the session's timeline is closed.
+        Nothing is queued for a watcher: each reads the file at its own pace, so a slow one costs the others nothing.
+        With `follow` it goes on until the session's timeline is closed.
         """
         path = self.path(key)
         loop = asyncio.get_running_loop()
@@ -110,7 +110,9 @@ class Timeline:
         return self._log.head
 
     async def append(self, *items: Payload | tuple[Payload, Position | None]) -> int:
-        """Make events durable, in this order, and return the last one's seq. Raises StorageUnavailable when the disk refuses."""
+        """Make events durable, in this order, and return the last one's seq. Raises StorageUnavailable when the disk
+        refuses.
+        """
         stamp = now()
         lines = []
         for number, item in enumerate(items, self._log.lines + 1):
