@@ -160,7 +160,8 @@ async def test_build_takes_files_whole_and_executable(runtime: DockerRuntime, re
     program = tmp_path / "program"
     program.write_bytes(b"#!/bin/sh\necho built\n" + b"#" * 5_000_001)
     # Unlike any before it: what a cached step printed is not printed again.
-    dockerfile = f"FROM debian:bookworm-slim\nENV ONCE={reference}\nCOPY agent /usr/local/bin/agent\nRUN agent && wc -c </usr/local/bin/agent\n"
+    run = "RUN agent && wc -c </usr/local/bin/agent"
+    dockerfile = f"FROM debian:bookworm-slim\nENV ONCE={reference}\nCOPY agent /usr/local/bin/agent\n{run}\n"
     descriptor = os.open(program, os.O_RDONLY)
     try:
         labels = {"io.eleagent.agent": "test", "quote": 'a "b" ä'}
