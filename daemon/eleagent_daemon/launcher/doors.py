@@ -81,11 +81,13 @@ def _enter(pid: int, network_inode: int) -> None:
 
 def _listen(name: str, port: int) -> int:
     sock = socket.socket(socket.AF_INET, socket.SOCK_STREAM)
+    # Connections of an earlier listener that linger in TIME_WAIT would keep the port; one that listens still does.
+    sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
     try:
         sock.bind((LOOPBACK, port))
+        sock.listen(BACKLOG)
     except OSError as error:
         if error.errno == errno.EADDRINUSE:
             raise IsolationFailed(f"something else listens at door {name}, {LOOPBACK}:{port} of the sandbox") from None
         raise
-    sock.listen(BACKLOG)
     return sock.detach()

@@ -29,18 +29,20 @@ _READ_ONLY = MS_BIND | MS_REMOUNT | MS_RDONLY | MS_NOSUID | MS_NODEV
 
 @dataclass(frozen=True)
 class Covers:
-    """An empty file and an empty folder, bound over what a sandbox must not see."""
+    """An empty file and an empty folder on a read-only mount, bound over what a sandbox must not see."""
 
     file: Path
     folder: Path
 
 
-def make_private(folder: Path) -> None:
-    """Make `folder` a mount of its own whose mounts no other mount namespace gets a copy of."""
+def make_private(folder: Path, *, read_only: bool = False) -> None:
+    """Make `folder` a mount whose mounts get into no other mount namespace; what is bound from it has its flags."""
     folder.mkdir(mode=0o711, exist_ok=True)
     if folder not in mounts_below(folder):
         mount(str(folder), folder, "", MS_BIND)
     mount("", folder, "", MS_PRIVATE)
+    if read_only:
+        mount("", folder, "", _READ_ONLY)
 
 
 def bind_source(fd: int, target: Path, masked: Iterable[bytes], covers: Covers) -> None:

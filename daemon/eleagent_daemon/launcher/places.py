@@ -26,22 +26,25 @@ class Places:
 
     @property
     def covers(self) -> Covers:
-        return Covers(file=self.root / "empty-file", folder=self.root / "empty-folder")
+        return Covers(file=self.root / "covers" / "file", folder=self.root / "covers" / "folder")
 
     def prepare(self) -> None:
-        """Make the folders, and `mnt` private where the launcher may mount."""
+        """Make the folders; `mnt` and `covers` become mounts of their own where the launcher may mount."""
         for folder in (self.root, self.root / "disks", self.root / "mnt"):
             folder.mkdir(mode=0o711, parents=True, exist_ok=True)
             folder.chmod(0o711)
-        self.covers.file.touch(mode=0o444)
-        self.covers.folder.mkdir(mode=0o555, exist_ok=True)
+        if not self.covers.file.exists():
+            self.covers.folder.mkdir(mode=0o555, parents=True, exist_ok=True)
+            self.covers.file.touch(mode=0o444)
         if os.geteuid() == 0:
             make_private(self.root / "mnt")
+            make_private(self.root / "covers", read_only=True)
 
     def close(self) -> None:
-        """Give up the private mount, where no session needs it."""
+        """Give up the launcher's own mounts, where no session needs them."""
         if os.geteuid() == 0 and not any((self.root / "mnt").iterdir()):
             unmount_all(self.root / "mnt")
+            unmount_all(self.root / "covers")
 
     def folder(self, session: str) -> Path:
         return self.root / session
