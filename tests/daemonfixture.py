@@ -130,6 +130,8 @@ def running_daemon(docker_socket: str, *, secret: str | None = CANARY_KEY, **env
         name: value for name, value in os.environ.items() if not name.startswith(("ELEAGENT_", "ANTHROPIC_", "CLAUDE_"))
     }
     keys = {"ANTHROPIC_API_KEY": secret} if secret else {}
+    # Nobody answers there: no test of ours talks to a provider.
+    keys["ELEAGENT_MODEL_UPSTREAM"] = "http://127.0.0.1:9"
     daemon = Daemon(
         home=home, env=base | keys | {"ELEAGENT_HOME": str(home), "ELEAGENT_DOCKER_SOCKET": docker_socket} | env
     )

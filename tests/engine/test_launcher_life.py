@@ -236,3 +236,34 @@ async def test_launcher_failed_creation_leaves_nothing(bench: Bench) -> None:
         await bench.inspect(spec.session)
     left = bench.left()
     assert (left["containers"], left["mounts"], left["loops"]) == ([], [], [])
+
+
+async def test_launcher_loosened_sandbox_is_killed_at_the_next_attestation(bench: Bench, docker_socket: str) -> None:
+    spec = bench.spec("sleep", "60")
+    await bench.run(spec)
+    assert (await bench.attest(spec.session)).complete
+    loosen = ["-H", f"unix://{docker_socket}", "update", "--pids-limit", "5000", spec.name]
+    process = await asyncio.create_subprocess_exec("docker", *loosen, stdout=asyncio.subprocess.DEVNULL)
+    assert await process.wait() == 0
+    with bench.client.notices(spec.session) as notices:
+        await bench.attest(spec.session)
+        violation: list[str] = []
+        while not (notice := await asyncio.wait_for(notices.next(), 10)).ended:
+            violation += notice.violation
+    assert any("512" in line and "5000" in line for line in violation), violation
+    assert (await bench.inspect(spec.session)).status.phase is Phase.EXITED
+
+
+async def test_launcher_asked_to_go_stays_while_a_sandbox_lives(bench: Bench) -> None:
+    assert bench.process is not None
+    spec = bench.spec("sleep", "60")
+    await bench.run(spec)
+    bench.process.send_signal(signal.SIGTERM)
+    await asyncio.sleep(0.6)
+    assert bench.process.poll() is None
+    await bench.client.ask(launch.Stop(session=spec.session, grace_s=0.1), launch.Done)
+    for _ in range(100):
+        if bench.process.poll() is not None:
+            break
+        await asyncio.sleep(0.05)
+    assert bench.process.poll() == 0

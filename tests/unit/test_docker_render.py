@@ -48,8 +48,10 @@ def test_render_sets_every_limit_of_the_spec() -> None:
     assert HOST["NanoCpus"] == 1_500_000_000
     assert HOST["PidsLimit"] == 99
     assert {limit["Name"]: limit["Hard"] for limit in HOST["Ulimits"]} == {"nofile": 123, "core": 0}
-    assert HOST["Tmpfs"]["/tmp"] == f"rw,noexec,nosuid,nodev,size={1 << 20},mode=1777"
-    assert HOST["Tmpfs"]["/run"] == f"rw,noexec,nosuid,nodev,size={2 << 20},mode=1777"
+    assert HOST["Tmpfs"]["/tmp"] == f"rw,noexec,nosuid,nodev,nr_inodes=100000,size={1 << 20},mode=1777"
+    assert (
+        HOST["Tmpfs"]["/run"] == f"rw,noexec,nosuid,nodev,nr_inodes=100000,size={2 << 20},mode=0755,uid=10007,gid=10007"
+    )
 
 
 def test_render_binds_what_was_placed_and_nothing_else() -> None:

@@ -9,6 +9,7 @@ SHM_BYTES: Final = 64 << 20
 MASKED_PATHS: Final = (
     "/proc/acpi",
     "/proc/asound",
+    "/proc/cmdline",
     "/proc/interrupts",
     "/proc/kallsyms",
     "/proc/kcore",
@@ -16,6 +17,7 @@ MASKED_PATHS: Final = (
     "/proc/kmsg",
     "/proc/latency_stats",
     "/proc/modules",
+    "/proc/partitions",
     "/proc/sched_debug",
     "/proc/scsi",
     "/proc/slabinfo",

@@ -9,7 +9,7 @@ from eleagent_daemon.domain.confinement import MASKED_PATHS, READONLY_PATHS, SHM
 from eleagent_daemon.domain.sandbox import UNPRIVILEGED_PORT_START, Placement, SandboxSpec
 
 _OOM_SCORE: Final = 500
-_TMPFS: Final = "rw,noexec,nosuid,nodev"
+_TMPFS_INODES: Final = 100_000
 
 _DOCKER_LOG: Final = {"Type": "local", "Config": {"max-size": "16m", "max-file": "2", "compress": "false"}}
 _PODMAN_LOG: Final = {"Type": "k8s-file", "Config": {"max-size": "16m"}}
@@ -19,6 +19,7 @@ _PODMAN_LOG: Final = {"Type": "k8s-file", "Config": {"max-size": "16m"}}
 def render(spec: SandboxSpec, placement: Placement, *, podman: bool = False) -> dict[str, Any]:
     """Every control asked for by name: an engine's default is not a constant. Pure."""
     limits = spec.limits
+    tmpfs = f"rw,noexec,nosuid,nodev,nr_inodes={_TMPFS_INODES}"
     return {
         "Image": spec.image,
         "Entrypoint": [],
@@ -62,8 +63,9 @@ def render(spec: SandboxSpec, placement: Placement, *, podman: bool = False) -> 
             "Ulimits": [_ulimit("nofile", limits.nofile), _ulimit("core", 0)],
             "ShmSize": SHM_BYTES,
             "Tmpfs": {
-                "/tmp": f"{_TMPFS},size={limits.tmp_bytes},mode=1777",  # noqa: S108 - inside the sandbox
-                "/run": f"{_TMPFS},size={limits.run_bytes},mode=1777",
+                "/tmp": f"{tmpfs},size={limits.tmp_bytes},mode=1777",  # noqa: S108 - inside the sandbox
+                # runc gives a tmpfs the mode of the image's folder, unless somebody owns it.
+                "/run": f"{tmpfs},size={limits.run_bytes},mode=0755,uid={spec.uid},gid={spec.uid}",
             },
             "Mounts": [
                 *(_bind(target, source, readonly=False) for target, source in placement.writable.items()),

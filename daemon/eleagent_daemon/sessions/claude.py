@@ -33,8 +33,8 @@ REFUSED_TOOLS: Final = ("WebSearch", "WebFetch")
 _NAMESPACE: Final = uuid.UUID("6f0c6a2e-6b0f-5d3b-9a6b-0c1c8e3d7a11")
 _PLACE: Final = (
     f"You work inside a sandbox. Project data is in {DATA_DIR} and is read-only. Write every result that should be "
-    f"kept to {ARTEFACTS_DIR}; nothing else is handed over. {WORKSPACE_DIR} is yours to work in. There is no network but "
-    "the model."
+    f"kept to {ARTEFACTS_DIR}; nothing else is handed over. {WORKSPACE_DIR} is yours to work in. There is no network "
+    "but the model."
 )
 
 

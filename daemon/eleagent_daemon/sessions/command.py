@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 from eleagent.errors import Conflict, NotFound
 from eleagent.wire.events import OutputText, Payload
-from eleagent_daemon.domain.sandbox import Doors
+from eleagent_daemon.domain.sandbox import MODEL_PORT, Doors
 from eleagent_daemon.sessions.adapter import Item, Launch, Send, Verdict
 from eleagent_daemon.sessions.environment import base_environment
 
@@ -20,7 +20,7 @@ class CommandAdapter:
         self._model_door = model_door
 
     def launch(self) -> Launch:
-        doors = Doors() if self._model_door else Doors(model=0)
+        doors = Doors(model=MODEL_PORT if self._model_door else 0)
         return Launch(argv=self._argv, env=base_environment(doors) | self._env, stdin=False, doors=doors)
 
     def begin(self) -> Sequence[Send]:

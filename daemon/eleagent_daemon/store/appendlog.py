@@ -21,14 +21,14 @@ class AppendLog:
     then.
     """
 
-    def __init__(self, *, path: Path, lines: int, size: int, digest: str | None, pool: ThreadPoolExecutor) -> None:
+    def __init__(self, *, path: Path, lines: int, size: int, hashed: bool, pool: ThreadPoolExecutor) -> None:
         self.path = path
         self.lines = lines
         self.durable_bytes = size
         self.failure: str | None = None
         self._fd = os.open(path, os.O_WRONLY | os.O_APPEND | os.O_CLOEXEC)
         self._pool = pool
-        self._digest = sha256() if digest is not None else None
+        self._digest = sha256() if hashed else None
         self._buffer: list[bytes] = []
         self._writing = False
         self._closed = False
@@ -49,7 +49,7 @@ class AppendLog:
             if size < os.fstat(fd).st_size:
                 os.ftruncate(fd, size)
                 os.fdatasync(fd)
-            log = cls(path=path, lines=lines, size=size, digest="" if hashed else None, pool=pool)
+            log = cls(path=path, lines=lines, size=size, hashed=hashed, pool=pool)
             if log._digest is not None:
                 for _, block in _blocks(fd):
                     log._digest.update(block)
@@ -100,8 +100,10 @@ class AppendLog:
                 waiter.set_result(None)
 
     def close(self) -> None:
+        """Take no more lines. Those taken are still written: the file is closed after the last of them."""
         self._closed = True
-        os.close(self._fd)
+        if not self._writing:
+            os.close(self._fd)
         self._wake()
 
     def _write_next(self, loop: asyncio.AbstractEventLoop) -> None:
@@ -129,6 +131,8 @@ class AppendLog:
                 self._buffer, self._commits = [], []
             elif self._buffer:
                 self._write_next(loop)
+            if self._closed and not self._writing:
+                os.close(self._fd)
             self._wake()
 
         written.add_done_callback(finished)
@@ -147,22 +151,25 @@ def _blocks(fd: int) -> Iterator[tuple[int, bytes]]:
         offset += len(block)
 
 
-def offset_of_line(path: Path, line: int) -> int:
-    """Blocking. Where the line after the first `line` ones begins, in bytes; the file's end when it has fewer."""
+def seek_line(path: Path, line: int) -> tuple[int, int]:
+    """Blocking. (bytes, lines) before the line that follows the first `line` ones; before the file's torn or missing
+    one when it has fewer.
+    """
     if line <= 0:
-        return 0
+        return 0, 0
     fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
     try:
         seen, end = 0, 0
         for offset, block in _blocks(fd):
             count = block.count(b"\n")
             if seen + count < line:
-                seen, end = seen + count, offset + len(block)
+                if count:
+                    seen, end = seen + count, offset + block.rindex(b"\n") + 1
                 continue
             at = -1
             for _ in range(line - seen):
                 at = block.index(b"\n", at + 1)
-            return offset + at + 1
-        return end
+            return offset + at + 1, line
+        return end, seen
     finally:
         os.close(fd)

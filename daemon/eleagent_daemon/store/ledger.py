@@ -37,12 +37,14 @@ class Ledger:
         def load() -> tuple[AppendLog, str, int]:
             log = AppendLog.open(path, pool=pool)
             head, seq = GENESIS, 0
-            for record in _records(path):
-                if record.prev != head or record.seq != seq + 1 or digest(record) != record.hash:
-                    raise AuditUnavailable(
-                        f"{path}: record {seq + 1} was changed or is missing; keep the file and look into it"
-                    )
-                head, seq = record.hash, record.seq
+            try:
+                for line in _lines(path):
+                    head, seq = _next_link(line, head, seq), seq + 1
+            except ValueError:
+                log.close()
+                raise AuditUnavailable(
+                    f"{path}: record {seq + 1} was changed or is missing; keep the file and look into it"
+                ) from None
             return log, head, seq
 
         log, head, seq = await asyncio.get_running_loop().run_in_executor(pool, load)
@@ -86,10 +88,10 @@ class Ledger:
             details=details or {},
             prev=self._head,
         )
-        record = msgspec.structs.replace(record, hash=digest(record))
-        self._head, self._last_seq = record.hash, record.seq
+        line, self._head = seal(record)
+        self._last_seq = record.seq
         try:
-            await self._log.push([_encoder.encode(record) + b"\n"])
+            await self._log.push([line])
         except StorageUnavailable as err:
             raise AuditUnavailable(f"the audit log can't be written, so this is refused: {err.message}") from err
         return record.seq
@@ -99,7 +101,8 @@ class Ledger:
 
         def select() -> AuditList:
             found: list[AuditRecord] = []
-            for record in _records(self._log.path):
+            for line in _lines(self._log.path):
+                record = _decoder.decode(line)
                 if record.seq > after and (not session or record.session == session):
                     if len(found) == limit:
                         return AuditList(records=found, next=found[-1].seq)
@@ -112,13 +115,27 @@ class Ledger:
         self._log.close()
 
 
-def digest(record: AuditRecord) -> str:
-    """SHA-256 (hex) over the record's JSON without its own hash; `prev` inside it makes the chain."""
-    return hashlib.sha256(_encoder.encode(msgspec.structs.replace(record, hash=""))).hexdigest()
+def seal(record: AuditRecord) -> tuple[bytes, str]:
+    """The record's line and its hash: SHA-256 (hex) over the line, as it is stored, without its newline and with an
+    empty hash; `prev` inside it makes the chain.
+    """
+    bare = _encoder.encode(msgspec.structs.replace(record, hash=""))
+    digest = hashlib.sha256(bare).hexdigest()
+    return bare[:-2] + digest.encode() + b'"}\n', digest
 
 
-def _records(path: Path) -> Iterator[AuditRecord]:
+def _next_link(line: bytes, head: str, seq: int) -> str:
+    """The hash of a stored line that follows (head, seq). Raises ValueError for any other line.
+
+    Judged by its bytes, so that a field which this release does not know counts too.
+    """
+    record = _decoder.decode(line)
+    digest = hashlib.sha256(line[:-67] + line[-3:-1]).hexdigest()
+    if record.prev != head or record.seq != seq + 1 or line[-67:] != digest.encode() + b'"}\n' or record.hash != digest:
+        raise ValueError(f"record {record.seq} does not follow {seq}")
+    return digest
+
+
+def _lines(path: Path) -> Iterator[bytes]:
     with path.open("rb") as file:
-        for line in file:
-            if line.endswith(b"\n"):
-                yield _decoder.decode(line)
+        yield from (line for line in file if line.endswith(b"\n"))

@@ -6,7 +6,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from eleagent_daemon.domain.spool import HEADER, PAYLOAD_LIMIT, SUFFIX, Frame, decode
+from eleagent_daemon.domain.spool import HEADER, PAYLOAD_LIMIT, SUFFIX, Frame, TornFrame, decode
 
 _READ_BYTES = 1 << 20
 
@@ -32,9 +32,13 @@ class SpoolReader:
             data = memoryview(file.read(_READ_BYTES + HEADER.size + PAYLOAD_LIMIT))
         frames: list[Frame] = []
         taken = 0
-        while taken < _READ_BYTES and (frame := decode(data[taken:])):
-            frames.append(frame)
-            taken += HEADER.size + len(frame.payload)
+        try:
+            while taken < _READ_BYTES and (frame := decode(data[taken:])):
+                frames.append(frame)
+                taken += HEADER.size + len(frame.payload)
+        except TornFrame:
+            if not frames:  # what lies before the damage is given out first
+                raise
         self.offset += taken
         return frames
 

@@ -13,7 +13,7 @@ from typing import Any
 import msgspec
 
 from eleagent.wire.events import Event, Payload, Position
-from eleagent_daemon.store.appendlog import AppendLog, offset_of_line
+from eleagent_daemon.store.appendlog import AppendLog, seek_line
 
 _READ_BYTES = 1 << 18
 _encoder = msgspec.json.Encoder()
@@ -64,24 +64,26 @@ class Timelines:
         Nothing is queued for a watcher: each reads the file at its own pace, so a slow one costs the others nothing.
         With `follow` it goes on until the session's timeline is closed.
         """
-        path = self.path(key)
         loop = asyncio.get_running_loop()
-        if not path.exists():
-            return
-        offset = await loop.run_in_executor(self._pool, offset_of_line, path, after)
-        fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+        path = self.path(key)
         try:
+            fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+        except FileNotFoundError:
+            return
+        try:
+            offset, seq = await loop.run_in_executor(self._pool, seek_line, path, after)
             while True:
                 live = self._open.get(key)
                 end = live.durable_bytes if live else os.fstat(fd).st_size
                 if offset < end:
-                    data = await loop.run_in_executor(self._pool, os.pread, fd, min(_READ_BYTES, end - offset), offset)
-                    whole = data.rfind(b"\n") + 1
-                    if not whole:  # one line longer than a block
-                        data = await loop.run_in_executor(self._pool, _read_line, fd, offset)
-                        whole = len(data)
-                    offset += whole
-                    yield data[:whole], end - offset
+                    data = await loop.run_in_executor(self._pool, _read_lines, fd, offset, end)
+                    if not data:  # a torn last line of a writer that died
+                        return
+                    offset += len(data)
+                    while seq < after and data:  # lines that came only after the seek
+                        seq, data = seq + 1, data[data.index(b"\n") + 1 :]
+                    if data:
+                        yield data, end - offset
                 elif follow and live is not None:
                     await live.grown(offset)
                 else:
@@ -154,10 +156,13 @@ def _read_events(path: Path) -> Iterator[Event]:
                 yield _decoder.decode(line)
 
 
-def _read_line(fd: int, offset: int) -> bytes:
+def _read_lines(fd: int, offset: int, end: int) -> bytes:
+    """Blocking. Whole lines, about a block of them, or one longer line; empty when there is no whole one before `end`."""
     size = _READ_BYTES
     while True:
+        data = os.pread(fd, min(size, end - offset), offset)
+        if whole := data.rfind(b"\n") + 1:
+            return data[:whole]
+        if len(data) < size:
+            return b""
         size *= 2
-        data = os.pread(fd, size, offset)
-        if (end := data.find(b"\n")) >= 0 or len(data) < size:
-            return data[: end + 1]
