@@ -256,8 +256,9 @@ class LiveSandbox:
         if self.record.report is None:
             return
         if differences := attestation.differences(self.record.report, report):
-            await self.kill()
+            # Told first, so that the reason is known before the end is.
             self._notify(Notice(session=self.session, violation=differences))
+            await self.kill()
 
     async def _attested(self) -> Binding:
         """What the complete report holds for, looked at again. Raises IsolationFailed."""
