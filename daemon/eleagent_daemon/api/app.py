@@ -17,4 +17,5 @@ def make_app(*, pipeline: Pipeline, handlers: Handlers) -> web.Application:
     """
     app = web.Application(client_max_size=_BODY_BYTES)
     app.router.add_routes([pipeline.route(operation, getattr(handlers, operation.id)) for operation in OPERATIONS])
+    app.router.add_routes([pipeline.no_operation()])
     return app

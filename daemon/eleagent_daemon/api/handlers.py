@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import os
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncGenerator, Callable
 from typing import Any
 
 import msgspec
@@ -95,7 +95,7 @@ class Handlers:
             return Stream(with_previews)
         return Stream(lines)
 
-    async def _lines(self, key: str, *, after: int, follow: bool) -> AsyncIterator[bytes]:
+    async def _lines(self, key: str, *, after: int, follow: bool) -> AsyncGenerator[bytes, None]:
         async for chunk, behind in self._timelines.stream(key, after=after, follow=follow):
             yield chunk
             if follow and behind > BEHIND_BYTES:
@@ -154,7 +154,7 @@ class Handlers:
         steps = self._catalogue.build(call.body.agent)
         first = await anext(steps)  # what is wrong with the request is said before the stream begins
 
-        async def lines() -> AsyncIterator[bytes]:
+        async def lines() -> AsyncGenerator[bytes, None]:
             yield _encode(first) + b"\n"
             async for step in steps:
                 yield _encode(step) + b"\n"
@@ -162,7 +162,7 @@ class Handlers:
         return Stream(lines())
 
 
-async def _read(fd: int) -> AsyncIterator[bytes]:
+async def _read(fd: int) -> AsyncGenerator[bytes, None]:
     loop = asyncio.get_running_loop()
     try:
         while chunk := await loop.run_in_executor(None, os.read, fd, 1 << 18):
@@ -171,7 +171,7 @@ async def _read(fd: int) -> AsyncIterator[bytes]:
         os.close(fd)
 
 
-async def _merge(lines: AsyncIterator[bytes], listen: Callable[[], Any]) -> AsyncIterator[bytes]:
+async def _merge(lines: AsyncGenerator[bytes, None], listen: Callable[[], Any]) -> AsyncGenerator[bytes, None]:
     """Timeline lines, and between them what the agent is still writing. A line goes before a preview."""
     with listen() as previews:
         line = asyncio.ensure_future(anext(lines, None))

@@ -9,17 +9,30 @@ from __future__ import annotations
 import contextvars
 import logging
 import secrets
-from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
+from collections.abc import AsyncGenerator, Awaitable, Callable, Mapping
+from contextlib import aclosing
 from dataclasses import dataclass
+from functools import partial
 from typing import Any, Final
 
 import msgspec
 from aiohttp import web
+from aiohttp.hdrs import METH_ANY
 
-from eleagent.errors import PROBLEM_TYPE, AuditUnavailable, BadRequest, EleAgentError, Refused, TooLarge, VersionSkew
+from eleagent.errors import (
+    PROBLEM_TYPE,
+    AuditUnavailable,
+    BadRequest,
+    EleAgentError,
+    NotFound,
+    Refused,
+    TooLarge,
+    VersionSkew,
+)
 from eleagent.operations import Answer, Body, Effect, Operation
 from eleagent.permissions import may
 from eleagent.version import VERSION_HEADER, __version__, check_skew
+from eleagent.wire.events import Notice
 from eleagent_daemon.api.identity import Caller, identify
 from eleagent_daemon.store.ledger import Ledger
 
@@ -45,9 +58,11 @@ class Call:
 
 @dataclass(frozen=True)
 class Stream:
-    """A streamed answer: chunks of NDJSON or bytes; `length` where it is known."""
+    """A streamed answer: chunks of NDJSON or bytes; `length` where it is known. It is closed when its end is reached or
+    the caller is gone.
+    """
 
-    chunks: AsyncIterator[bytes]
+    chunks: AsyncGenerator[bytes, None]
     length: int | None = None
 
 
@@ -68,23 +83,22 @@ class Pipeline:
 
     def route(self, operation: Operation, handler: Handler) -> web.RouteDef:
         async def serve(request: web.Request) -> web.StreamResponse:
-            identifier = secrets.token_hex(8)
-            REQUEST_ID.set(identifier)
-            try:
-                return await self._serve(operation, handler, request, identifier)
-            except EleAgentError as err:
-                return _problem(err, identifier)
-            except web.HTTPRequestEntityTooLarge:
-                return _problem(TooLarge(f"the body is larger than {operation.limit_bytes} bytes"), identifier)
-            except (web.HTTPException, ConnectionError):
-                raise
-            except Exception:
-                log.exception("request %s (%s) failed", identifier, operation.id)
-                return _problem(
-                    EleAgentError(f"internal error; the daemon's log has it under request {identifier}"), identifier
-                )
+            return await _answered(partial(self._serve, operation, handler, request))
 
         return web.route(operation.method, operation.path, serve)
+
+    def no_operation(self) -> web.RouteDef:
+        """What every request gets that is none of the table."""
+
+        async def refuse(request: web.Request, _: str) -> web.StreamResponse:
+            identify(request)
+            _refuse_foreign(request)
+            raise NotFound(f"there is no operation {request.method} {request.path}")
+
+        async def serve(request: web.Request) -> web.StreamResponse:
+            return await _answered(partial(refuse, request))
+
+        return web.route(METH_ANY, "/{path:.*}", serve)
 
     async def _serve(
         self, operation: Operation, handler: Handler, request: web.Request, identifier: str
@@ -110,14 +124,15 @@ class Pipeline:
         intent = await self._intent(call, identifier)
         try:
             result = await handler(call)
+            response, outcome = await _answer(operation, request, result)
         except EleAgentError as err:
             await self._outcome(call, identifier, intent, err.code)
             raise
         except BaseException:
             await self._outcome(call, identifier, intent, "broken_off")
             raise
-        await self._outcome(call, identifier, intent, "done", session=_session_of(result))
-        return await _answer(operation, request, result)
+        await self._outcome(call, identifier, intent, outcome, session=_session_of(result))
+        return response
 
     async def _denied(self, operation: Operation, caller: Caller, identifier: str) -> None:
         await self._ledger.write(
@@ -161,6 +176,25 @@ class Pipeline:
             )
         except AuditUnavailable as err:
             log.warning("the outcome of request %s (%s) is not recorded: %s", identifier, outcome, err.message)
+
+
+async def _answered(work: Callable[[str], Awaitable[web.StreamResponse]]) -> web.StreamResponse:
+    """The answer of `work`, which gets the request's id; what goes wrong becomes a problem."""
+    identifier = secrets.token_hex(8)
+    REQUEST_ID.set(identifier)
+    try:
+        return await work(identifier)
+    except EleAgentError as err:
+        return _problem(err, identifier)
+    except web.HTTPRequestEntityTooLarge:
+        return _problem(TooLarge("the body is larger than the 1 MiB that are allowed"), identifier)
+    except (web.HTTPException, ConnectionError):
+        raise
+    except Exception:
+        log.exception("request %s failed", identifier)
+        return _problem(
+            EleAgentError(f"internal error; the daemon's log has it under request {identifier}"), identifier
+        )
 
 
 def _refuse_foreign(request: web.Request) -> None:
@@ -208,20 +242,42 @@ async def _body(operation: Operation, request: web.Request) -> Any:
         raise BadRequest(f"the body is not a valid {operation.body.__name__}: {err}") from None
 
 
-async def _answer(operation: Operation, request: web.Request, result: Any) -> web.StreamResponse:
+async def _answer(operation: Operation, request: web.Request, result: Any) -> tuple[web.StreamResponse, str]:
+    """The response and the outcome: a stream is sent here and may fail after it has begun."""
     headers = {VERSION_HEADER: __version__, "X-Content-Type-Options": "nosniff", "Cache-Control": "no-store"}
     if operation.answer is Answer.JSON:
         body = _encoder.encode(result)
-        return web.Response(body=body, status=operation.status, content_type="application/json", headers=headers)
+        made = web.Response(body=body, status=operation.status, content_type="application/json", headers=headers)
+        return made, "done"
     response = web.StreamResponse(status=operation.status, headers=headers)
     response.content_type = "application/x-ndjson" if operation.answer is Answer.NDJSON else "application/octet-stream"
     if result.length is not None:
         response.content_length = result.length
-    await response.prepare(request)
-    async for chunk in result.chunks:
-        await response.write(chunk)
+    outcome = "done"
+    async with aclosing(result.chunks) as chunks:
+        await response.prepare(request)
+        try:
+            async for chunk in chunks:
+                await response.write(chunk)
+        except ConnectionError:
+            raise
+        except EleAgentError as err:
+            outcome = err.code
+            await _break_off(operation, request, response, err.message)
+        except Exception:
+            log.exception("request %s (%s) failed in its answer", REQUEST_ID.get(), operation.id)
+            outcome = "broken_off"
+            await _break_off(operation, request, response, f"internal error in request {REQUEST_ID.get()}")
     await response.write_eof()
-    return response
+    return response, outcome
+
+
+async def _break_off(operation: Operation, request: web.Request, response: web.StreamResponse, why: str) -> None:
+    """Say in a stream that has begun that it ends here: by an error notice, where it has none by hanging up."""
+    if operation.answer is Answer.NDJSON:
+        await response.write(_encoder.encode(Notice(notice="error", text=why)) + b"\n")
+    elif request.transport is not None:
+        request.transport.abort()
 
 
 def _problem(err: EleAgentError, identifier: str) -> web.Response:

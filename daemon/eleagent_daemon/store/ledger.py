@@ -40,7 +40,7 @@ class Ledger:
             try:
                 for line in _lines(path):
                     head, seq = _next_link(line, head, seq), seq + 1
-            except ValueError:
+            except (ValueError, msgspec.MsgspecError):
                 log.close()
                 raise AuditUnavailable(
                     f"{path}: record {seq + 1} was changed or is missing; keep the file and look into it"

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import os
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncGenerator, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime
 from pathlib import Path
@@ -58,7 +58,7 @@ class Timelines:
         loop = asyncio.get_running_loop()
         return await loop.run_in_executor(self._pool, lambda: list(_read_events(self.path(key))))
 
-    async def stream(self, key: str, *, after: int, follow: bool) -> AsyncIterator[tuple[bytes, int]]:
+    async def stream(self, key: str, *, after: int, follow: bool) -> AsyncGenerator[tuple[bytes, int], None]:
         """Whole lines after seq `after`, as they are in the file, with the number of bytes still behind them.
 
         Nothing is queued for a watcher: each reads the file at its own pace, so a slow one costs the others nothing.
@@ -157,7 +157,7 @@ def _read_events(path: Path) -> Iterator[Event]:
 
 
 def _read_lines(fd: int, offset: int, end: int) -> bytes:
-    """Blocking. Whole lines, about a block of them, or one longer line; empty when there is no whole one before `end`."""
+    """Blocking. Whole lines, about a block of them or one longer line; empty when no whole one is before `end`."""
     size = _READ_BYTES
     while True:
         data = os.pread(fd, min(size, end - offset), offset)
