@@ -7,6 +7,7 @@ and the configuration file.
 from __future__ import annotations
 
 import json
+import math
 import os
 import sys
 import tomllib
@@ -49,6 +50,10 @@ class Session(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     output_bytes: int = 256 << 20
 
 
+class LimitsText(Limits, frozen=True, forbid_unknown_fields=True):
+    """What one sandbox may use; every limit is more than 0."""
+
+
 class PolicyText(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     tunnel: list[str] = []
     model: bool = True
@@ -67,7 +72,7 @@ class Config(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=Tr
     docker: Docker = Docker()
     model: Model = Model()
     session: Session = Session()
-    limits: Limits = Limits()
+    limits: LimitsText = LimitsText()
     policies: dict[str, PolicyText] = {}
 
     def policy(self, name: str) -> Policy | None:
@@ -101,11 +106,17 @@ def variable(name: str) -> str:
     return "ELEAGENT_" + name.replace(".", "_").upper()
 
 
+def flag_of(name: str) -> str:
+    return "--" + name.replace(".", "-").replace("_", "-")
+
+
 def default_file() -> Path:
     if os.getuid() == 0:
         return Path("/etc/eleagent/config.toml")
     return Path(os.environ.get("XDG_CONFIG_HOME") or Path.home() / ".config") / "eleagent" / "config.toml"
 
+
+_GRACE_LIMIT_S = 3600
 
 # Names of ELEAGENT_* that clients read, so that the daemon does not take them for misspelt settings.
 _CLIENT_VARIABLES = frozenset({"ELEAGENT_HOST", "ELEAGENT_CONFIG"})
@@ -131,7 +142,7 @@ def load(
         if name not in known:
             raise ConfigError(f"--set {name}: no such setting (see: eleagent config show)")
         _set(merged, name, _convert(value, known[name], f"flag: {name}"))
-        sources[name] = "flag"
+        sources[name] = f"flag {flag_of(name)}"
     try:
         config = msgspec.convert(merged, Config)
     except msgspec.ValidationError as err:
@@ -165,9 +176,13 @@ def _complete(config: Config, path: Path) -> Config:
     if config.policy(config.session.policy) is None:
         known = ", ".join(sorted({*config.policies, *BUILT_IN}))
         raise ConfigError(f"session.policy: there is no policy {config.session.policy!r}; known: {known}")
-    for name in ("slots", "timeout_s", "output_bytes"):
-        if getattr(config.session, name) <= 0:
-            raise ConfigError(f"session.{name}: must be more than 0, is {getattr(config.session, name)}")
+    positive = {f"session.{name}": getattr(config.session, name) for name in ("slots", "timeout_s", "output_bytes")}
+    positive |= {f"limits.{name}": value for name, value in msgspec.structs.asdict(config.limits).items()}
+    for name, value in positive.items():
+        if not 0 < value < math.inf:
+            raise ConfigError(f"{name}: must be more than 0, is {value}")
+    if not 0 <= config.session.stop_grace_s <= _GRACE_LIMIT_S:
+        raise ConfigError(f"session.stop_grace_s: must be from 0 to {_GRACE_LIMIT_S}, is {config.session.stop_grace_s}")
     return msgspec.structs.replace(config, home=str(home), socket=socket)
 
 
@@ -228,6 +243,8 @@ def take_credential(config: Config, environ: MutableMapping[str, str]) -> tuple[
             raise ConfigError(f"model.key_file: {path}: {err}") from None
         if mode & 0o077:
             raise ConfigError(f"model.key_file: {path} may be read by others (mode {mode & 0o777:o}): chmod 600 {path}")
+        if not secret:
+            raise ConfigError(f"model.key_file: {path} is empty: write the key into it")
         return ("OAuth token" if secret.startswith("sk-ant-oat") else "API key"), secret
     if key:
         return "API key", key
@@ -238,11 +255,11 @@ def parse_flags(arguments: Sequence[str]) -> tuple[dict[str, str], Path | None]:
     """`--config FILE`, `--set name=value`, and `--name value` for every setting (`--docker-socket PATH`)."""
     flags: dict[str, str] = {}
     file: Path | None = None
-    known = {"--" + name.replace(".", "-").replace("_", "-"): name for name, _ in fields(Config)}
+    known = {flag_of(name): name for name, _ in fields(Config)}
     rest = list(arguments)
     while rest:
-        flag, _, value = rest.pop(0).partition("=")
-        if not value:
+        flag, equals, value = rest.pop(0).partition("=")
+        if not equals:
             if not rest:
                 raise ConfigError(f"{flag} needs a value")
             value = rest.pop(0)

@@ -9,7 +9,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from eleagent.errors import Conflict
+from eleagent.errors import ConfigError, Conflict
 
 
 @contextmanager
@@ -25,18 +25,22 @@ def hold_lock(path: Path) -> Iterator[None]:
 
 def bind_socket(path: Path) -> socket.socket:
     """A listening Unix socket of mode 0600 at `path`. It is bound under another name in its folder and renamed, so that
-    nobody meets it with a wider mode; a dead daemon's is replaced (the caller holds the lock)."""
-    partial = path.with_name(f".{path.name}.{os.getpid()}")
+    nobody meets it with a wider mode; a dead daemon's is replaced (the caller holds the lock).
+
+    Raises ConfigError when it can't be.
+    """
+    partial = path.with_name(f".{os.getpid()}")
     listener = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
     before = os.umask(0o177)
     try:
+        partial.unlink(missing_ok=True)
         listener.bind(str(partial))
         listener.listen(128)
         partial.rename(path)
-    except OSError:
+    except OSError as err:
         listener.close()
         partial.unlink(missing_ok=True)
-        raise
+        raise ConfigError(f"socket: {path} can't be made: {err.strerror}") from None
     finally:
         os.umask(before)
     return listener

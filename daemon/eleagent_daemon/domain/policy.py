@@ -6,6 +6,7 @@ nobody reads what goes through a tunnel, so whoever may CONNECT to a provider ca
 
 from __future__ import annotations
 
+import re
 from typing import Final
 
 import msgspec
@@ -61,7 +62,7 @@ def parse_rule(text: str) -> HostRule:
     host = host.lower().rstrip(".")
     if "/" in text or " " in text.strip():
         raise ConfigError(f"tunnel rule {text!r}: a tunnel sees host and port only; write HOST:PORT")
-    if colon and not (port_text.isascii() and port_text.isdigit() and 0 < int(port_text) < 65536):
+    if colon and not (re.fullmatch("[0-9]{1,5}", port_text) and 0 < int(port_text) < 65536):
         raise ConfigError(f"tunnel rule {text!r}: {port_text!r} is not a port (1 to 65535)")
     labels = host.removeprefix(".").split(".")
     if not all(_is_label(label) for label in labels) or labels[-1].isdigit():
