@@ -175,11 +175,11 @@ class ClaudeAdapter:
             return ()
         try:
             message = _decode(line)
-        except (msgspec.DecodeError, UnicodeDecodeError):
+        except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
             return (AgentNotice(kind="not_json", detail=clip(line.decode(errors="replace"), 2000)),)
         try:
             return self._message(message)
-        except (KeyError, TypeError, AttributeError, ValueError) as err:
+        except (KeyError, TypeError, AttributeError, ValueError, RecursionError) as err:
             return (
                 AgentNotice(
                     kind="malformed", detail=clip(f"{type(err).__name__} in {line.decode(errors='replace')}", 2000)
@@ -192,7 +192,7 @@ class ClaudeAdapter:
                 self._ready = True
             case InputAccepted():
                 self._undelivered[_native_id(payload.id)] = payload.id
-                self._result = None
+                self._result, self._interrupted = None, False
             case InputDelivered():
                 self._undelivered.pop(_native_id(payload.id), None)
             case AgentTurnFinished() if payload.confirmed:
