@@ -139,7 +139,7 @@ class DockerRuntime:
 
     async def pids(self, sandbox: Sandbox) -> list[int]:
         pid = (await self._container(sandbox.id)).state.pid
-        return await asyncio.to_thread(cgroup.processes, pid) if pid else []
+        return cgroup.processes(pid) if pid else []
 
     async def engine_view(self, sandbox: Sandbox) -> dict[str, str]:
         found = await self._container(sandbox.id)

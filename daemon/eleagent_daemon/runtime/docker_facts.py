@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import gzip
 import re
 from pathlib import Path
@@ -25,7 +24,7 @@ async def engine_facts(engine: Engine) -> list[HostFact]:
     async with engine.asked("say what it can do") as docker:
         version = msgspec.convert(await docker.version(), Version)
         info = msgspec.convert(await docker.system.info(), Info)
-    named = await asyncio.to_thread(_cves_in_changelog)
+    named = _cves_in_changelog()
     return [
         _engine(version),
         _runc(version.component("runc"), named),

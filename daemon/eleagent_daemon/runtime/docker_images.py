@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import os
 import tarfile
 from collections.abc import AsyncIterator, Mapping
@@ -89,7 +88,8 @@ async def _context(dockerfile: str, files: Mapping[str, int]) -> AsyncIterator[b
         position = 0
         while position < size:
             # pread leaves the caller's offset alone; a thread, since a cold disk would stop every other session.
-            piece = await asyncio.to_thread(os.pread, descriptor, min(_PIECE_BYTES, size - position), position)
+            # No thread: the process that uses this forks, and a fork takes no thread along.
+            piece = os.pread(descriptor, min(_PIECE_BYTES, size - position), position)
             if not piece:
                 raise OSError(f"{name} became shorter while it was read")
             position += len(piece)

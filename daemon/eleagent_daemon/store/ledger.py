@@ -101,9 +101,11 @@ class Ledger:
 
         def select() -> AuditList:
             found: list[AuditRecord] = []
-            for line in _lines(self._log.path):
-                record = _decoder.decode(line)
-                if record.seq > after and (not session or record.session == session):
+            records = [_decoder.decode(line) for line in _lines(self._log.path)]
+            # What was asked before a session had a key belongs to it by its request.
+            requests = {record.request for record in records if record.request and record.session == session}
+            for record in records:
+                if record.seq > after and (not session or record.session == session or record.request in requests):
                     if len(found) == limit:
                         return AuditList(records=found, next=found[-1].seq)
                     found.append(record)
