@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import functools
+import inspect
 import os
 import socket
 from collections.abc import Iterator
 
 import pytest
+from blockbuster import blockbuster_ctx
 
 from .daemonfixture import Daemon, running_daemon
 
@@ -41,6 +43,19 @@ def pytest_runtest_setup(item: pytest.Item) -> None:
     """Under CI a missing engine fails: a suite that skips what matters is no suite."""
     if item.get_closest_marker("engine") and (lack := missing_engine()):
         (pytest.fail if os.environ.get("CI") else pytest.skip)(lack)
+
+
+@pytest.fixture(autouse=True)
+def unblocked_loop(request: pytest.FixtureRequest) -> Iterator[None]:
+    """A coroutine test fails where eleagentd's code blocks the event loop. The launcher may: it writes spools as they
+    come and serves nobody else meanwhile.
+    """
+    watched = {"store", "api", "unit"} & set(request.path.parts)
+    if not watched or not inspect.iscoroutinefunction(request.function):
+        yield
+        return
+    with blockbuster_ctx(["eleagent", "eleagent_daemon"], excluded_modules=["eleagent_daemon.launcher"]):
+        yield
 
 
 @pytest.fixture(scope="session")

@@ -30,7 +30,7 @@ def text(folder: Path, stream: Stream) -> bytes:
     return b"".join(frame.payload for frame in frames(folder) if frame.stream is stream)
 
 
-async def test_spool_frames_carry_the_position_in_their_stream(tmp_path: Path) -> None:
+def test_spool_frames_carry_the_position_in_their_stream(tmp_path: Path) -> None:
     spool = writer(tmp_path / "s")
     spool.append(Stream.OUT, b"one")
     spool.append(Stream.ERR, b"two!")
@@ -44,7 +44,7 @@ async def test_spool_frames_carry_the_position_in_their_stream(tmp_path: Path) -
 
 
 @pytest.mark.parametrize("torn_bytes", [1, HEADER.size - 1, HEADER.size, HEADER.size + 3])
-async def test_spool_torn_frame_is_cut_and_counts_go_back(tmp_path: Path, torn_bytes: int) -> None:
+def test_spool_torn_frame_is_cut_and_counts_go_back(tmp_path: Path, torn_bytes: int) -> None:
     spool = writer(tmp_path / "s")
     spool.append(Stream.OUT, b"whole")
     end = spool.end
@@ -57,7 +57,7 @@ async def test_spool_torn_frame_is_cut_and_counts_go_back(tmp_path: Path, torn_b
     assert text(tmp_path / "s", Stream.OUT) == b"wholemore"
 
 
-async def test_spool_counts_survive_the_loss_of_consumed_segments(tmp_path: Path) -> None:
+def test_spool_counts_survive_the_loss_of_consumed_segments(tmp_path: Path) -> None:
     spool = writer(tmp_path / "s")
     spool.append(Stream.ERR, b"early")
     for _ in range(2 * SEGMENT_BYTES // MIB + 1):
@@ -71,7 +71,7 @@ async def test_spool_counts_survive_the_loss_of_consumed_segments(tmp_path: Path
     assert again.end == spool.end
 
 
-async def test_spool_consumed_keeps_the_segment_that_is_still_read(tmp_path: Path) -> None:
+def test_spool_consumed_keeps_the_segment_that_is_still_read(tmp_path: Path) -> None:
     spool = writer(tmp_path / "s")
     for _ in range(9):
         spool.append(Stream.OUT, bytes(MIB))
@@ -94,7 +94,7 @@ async def test_spool_is_full_at_its_cap_until_the_daemon_consumed(tmp_path: Path
     await asyncio.wait_for(waiting, 1)
 
 
-async def test_spool_gap_of_known_size_counts_as_taken(tmp_path: Path) -> None:
+def test_spool_gap_of_known_size_counts_as_taken(tmp_path: Path) -> None:
     spool = writer(tmp_path / "s")
     spool.append(Stream.OUT, b"abc")
     spool.gap(Stream.OUT, "lost", 100)
@@ -104,7 +104,7 @@ async def test_spool_gap_of_known_size_counts_as_taken(tmp_path: Path) -> None:
     assert [frame.at for frame in frames(tmp_path / "s")] == [0, 100, 103]
 
 
-async def test_spool_files_are_nobody_elses(tmp_path: Path) -> None:
+def test_spool_files_are_nobody_elses(tmp_path: Path) -> None:
     spool = writer(tmp_path / "s")
     spool.append(Stream.OUT, b"secret")
     modes = [path.stat().st_mode & 0o777 for path in (tmp_path / "s", tmp_path / "s" / f"{0:020d}.spool")]
