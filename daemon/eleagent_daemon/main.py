@@ -15,6 +15,7 @@ from aiohttp import web
 
 from eleagent.errors import EleAgentError
 from eleagent.version import __version__
+from eleagent_daemon.account import daemon_account
 from eleagent_daemon.api.app import make_app
 from eleagent_daemon.api.handlers import Handlers
 from eleagent_daemon.api.pipeline import Pipeline
@@ -27,7 +28,7 @@ from eleagent_daemon.gateway.service import Gateway
 from eleagent_daemon.journal import start_logging
 from eleagent_daemon.layout import Layout
 from eleagent_daemon.listen import bind_socket, hold_lock, notify
-from eleagent_daemon.privileges import daemon_account, drop_to
+from eleagent_daemon.privileges import drop_to
 from eleagent_daemon.sessions.catalogue import Catalogue
 from eleagent_daemon.sessions.ending import Ending
 from eleagent_daemon.sessions.launchclient import LauncherClient

@@ -6,14 +6,12 @@ import ctypes
 import importlib
 import os
 import pkgutil
-import pwd
 from typing import Final
 
 import eleagent
 import eleagent_daemon
 from eleagent.errors import ConfigError
 from eleagent_daemon.agents.files import get_dockerfile, get_lock
-from eleagent_daemon.domain.sandbox import DAEMON_UID
 from eleagent_daemon.sessions.catalogue import PROFILES
 from eleagent_daemon.store.database import migrations
 
@@ -27,24 +25,6 @@ _LAZY: Final = (
     "traceback",
 )
 _NOT_OURS: Final = ("eleagent_daemon.launcher", "eleagent_daemon.runtime", "eleagent.cli")
-
-
-def daemon_account(user: str) -> tuple[int, int]:
-    """uid and gid of eleagentd: ourselves, or as root the account `user`, or where there is none uid 10000.
-
-    Raises ConfigError for root's own account.
-    """
-    if os.getuid() != 0:
-        return os.getuid(), os.getgid()
-    try:
-        entry = pwd.getpwnam(user)
-    except KeyError:
-        if user != "eleagent":
-            raise ConfigError(f"user: there is no account {user!r}: useradd --system --no-create-home {user}") from None
-        return DAEMON_UID, DAEMON_UID
-    if entry.pw_uid == 0:
-        raise ConfigError("user: eleagentd does not run as root; name another account")
-    return entry.pw_uid, entry.pw_gid
 
 
 def drop_to(uid: int, gid: int) -> None:

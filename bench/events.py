@@ -1,0 +1,100 @@
+"""How many events a second become durable and reach three watchers, each a process of its own on the API's socket?"""
+
+from __future__ import annotations
+
+import asyncio
+import subprocess
+import sys
+import tempfile
+import time
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import Any, cast
+
+from aiohttp import web
+
+from eleagent.wire.events import OutputText
+from eleagent_daemon.api.app import make_app
+from eleagent_daemon.api.handlers import Handlers
+from eleagent_daemon.api.pipeline import Pipeline
+from eleagent_daemon.listen import bind_socket
+from eleagent_daemon.store.ledger import Ledger
+from eleagent_daemon.store.timeline import Timelines
+
+EVENTS = 30_000
+BATCH = 100
+"""Events that one reading of a busy sandbox's output gives."""
+WATCHERS = 3
+KEY = "s-benchbench"
+
+WATCHER = """
+import sys
+from pathlib import Path
+from eleagent.client.api import Client
+from eleagent.operations import SESSION_EVENTS
+seen = 0
+query = {"after": 0, "follow": True}
+for event in Client(socket=Path(sys.argv[1])).stream(SESSION_EVENTS, query=query, key=sys.argv[2]):
+    seen += event.seq == seen + 1
+    if seen == 1:
+        print("ready", flush=True)
+print(seen)
+"""
+
+
+class _Sessions:
+    """What the events handler asks of sessions."""
+
+    def find_previews(self, key: str) -> None:
+        return None
+
+
+def durable_events() -> tuple[float, str]:
+    """Events a second from the first append until the slowest watcher has the last one."""
+    with tempfile.TemporaryDirectory(prefix="eleagent-bench-", dir="/var/tmp") as folder:
+        return asyncio.run(_measure(Path(folder)))
+
+
+async def _measure(folder: Path) -> tuple[float, str]:
+    with ThreadPoolExecutor(max_workers=6) as pool:
+        timelines = Timelines(folder=folder, pool=pool)
+        ledger = await Ledger.open(folder / "ledger", pool=pool)
+        timeline = await timelines.open(KEY)
+        nothing = cast(Any, None)
+        handlers = Handlers(
+            sessions=cast(Any, _Sessions()), catalogue=nothing, timelines=timelines, artefacts=nothing, ledger=ledger,
+            system=nothing,
+        )  # fmt: skip
+        runner = web.AppRunner(make_app(pipeline=Pipeline(ledger=ledger, resolve=_itself), handlers=handlers))
+        await runner.setup()
+        await web.SockSite(runner, bind_socket(folder / "api.sock")).start()
+        await timeline.append(OutputText(stream="out", text="first"))
+        watchers = [
+            await asyncio.create_subprocess_exec(
+                sys.executable, "-c", WATCHER, str(folder / "api.sock"), KEY, stdout=subprocess.PIPE
+            )
+            for _ in range(WATCHERS)
+        ]
+        for watcher in watchers:
+            assert watcher.stdout is not None
+            await watcher.stdout.readline()
+        begin = time.perf_counter()
+        for number in range(0, EVENTS, BATCH):
+            await timeline.append(
+                *(OutputText(stream="out", text=f"line {number + one} of a log") for one in range(BATCH))
+            )
+        durable_s = time.perf_counter() - begin
+        timelines.close(KEY)
+        answers = [(await watcher.communicate())[0] for watcher in watchers]
+        all_s = time.perf_counter() - begin
+        await runner.cleanup()
+        ledger.close()
+    whole = all(int(answer.split()[-1]) == EVENTS + 1 for answer in answers)
+    detail = f"durable after {durable_s:.2f} s, at all watchers after {all_s:.2f} s" + (
+        "" if whole else "; EVENTS LOST"
+    )
+    return (EVENTS / all_s if whole else 0.0), detail
+
+
+async def _itself(text: str, _: Any) -> str:
+    return text
