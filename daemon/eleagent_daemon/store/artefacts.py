@@ -57,7 +57,10 @@ class Artefacts:
         if artefact is None:
             raise NotFound(f"session {key} has no artefact {path!r}: eleagent artefact ls {key} lists them")
         file = self._folder / key / "files" / path
-        return await self._run(lambda: os.open(file, os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC)), artefact
+        try:
+            return await self._run(lambda: os.open(file, os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC)), artefact
+        except OSError as err:
+            raise NotFound(f"artefact {path!r} of session {key} can't be read: {err.strerror}") from None
 
     async def _run(self, work: Callable[[], _T]) -> _T:
         return await asyncio.get_running_loop().run_in_executor(self._pool, work)

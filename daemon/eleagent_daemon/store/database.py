@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
+import asyncio
 import os
-import shutil
 import sqlite3
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
@@ -34,7 +34,7 @@ async def open_database(path: Path, *, schema: str) -> aiosqlite.Connection:
 
 
 async def _migrate(connection: aiosqlite.Connection, path: Path, schema: str) -> None:
-    scripts = migrations(schema)
+    scripts = await asyncio.to_thread(migrations, schema)
     newest = max(scripts)
     async with connection.execute("PRAGMA user_version") as cursor:
         row = await cursor.fetchone()
@@ -44,7 +44,10 @@ async def _migrate(connection: aiosqlite.Connection, path: Path, schema: str) ->
             f"{path} was written by a newer release (schema {version}, this one knows {newest}): upgrade EleAgent"
         )
     if 0 < version < newest:
-        shutil.copyfile(path, path.with_suffix(f".v{version}.bak"))
+        backup = path.with_suffix(f".v{version}.bak")
+        os.close(os.open(backup, os.O_CREAT | os.O_TRUNC | os.O_WRONLY | os.O_CLOEXEC, 0o600))
+        # Not a copy of the file: what was committed last may still be in the write-ahead log.
+        await connection.execute("VACUUM INTO ?", (str(backup),))
     for number, script in scripts.items():
         if number > version:
             await connection.executescript(script)

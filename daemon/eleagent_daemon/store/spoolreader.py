@@ -44,7 +44,7 @@ class SpoolReader:
 
     def _segment(self) -> tuple[int, Path] | None:
         """The segment that holds `offset`: the last one that begins at or before it."""
-        starts = sorted(int(path.name.removesuffix(SUFFIX)) for path in self.folder.glob(f"*{SUFFIX}"))
+        starts = sorted(int(path.name.removesuffix(SUFFIX)) for path in self.folder.iterdir() if path.suffix == SUFFIX)
         before = [start for start in starts if start <= self.offset]
         if not before:
             return None

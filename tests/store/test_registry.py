@@ -1,0 +1,183 @@
+"""Is what was accepted kept once, under one name, with a user of its own?"""
+
+from __future__ import annotations
+
+import asyncio
+import sqlite3
+from collections.abc import AsyncIterator
+from pathlib import Path
+
+import msgspec
+import pytest
+
+from eleagent.errors import BadRequest, Conflict, NotFound, Unavailable
+from eleagent.wire.sessions import Session, SessionCreate, State
+from eleagent_daemon.domain.sandbox import POOL_FIRST_UID
+from eleagent_daemon.store import database
+from eleagent_daemon.store import registry as module
+from eleagent_daemon.store.registry import CallerIdentity, Record, Registry
+
+CALLER = CallerIdentity(uid=1000, gid=1000, groups=[4, 27])
+
+
+@pytest.fixture
+async def registry(tmp_path: Path) -> AsyncIterator[Registry]:
+    opened = await Registry.open(tmp_path / "registry.db")
+    yield opened
+    await opened.close()
+
+
+async def create(
+    registry: Registry, *, name: str = "", owner: str = "ada", token: str | None = None
+) -> tuple[Record, bool]:
+    session = Session(
+        key="", name=name, state=State.QUEUED, agent="command", owner=owner, created="2026-01-01T00:00:00Z"
+    )
+    return await registry.create_session(session, SessionCreate(agent="command", argv=["x"]), CALLER, token=token)
+
+
+async def end(registry: Registry, record: Record) -> None:
+    await registry.update(msgspec.structs.replace(record.session, state=State.STOPPED))
+
+
+async def test_registry_keeps_what_was_accepted_over_a_restart(tmp_path: Path, registry: Registry) -> None:
+    record, fresh = await create(registry, name="nightly")
+    assert fresh
+    await registry.update(msgspec.structs.replace(record.session, state=State.RUNNING), attempt=2)
+    again = await Registry.open(tmp_path / "registry.db")
+    kept = await again.get(record.session.key)
+    assert kept == msgspec.structs.replace(
+        record, attempt=2, session=msgspec.structs.replace(record.session, state=State.RUNNING)
+    )
+    assert (kept.caller, kept.request.argv) == (CALLER, ["x"])
+    await again.close()
+    assert (tmp_path / "registry.db").stat().st_mode & 0o777 == 0o600
+
+
+async def test_registry_idempotency_key_returns_the_first(registry: Registry) -> None:
+    first, _ = await create(registry, token="t")
+    assert await create(registry, token="t") == (first, False)
+    other, fresh = await create(registry, token="t", owner="bob")
+    assert fresh, "a token is its owner's"
+    assert other.session.key != first.session.key
+    await end(registry, first)
+    repeated, fresh = await create(registry, token="t")
+    assert (repeated.session.key, fresh) == (first.session.key, False), "it stays the first when that has ended"
+
+
+async def test_registry_concurrent_repeats_make_one_session(registry: Registry) -> None:
+    made = await asyncio.gather(*(create(registry, token="t") for _ in range(10)))
+    assert sum(fresh for _, fresh in made) == 1
+    assert len({record.session.key for record, _ in made}) == 1
+
+
+async def test_registry_live_name_is_unique_and_free_again_after_the_end(registry: Registry) -> None:
+    first, _ = await create(registry, name="nightly")
+    with pytest.raises(Conflict, match="'nightly' already"):
+        await create(registry, name="nightly", token="t")
+    assert len(await registry.live()) == 1
+    await end(registry, first)
+    second, fresh = await create(registry, name="nightly", token="t")
+    assert fresh, "a refused session left no idempotency key behind"
+    assert (await registry.resolve("nightly", owner="ada")).session.key == second.session.key
+
+
+async def test_registry_session_without_a_name_is_named_by_its_key(registry: Registry) -> None:
+    record, _ = await create(registry)
+    assert record.session.name == record.session.key
+
+
+async def test_registry_no_two_live_sessions_share_a_user(registry: Registry, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(module, "POOL_SIZE", 4)
+    records = [record for record, _ in await asyncio.gather(*(create(registry) for _ in range(4)))]
+    assert sorted(record.uid for record in records) == [POOL_FIRST_UID + number for number in range(4)]
+    with pytest.raises(Unavailable, match="all 4 users of the pool"):
+        await create(registry)
+    await end(registry, records[2])
+    next_one, _ = await create(registry)
+    assert next_one.uid == records[2].uid
+
+
+async def test_registry_resolves_what_a_person_means(registry: Registry) -> None:
+    mine, _ = await create(registry, name="nightly")
+    last, _ = await create(registry)
+    other, _ = await create(registry, owner="bob", name="b")
+    for text, meant in [
+        ("@", last),
+        (mine.session.key, mine),
+        ("nightly", mine),
+        (mine.session.key[:7], mine),
+        (mine.session.key[2:9], mine),
+        ("b", other),
+    ]:
+        assert (await registry.resolve(text, owner="ada")).session.key == meant.session.key, text
+
+
+async def test_registry_newest_of_a_name_is_meant_and_a_live_one_before_it(registry: Registry) -> None:
+    first, _ = await create(registry, name="n")
+    await end(registry, first)
+    second, _ = await create(registry, name="n")
+    assert (await registry.resolve("n", owner="ada")).session.key == second.session.key
+
+
+async def test_registry_ambiguous_prefix_names_the_candidates(registry: Registry) -> None:
+    one, _ = await create(registry)
+    two, _ = await create(registry)
+    with pytest.raises(BadRequest) as refused:
+        await registry.resolve("s-", owner="ada")
+    assert one.session.key in refused.value.message
+    assert two.session.key in refused.value.message
+
+
+@pytest.mark.parametrize("text", ["nobody", "s-", "s-%", "_", "%", "s-__________", "' OR 1=1 --"])
+async def test_registry_nothing_is_found_by_what_is_no_prefix(registry: Registry, text: str) -> None:
+    if text != "s-":
+        await create(registry)
+    with pytest.raises(NotFound, match="eleagent ps -a"):
+        await registry.resolve(text, owner="ada")
+
+
+async def test_registry_last_of_someone_without_sessions_is_not_found(registry: Registry) -> None:
+    await create(registry, owner="bob")
+    with pytest.raises(NotFound, match="eleagent run"):
+        await registry.resolve("@", owner="ada")
+    with pytest.raises(NotFound):
+        await registry.get("s-aaaaaaaaaa")
+
+
+async def test_registry_lists_newest_first_and_live_ones_alone(registry: Registry) -> None:
+    records = [record for record, _ in [await create(registry) for _ in range(3)]]
+    await end(registry, records[1])
+    keys = [record.session.key for record in records]
+    everything = await registry.list_sessions(live_only=False, limit=10)
+    assert [session.key for session in everything] == keys[::-1]
+    assert [session.key for session in await registry.list_sessions(live_only=True, limit=10)] == [keys[2], keys[0]]
+    assert [session.key for session in await registry.list_sessions(live_only=False, limit=1)] == [keys[2]]
+    assert [record.session.key for record in await registry.live()] == [keys[0], keys[2]]
+
+
+async def test_registry_of_a_newer_release_is_refused(tmp_path: Path) -> None:
+    with sqlite3.connect(tmp_path / "registry.db") as newer:
+        newer.execute("PRAGMA user_version = 99")
+    newer.close()
+    with pytest.raises(Unavailable, match=r"newer release \(schema 99, this one knows \d+\)"):
+        await Registry.open(tmp_path / "registry.db")
+
+
+async def test_registry_of_an_older_release_is_backed_up_whole_and_migrated(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    old = await Registry.open(tmp_path / "registry.db")
+    await create(old)  # it is in the write-ahead log alone
+    scripts = database.migrations("registry") | {2: "BEGIN; CREATE TABLE later (x); PRAGMA user_version = 2; COMMIT;"}
+    monkeypatch.setattr(database, "migrations", lambda _: scripts)
+    new = await Registry.open(tmp_path / "registry.db")
+    assert len(await new.live()) == 1
+    await new.close()
+    await old.close()
+    backup = tmp_path / "registry.v1.bak"
+    assert backup.stat().st_mode & 0o777 == 0o600
+    with sqlite3.connect(backup) as kept:
+        assert kept.execute("SELECT count(*) FROM sessions").fetchone() == (1,)
+        assert kept.execute("PRAGMA user_version").fetchone() == (1,)
+    kept.close()
