@@ -76,7 +76,7 @@ class Daemon:
                 mine = f"ELEAGENT_HOME={self.home}".encode() in (entry / "environ").read_bytes().split(b"\0")
             except OSError:
                 continue
-            if module.encode() in words and (mine or str(self.home).encode() in words):
+            if words[1:4] == [b"-P", b"-m", module.encode()] and (mine or str(self.home).encode() in words):
                 found.append(int(entry.name))
         return found
 
