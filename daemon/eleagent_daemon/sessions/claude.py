@@ -30,6 +30,7 @@ from eleagent_daemon.sessions.environment import base_environment
 REFUSED_TOOLS: Final = ("WebSearch", "WebFetch")
 """The model door refuses what these ask for, so they are not offered: an agent that is offered one dies on its use."""
 
+_WITHDRAWN: Final = "question_withdrawn"
 _NAMESPACE: Final = uuid.UUID("6f0c6a2e-6b0f-5d3b-9a6b-0c1c8e3d7a11")
 _PLACE: Final = (
     f"You work inside a sandbox. Project data is in {DATA_DIR} and is read-only. Write every result that should be "
@@ -201,6 +202,8 @@ class ClaudeAdapter:
                 self._questions[payload.id] = payload
             case ApprovalAnswered():
                 self._questions.pop(payload.id, None)
+            case AgentNotice(kind=kind) if kind == _WITHDRAWN:
+                self._questions.pop(payload.detail, None)
             case _:
                 pass
 
@@ -217,8 +220,9 @@ class ClaudeAdapter:
             case "control_request", _:
                 return self._asked(message)
             case "control_cancel_request", _:
-                self._questions.pop(approval_id(self._session, str(message["request_id"])), None)
-                return (notice("question_withdrawn", message),)
+                question = approval_id(self._session, str(message["request_id"]))
+                self._questions.pop(question, None)
+                return (AgentNotice(kind=_WITHDRAWN, detail=question),)
             case "control_response", _:
                 failed = message["response"].get("subtype") == "error"
                 return (notice("control_error", message),) if failed else ()
