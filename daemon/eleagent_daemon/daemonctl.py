@@ -10,7 +10,7 @@ import time
 from collections.abc import Sequence
 from pathlib import Path
 
-from eleagent.errors import ConfigError, EleAgentError
+from eleagent.errors import ConfigError, Conflict, EleAgentError
 from eleagent_daemon import supervise
 from eleagent_daemon.account import daemon_account
 from eleagent_daemon.config import Config, load, parse_flags
@@ -67,9 +67,15 @@ def _prepare_socket_folder(folder: Path, uid: int, gid: int) -> None:
 
 def _detach(rest: list[str], config: Config) -> int:
     """Start the same in the background and return when it answers."""
+    if _answers(config.socket):
+        raise Conflict(f"a daemon is running already: it answers at {config.socket}")
     log = Path(config.home) / "daemon.log"
-    log.parent.mkdir(mode=0o711, parents=True, exist_ok=True)
-    with log.open("ab") as output:
+    try:
+        log.parent.mkdir(mode=0o711, parents=True, exist_ok=True)
+        output = log.open("ab")
+    except OSError as err:
+        raise ConfigError(f"home: {config.home} can't be used: {err.strerror} ({err.filename})") from None
+    with output:
         command = [sys.executable, "-P", "-m", "eleagent_daemon.daemonctl", *rest]
         parent = subprocess.Popen(
             command, stdin=subprocess.DEVNULL, stdout=output, stderr=output, start_new_session=True
@@ -80,14 +86,18 @@ def _detach(rest: list[str], config: Config) -> int:
             lines = log.read_text(errors="replace").splitlines()
             supervise.say(lines[-1].removeprefix("eleagent: ") if lines else f"it ended with {parent.returncode}")
             return parent.returncode or 1
-        with socket.socket(socket.AF_UNIX) as probe:
-            if probe.connect_ex(config.socket) == 0:
-                supervise.say(f"the daemon is ready (pid {parent.pid}); its log is {log}")
-                return 0
+        if _answers(config.socket):
+            supervise.say(f"the daemon is ready (pid {parent.pid}); its log is {log}")
+            return 0
         time.sleep(_TICK_S)
     parent.terminate()
     supervise.say(f"the daemon did not answer within {_READY_S:g} s: see {log}")
     return EleAgentError.exit_code
+
+
+def _answers(path: str) -> bool:
+    with socket.socket(socket.AF_UNIX) as probe:
+        return probe.connect_ex(path) == 0
 
 
 if __name__ == "__main__":
