@@ -5,8 +5,11 @@ from __future__ import annotations
 import functools
 import inspect
 import os
+import resource
+import signal
 import socket
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, contextmanager
 
 import pytest
 from blockbuster import blockbuster_ctx
@@ -56,6 +59,24 @@ def unblocked_loop(request: pytest.FixtureRequest) -> Iterator[None]:
         return
     with blockbuster_ctx(["eleagent", "eleagent_daemon"], excluded_modules=["eleagent_daemon.launcher"]):
         yield
+
+
+@pytest.fixture
+def no_file_beyond() -> Callable[[int], AbstractContextManager[None]]:
+    """A context within which the kernel lets no file of this process grow past `size` bytes (EFBIG, not ENOSPC)."""
+
+    @contextmanager
+    def limited(size: int) -> Iterator[None]:
+        before, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+        handler = signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+        resource.setrlimit(resource.RLIMIT_FSIZE, (size, hard))
+        try:
+            yield
+        finally:
+            resource.setrlimit(resource.RLIMIT_FSIZE, (before, hard))
+            signal.signal(signal.SIGXFSZ, handler)
+
+    return limited
 
 
 @pytest.fixture(scope="session")

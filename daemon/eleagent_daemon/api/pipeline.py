@@ -70,28 +70,31 @@ Handler = Callable[[Call], Awaitable[Any]]
 
 
 Resolver = Callable[[str, Caller], Awaitable[str]]
+Identifier = Callable[[web.Request], Caller]
 
 
 class Pipeline:
     """`resolve` turns what a person wrote for `{key}` into a session's key, so that handlers and records see keys
-    alone.
+    alone. `identify` tells who is calling or raises Refused.
     """
 
-    def __init__(self, *, ledger: Ledger, resolve: Resolver) -> None:
+    def __init__(self, *, ledger: Ledger, resolve: Resolver, identify: Identifier = identify) -> None:
         self._ledger = ledger
         self._resolve = resolve
+        self._identify = identify
 
     def route(self, operation: Operation, handler: Handler) -> web.RouteDef:
         async def serve(request: web.Request) -> web.StreamResponse:
             return await _answered(partial(self._serve, operation, handler, request))
 
-        return web.route(operation.method, operation.path, serve)
+        only_this = {"allow_head": False} if operation.method == "GET" else {}
+        return web.route(operation.method, operation.path, serve, **only_this)
 
     def no_operation(self) -> web.RouteDef:
         """What every request gets that is none of the table."""
 
         async def refuse(request: web.Request, _: str) -> web.StreamResponse:
-            identify(request)
+            self._identify(request)
             _refuse_foreign(request)
             raise NotFound(f"there is no operation {request.method} {request.path}")
 
@@ -103,7 +106,7 @@ class Pipeline:
     async def _serve(
         self, operation: Operation, handler: Handler, request: web.Request, identifier: str
     ) -> web.StreamResponse:
-        caller = identify(request)
+        caller = self._identify(request)
         _refuse_foreign(request)
         if not may(caller.role, operation.permission):
             await self._denied(operation, caller, identifier)

@@ -1,0 +1,362 @@
+"""Does every request pass every step of the pipeline, in its order?"""
+
+from __future__ import annotations
+
+import asyncio
+import io
+import json
+from collections.abc import AsyncGenerator, Callable
+from contextlib import AbstractContextManager
+from typing import Any
+
+import pytest
+
+from eleagent import errors
+from eleagent.operations import OPERATIONS, Body, Operation
+from eleagent.permissions import Permission, Role, may
+from eleagent.version import VERSION_HEADER, __version__
+from eleagent.wire.sessions import Accepted, SessionStop, State
+from eleagent_daemon.api.identity import Caller
+from eleagent_daemon.api.pipeline import Call, Stream
+from eleagent_daemon.store.registry import CallerIdentity
+
+from .conftest import Api, serving
+
+KEY = "s-aaaaaaaaaa"
+STOP = "/v1/sessions/nightly/stop"
+ACCEPTED = Accepted(key=KEY, state=State.STOPPING)
+MINOR = ".".join([*__version__.split(".")[:1], str(int(__version__.split(".")[1]) + 2), "0"])
+
+
+def problem(answer: Any, status: int, code: str) -> str:
+    """Check a problem's form (RFC 9457) and return its one clear line."""
+    assert (answer.status, answer.headers["Content-Type"]) == (status, "application/problem+json"), answer
+    body = answer.json
+    assert set(body) == {"type", "title", "status", "detail", "code", "fields", "instance"}
+    assert (body["status"], body["code"]) == (status, code)
+    assert body["type"] == f"urn:eleagent:problem:{code}"
+    assert body["instance"].startswith("urn:eleagent:request:")
+    assert "\n" not in body["detail"]
+    assert answer.headers[VERSION_HEADER] == __version__
+    return str(body["detail"])
+
+
+async def test_pipeline_answers_with_version_and_no_sniffing(api: Api) -> None:
+    api.handlers.answers["status"] = {"version": __version__}
+    answer = await api.request("GET", "/v1/status")
+    assert (answer.status, answer.json) == (200, {"version": __version__})
+    assert answer.headers[VERSION_HEADER] == __version__
+    assert answer.headers["X-Content-Type-Options"] == "nosniff"
+    assert answer.headers["Cache-Control"] == "no-store"
+    assert api.records() == [], "reading changes nothing and is not recorded"
+
+
+# Refusals, in the pipeline's order
+
+
+@pytest.mark.parametrize("host", ["evil.example", "127.0.0.1", "evil.example:80", "localhost.evil.example", "[::1]:80"])
+async def test_pipeline_refuses_a_foreign_host(api: Api, host: str) -> None:
+    problem(await api.request("GET", "/v1/status", headers={"Host": host}), 403, "refused")
+    assert api.handlers.calls == []
+
+
+@pytest.mark.parametrize("host", ["eleagent", "localhost", "localhost:8080"])
+async def test_pipeline_takes_our_own_host(api: Api, host: str) -> None:
+    assert (await api.request("GET", "/v1/status", headers={"Host": host})).status == 200
+
+
+@pytest.mark.parametrize("origin", ["http://localhost", "null", "https://evil.example", ""])
+async def test_pipeline_refuses_any_origin(api: Api, origin: str) -> None:
+    problem(await api.request("GET", "/v1/status", headers={"Origin": origin}), 403, "refused")
+    assert api.handlers.calls == []
+
+
+@pytest.mark.parametrize("version", [None, MINOR, "9.0.0", "new", "1", ""])
+async def test_pipeline_refuses_another_version_in_one_line(api: Api, version: str | None) -> None:
+    answer = await api.request("GET", "/v1/status", headers={VERSION_HEADER: version})
+    assert __version__ in problem(answer, 426, "version_skew")
+    assert answer.headers["Upgrade"] == f"eleagent/{__version__}"
+    assert api.handlers.calls == []
+
+
+async def test_pipeline_takes_the_next_minor_version(api: Api) -> None:
+    major, minor, _ = __version__.split(".")
+    headers: dict[str, str | None] = {VERSION_HEADER: f"{major}.{int(minor) + 1}.7"}
+    assert (await api.request("GET", "/v1/status", headers=headers)).status == 200
+
+
+@pytest.mark.parametrize(
+    ("path", "told"),
+    [
+        ("/v1/sessions?bogus=1", "bogus"),
+        ("/v1/status?x=1", "it has none"),
+        ("/v1/sessions?limit=1&limit=2", "twice"),
+        ("/v1/sessions?limit=many", "'many' is not of type int"),
+        ("/v1/sessions?limit=-1", "out of range"),
+        ("/v1/sessions?limit=99999999999999999999", "out of range"),
+        ("/v1/sessions?all=perhaps", "'perhaps' is not of type bool"),
+    ],
+)
+async def test_pipeline_refuses_a_bad_query(api: Api, path: str, told: str) -> None:
+    assert told in problem(await api.request("GET", path), 400, "bad_request")
+    assert api.handlers.calls == []
+
+
+async def test_pipeline_decodes_the_query(api: Api) -> None:
+    await api.request("GET", "/v1/sessions?all=1&limit=5")
+    await api.request("GET", f"/v1/sessions/{KEY}/artefact?path=007")
+    assert [call.query for call in api.handlers.calls] == [{"all": True, "limit": 5}, {"path": "007"}]
+
+
+@pytest.mark.parametrize(
+    ("data", "told"),
+    [
+        (b"", "SessionStop"),
+        (b"{", "SessionStop"),
+        (b"[]", "SessionStop"),
+        (b'{"grace_s":"long"}', "grace_s"),
+        (b'{"grace":1}', "unknown field `grace`"),
+        (b'{"grace_s":1}{}', "SessionStop"),
+        (b'{"\xff":1}', "SessionStop"),
+        (b"[" * 100_000, "SessionStop"),
+    ],
+)
+async def test_pipeline_refuses_a_bad_body(api: Api, data: bytes, told: str) -> None:
+    answer = await api.request("POST", STOP, data=data, headers={"Content-Type": "application/json"})
+    assert told in problem(answer, 400, "bad_request")
+    assert (api.handlers.calls, api.records()) == ([], [])
+
+
+@pytest.mark.parametrize("kind", ["text/plain", "application/x-www-form-urlencoded", "multipart/form-data"])
+async def test_pipeline_refuses_another_content_type(api: Api, kind: str) -> None:
+    answer = await api.request("POST", STOP, data=b"{}", headers={"Content-Type": kind})
+    assert kind in problem(answer, 400, "bad_request")
+
+
+async def test_pipeline_refuses_a_body_where_none_belongs(api: Api) -> None:
+    problem(await api.request("POST", f"/v1/sessions/{KEY}/interrupt", data=b"{}"), 400, "bad_request")
+
+
+async def test_pipeline_refuses_a_body_over_its_limit(api: Api) -> None:
+    json_type: dict[str, str | None] = {"Content-Type": "application/json"}
+    fits = b'{"grace_s":1}'.ljust(1 << 20)
+    api.handlers.answers["session_stop"] = ACCEPTED
+    assert (await api.request("POST", STOP, data=io.BytesIO(fits), headers=json_type)).status == 202
+    problem(await api.request("POST", STOP, data=io.BytesIO(fits + b" "), headers=json_type), 413, "too_large")
+
+    async def chunks() -> AsyncGenerator[bytes, None]:
+        for _ in range(17):
+            yield b" " * (1 << 16)
+
+    problem(await api.request("POST", STOP, data=chunks(), headers=json_type), 413, "too_large")
+    assert len(api.handlers.calls) == 1
+
+
+@pytest.mark.parametrize(
+    ("method", "path"), [("GET", "/"), ("GET", "/v2/status"), ("DELETE", "/v1/sessions"), ("GET", "/v1/status/")]
+)
+async def test_pipeline_unknown_operation_is_a_problem_too(api: Api, method: str, path: str) -> None:
+    assert f"{method} {path}" in problem(await api.request(method, path), 404, "not_found")
+
+
+async def test_pipeline_resolves_what_a_person_calls_a_session(api: Api) -> None:
+    api.handlers.answers["session_stop"] = ACCEPTED
+    await api.request("POST", STOP, json={"grace_s": 2})
+    (call,) = api.handlers.calls
+    assert (call.path, call.body, call.token) == ({"key": KEY}, SessionStop(grace_s=2), None)
+    assert {record["session"] for record in api.records()} == {KEY}
+    problem(await api.request("POST", "/v1/sessions/nobody/stop", json={}), 404, "not_found")
+
+
+async def test_pipeline_hands_on_the_idempotency_key(api: Api) -> None:
+    await api.request("POST", "/v1/sessions", json={"prompt": "x"}, headers={"Idempotency-Key": "k1"})
+    assert [call.token for call in api.handlers.calls] == ["k1"]
+
+
+# What goes wrong
+
+
+@pytest.mark.parametrize(
+    "kind", sorted(errors.BY_CODE.values(), key=lambda kind: kind.code), ids=lambda kind: kind.code
+)
+async def test_pipeline_error_becomes_its_problem_and_the_same_error_again(
+    api: Api, kind: type[errors.EleAgentError]
+) -> None:
+    api.handlers.answers["session_stop"] = kind("what was wrong", limit=3)
+    answer = await api.request("POST", STOP, json={})
+    assert problem(answer, kind.status, kind.code) == "what was wrong"
+    again = errors.from_problem(answer.json)
+    assert (type(again), again.message, again.fields) == (kind, "what was wrong", {"limit": 3})
+    assert [record["outcome"] for record in api.records()] == ["", kind.code]
+
+
+async def test_pipeline_internal_error_tells_the_caller_nothing(api: Api, caplog: pytest.LogCaptureFixture) -> None:
+    api.handlers.answers["session_stop"] = RuntimeError("the secret is hunter2")
+    answer = await api.request("POST", STOP, json={})
+    line = problem(answer, 500, "internal")
+    assert b"hunter2" not in answer.body
+    assert answer.json["instance"].rpartition(":")[2] in line
+    assert "hunter2" in caplog.text, "the daemon's own log has it"
+    assert [record["outcome"] for record in api.records()] == ["", "broken_off"]
+
+
+# The record
+
+
+async def test_pipeline_intent_is_durable_before_the_act_and_outcome_after(api: Api) -> None:
+    seen: list[Any] = []
+
+    async def stop(_: Call) -> Accepted:
+        seen.extend(await asyncio.to_thread(api.records))
+        return ACCEPTED
+
+    api.handlers.answers["session_stop"] = stop
+    assert (await api.request("POST", STOP, json={})).status == 202
+    (intent,) = seen
+    assert (intent["phase"], intent["action"], intent["decision"]) == ("intent", "session.stop", "allowed")
+    assert (intent["object"], intent["session"]) == (KEY, KEY)
+    _, outcome = api.records()
+    assert (outcome["phase"], outcome["intent"], outcome["outcome"]) == ("outcome", intent["seq"], "done")
+    assert outcome["request"] == intent["request"]
+
+
+async def test_pipeline_outcome_of_a_create_names_the_session(api: Api) -> None:
+    api.handlers.answers["session_create"] = ACCEPTED
+    await api.request("POST", "/v1/sessions", json={"prompt": "tell nobody"})
+    assert [(record["phase"], record["session"]) for record in api.records()] == [("intent", ""), ("outcome", KEY)]
+    assert b"tell nobody" not in api.audit.read_bytes()
+
+
+async def test_pipeline_records_whose_content_was_read(api: Api) -> None:
+    api.handlers.answers["artefact_get"] = lambda _: stream(b"x")
+    await api.request("GET", f"/v1/sessions/{KEY}/artefact?path=report.csv")
+    (record,) = api.records()
+    assert (record["phase"], record["action"], record["details"]) == ("event", "artefact.read", {"path": "report.csv"})
+
+
+async def test_pipeline_act_without_a_record_is_refused_and_taking_away_is_done(
+    api: Api, no_file_beyond: Callable[[int], AbstractContextManager[None]]
+) -> None:
+    api.handlers.answers["session_stop"] = ACCEPTED
+    with no_file_beyond(0):
+        created = await api.request("POST", "/v1/sessions", json={"prompt": "x"})
+        read = await api.request("GET", f"/v1/sessions/{KEY}/events")
+        stopped = await api.request("POST", STOP, json={})
+        listed = await api.request("GET", "/v1/sessions")
+    assert "can't be written" in problem(created, 503, "audit_unavailable")
+    problem(read, 503, "audit_unavailable")
+    assert (stopped.status, listed.status) == (202, 200)
+    assert [call.operation.id for call in api.handlers.calls] == ["session_stop", "session_list"]
+
+
+def as_role(role: Role) -> Callable[[Any], Caller]:
+    return lambda _: Caller(name="mallory", role=role, identity=CallerIdentity(uid=1, gid=1, groups=[]))
+
+
+@pytest.mark.parametrize("role", Role)
+async def test_pipeline_lets_each_role_do_what_the_table_says(role: Role) -> None:
+    async with serving(as_role(role)) as api:
+        for operation in OPERATIONS:
+            path = operation.url(key=KEY, id="a-1", name="claude")
+            api.handlers.answers[operation.id] = errors.Conflict("it was reached")
+            answer = await api.request(operation.method, path, **body_of(operation))
+            expected = 409 if may(role, operation.permission) else 403
+            assert answer.status == expected, operation.id
+        denied = [record["action"] for record in api.records() if record["decision"] == "denied"]
+        assert denied == [one.audit for one in OPERATIONS if not may(role, one.permission)]
+
+
+def body_of(operation: Operation) -> dict[str, Any]:
+    bodies: dict[str, Any] = {
+        "session_input": {"text": "x"},
+        "approval_answer": {"allow": True},
+        "image_build": {"agent": "x"},
+    }
+    return {"json": bodies.get(operation.id, {})} if operation.body_kind is Body.JSON else {}
+
+
+async def test_pipeline_denial_says_what_it_needs_and_is_recorded() -> None:
+    async with serving(as_role(Role.AGENT)) as api:
+        line = problem(await api.request("POST", STOP, json={}), 403, "refused")
+        assert Permission.SESSION_STOP in line
+        (record,) = api.records()
+        assert (record["actor"], record["action"], record["phase"]) == ("mallory", "session.stop", "event")
+        assert api.handlers.calls == []
+
+
+# Streams
+
+
+async def stream(*chunks: bytes, error: BaseException | None = None, length: int | None = None) -> Stream:
+    async def give() -> AsyncGenerator[bytes, None]:
+        for chunk in chunks:
+            yield chunk
+        if error is not None:
+            raise error
+
+    return Stream(give(), length=length)
+
+
+async def test_pipeline_streams_lines(api: Api) -> None:
+    api.handlers.answers["session_events"] = lambda _: stream(b'{"seq":1}\n', b'{"seq":2}\n')
+    answer = await api.request("GET", f"/v1/sessions/{KEY}/events")
+    assert (answer.headers["Content-Type"], answer.body) == ("application/x-ndjson", b'{"seq":1}\n{"seq":2}\n')
+
+
+@pytest.mark.parametrize(
+    ("error", "told"),
+    [(errors.StorageUnavailable("the disk is full"), "the disk is full"), (RuntimeError("hunter2"), "internal error")],
+)
+async def test_pipeline_stream_that_fails_ends_with_a_notice(api: Api, error: Exception, told: str) -> None:
+    api.handlers.answers["session_events"] = lambda _: stream(b'{"seq":1}\n', error=error)
+    answer = await api.request("GET", f"/v1/sessions/{KEY}/events")
+    first, last = answer.body.splitlines()
+    assert (answer.status, first) == (200, b'{"seq":1}')
+    assert json.loads(last)["notice"] == "error"
+    assert told in json.loads(last)["text"]
+    assert b"hunter2" not in last
+
+
+async def test_pipeline_bytes_that_fail_are_cut_off_and_not_passed_for_whole(api: Api) -> None:
+    api.handlers.answers["artefact_get"] = lambda _: stream(b"abc", error=OSError(5, "Input/output error"))
+    with pytest.raises(Exception, match=r"payload|Connection|disconnected"):
+        await api.request("GET", f"/v1/sessions/{KEY}/artefact?path=x")
+
+
+async def test_pipeline_outcome_of_a_stream_is_recorded_at_its_end(api: Api) -> None:
+    async def build(_: Call) -> Stream:
+        async def give() -> AsyncGenerator[bytes, None]:
+            yield b"{}\n"
+            assert len(await asyncio.to_thread(api.records)) == 1, "the intent alone"
+            raise errors.EngineUnavailable("the engine is gone")
+
+        return Stream(give())
+
+    api.handlers.answers["image_build"] = build
+    answer = await api.request("POST", "/v1/images", json={"agent": "claude"})
+    assert b"the engine is gone" in answer.body
+    assert [record["outcome"] for record in api.records()] == ["", "engine_unavailable"]
+
+
+async def test_pipeline_closes_a_stream_whose_caller_left(api: Api) -> None:
+    closed = asyncio.Event()
+
+    async def events(_: Call) -> Stream:
+        async def give() -> AsyncGenerator[bytes, None]:
+            try:
+                while True:
+                    yield b"x" * 4096
+                    await asyncio.sleep(0.001)
+            finally:
+                closed.set()
+
+        return Stream(give())
+
+    api.handlers.answers["session_events"] = events
+    reader, writer = await asyncio.open_unix_connection(str(api.socket))
+    writer.write(
+        f"GET /v1/sessions/x/events HTTP/1.1\r\nHost: eleagent\r\n{VERSION_HEADER}: {__version__}\r\n\r\n".encode()
+    )
+    await reader.readexactly(100)
+    writer.close()
+    await asyncio.wait_for(closed.wait(), 5)
