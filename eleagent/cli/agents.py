@@ -55,20 +55,31 @@ def _agent_row(item: Agent) -> list[Span | str]:
 @pass_invocation
 def install(invocation: Invocation, name: str, source: Path | None) -> None:
     """Install an agent's binary, of exactly the version and digest that this release names."""
-    screen = invocation.screen
-    lock: AgentLock = invocation.client.call(AGENT_LOCK, name=name)
-    with TemporaryDirectory(prefix="eleagent-") as scratch:
-        found = obtain(
-            lock, source=source, scratch=Path(scratch), say=lambda text: None if invocation.quiet else screen.note(text)
-        )
-        with found.open("rb") as file:
-            installed: Agent = invocation.client.upload(AGENT_INSTALL, file, size_bytes=found.stat().st_size, name=name)
+    installed, lock = _install(invocation, name, source)
     if invocation.json:
         invocation.emit(installed)
     elif not invocation.quiet:
-        screen.line(f"{installed.name} {lock.version} installed (sha256 {lock.sha256})")
+        invocation.screen.line(_installed(lock))
         if installed.needs:
-            screen.line((Style.WARN, installed.needs))
+            invocation.screen.line((Style.WARN, f"next: {installed.needs}"))
+
+
+def _install(invocation: Invocation, name: str, source: Path | None = None) -> tuple[Agent, AgentLock]:
+    lock: AgentLock = invocation.client.call(AGENT_LOCK, name=name)
+    with TemporaryDirectory(prefix="eleagent-") as scratch:
+        found = obtain(
+            lock,
+            source=source,
+            scratch=Path(scratch),
+            say=lambda text: None if invocation.quiet else invocation.screen.note(text),
+        )
+        with found.open("rb") as file:
+            installed: Agent = invocation.client.upload(AGENT_INSTALL, file, size_bytes=found.stat().st_size, name=name)
+    return installed, lock
+
+
+def _installed(lock: AgentLock) -> str:
+    return f"{lock.agent} {lock.version} installed (sha256 {lock.sha256})"
 
 
 @click.group(cls=Group)
@@ -92,7 +103,12 @@ def list_images(invocation: Invocation) -> None:
 @click.argument("name", metavar="AGENT")
 @pass_invocation
 def build(invocation: Invocation, name: str) -> None:
-    """Build an agent's image."""
+    """Build an agent's image, and install the agent's binary before where it is missing."""
+    agents: AgentList = invocation.client.call(AGENT_LIST)
+    if any(item.name == name and not item.installed for item in agents.agents):
+        _, lock = _install(invocation, name)
+        if not invocation.quiet:
+            invocation.screen.note(_installed(lock))
     built: Image | None = None
     step: BuildStep
     for step in invocation.client.stream(IMAGE_BUILD, body=ImageBuild(agent=name)):

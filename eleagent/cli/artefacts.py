@@ -65,9 +65,10 @@ def cp(invocation: Invocation, source: str, dest: Path) -> None:
     listed: ArtefactList = invocation.client.call(ARTEFACT_LIST, key=key)
     copied = _copy_file(invocation, key, path, listed, dest) or _copy_folder(invocation, key, path, listed, dest)
     if not copied:
-        raise NotFound(f"session {key} has no artefact {path!r} (see: eleagent artefact ls {key})")
+        what = f"no artefact {path!r} (see: eleagent artefact ls {key})" if listed.artefacts else "no artefacts"
+        raise NotFound(f"session {key} has {what}")
     if not invocation.quiet:
-        invocation.screen.note(f"{copied} files → {dest}")
+        invocation.screen.note(f"{copied} {'file' if copied == 1 else 'files'} → {dest}")
 
 
 def _copy_file(invocation: Invocation, key: str, path: str, listed: ArtefactList, dest: Path) -> int:

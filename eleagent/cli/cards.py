@@ -17,12 +17,15 @@ TELLING: Final = ("command", "file_path", "path", "pattern", "url", "query", "de
 
 
 class Line(NamedTuple):
+    """`cut`: a glimpse of something longer."""
+
     to: To
     spans: tuple[Span, ...]
+    cut: bool = False
 
 
-def _note(style: Style, text: str) -> Line:
-    return Line(To.ERR, ((style, text),))
+def _note(style: Style, text: str, *, cut: bool = False) -> Line:
+    return Line(To.ERR, ((style, text),), cut)
 
 
 def lines(payload: ev.Payload) -> Iterator[Line]:
@@ -47,7 +50,7 @@ def lines(payload: ev.Payload) -> Iterator[Line]:
         case ev.ObservationGap():
             yield _note(Style.WARN, f"nobody watched {payload.what} from {payload.begin} to {payload.end}")
         case ev.InputAccepted():
-            yield Line(To.OUT, ((Style.BOLD, "> " + brief(payload.text)),))
+            yield Line(To.OUT, ((Style.BOLD, "> " + brief(payload.text)),), cut=True)
         case ev.AgentReady():
             yield _note(Style.DIM, f"agent {payload.version} · {payload.model} · {len(payload.tools)} tools")
         case ev.AgentMessage():
@@ -57,7 +60,7 @@ def lines(payload: ev.Payload) -> Iterator[Line]:
         case ev.AgentToolCall():
             indent = "  " if payload.parent else ""
             argument = brief(telling(payload.input))
-            yield Line(To.OUT, ((Style.NAME, f"{indent}● {payload.name}"), (Style.PLAIN, f"  {argument}")))
+            yield Line(To.OUT, ((Style.NAME, f"{indent}● {payload.name}"), (Style.PLAIN, f"  {argument}")), cut=True)
         case ev.AgentToolResult():
             yield from _result(payload)
         case ev.AgentTurnFinished():
@@ -68,7 +71,7 @@ def lines(payload: ev.Payload) -> Iterator[Line]:
                     Style.WARN, "the agent says that its turn is over; the gateway did not see the model end it"
                 )
         case ev.AgentNotice():
-            yield _note(Style.DIM, f"{payload.kind}: {brief(payload.detail)}")
+            yield _note(Style.DIM, f"{payload.kind}: {brief(payload.detail)}", cut=True)
         case ev.OutputGap():
             size = "an unknown amount" if payload.size_bytes is None else human_size(payload.size_bytes)
             yield _note(Style.WARN, f"{size} of output was not kept: {payload.reason}")
@@ -127,7 +130,7 @@ def _result(payload: ev.AgentToolResult) -> Iterator[Line]:
     indent = "    " if payload.parent else "  "
     shown = [text.rstrip() for text in payload.text.split("\n") if text.strip()]
     for number, text in enumerate(shown[:RESULT_LINES]):
-        yield Line(To.OUT, ((style, f"{indent}{'└' if number == 0 else ' '} {_cut(text)}"),))
+        yield Line(To.OUT, ((style, f"{indent}{'└' if number == 0 else ' '} {_cut(text)}"),), cut=True)
     if (more := len(shown) - RESULT_LINES) > 0 or payload.truncated:
         yield Line(To.OUT, ((style, f"{indent}  … {f'{more} more lines' if more > 0 else 'more'}"),))
 

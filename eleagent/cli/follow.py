@@ -122,7 +122,8 @@ class Follower:
             body = ApprovalAnswer(allow=allow, comment=comment)
             self._client.call(APPROVAL_ANSWER, body=body, key=self._key, id=question.id)
         except EleAgentError as error:
-            self._tell(f"the answer did not arrive: {error.message}")
+            if not self._interrupts:  # an interrupt withdraws the question
+                self._tell(f"the answer did not arrive: {error.message}")
 
     def _put(self, question: ApprovalRequested) -> bool:
         screen = self._invocation.screen

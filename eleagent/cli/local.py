@@ -11,7 +11,7 @@ from click.shell_completion import get_completion_class
 
 from eleagent.cli.invocation import Command, Group, Invocation, pass_invocation
 
-FORWARD = {"ignore_unknown_options": True, "help_option_names": []}
+FORWARD = {"ignore_unknown_options": True}
 
 
 @click.group(cls=Group)
@@ -19,10 +19,19 @@ def daemon() -> None:
     """The daemon of this machine."""
 
 
-@daemon.command("run", context_settings=FORWARD, add_help_option=False, cls=click.Command)
-@click.argument("arguments", nargs=-1, type=click.UNPROCESSED)
+@daemon.command(
+    "run",
+    context_settings=FORWARD,
+    cls=click.Command,
+    options_metavar="[-d|--detach] [--config FILE] [--SETTING VALUE]…",
+)
+@click.argument("arguments", nargs=-1, type=click.UNPROCESSED, metavar="")
 def run_daemon(arguments: tuple[str, ...]) -> None:
-    """Run eleagentd and its launcher in this terminal until SIGTERM or Ctrl-C; sessions outlive them."""
+    """Run the daemon until Ctrl-C or SIGTERM; sessions outlive it.
+
+    -d runs it in the background, returns when it answers and says which process to `kill` to end it.
+    Every setting of `eleagent config show` is a flag too: session.slots is --session-slots.
+    """
     _become("eleagent_daemon.daemonctl", "run", *arguments)
 
 
@@ -31,8 +40,8 @@ def config() -> None:
     """The daemon's settings."""
 
 
-@config.command("show", context_settings=FORWARD, add_help_option=False, cls=click.Command)
-@click.argument("arguments", nargs=-1, type=click.UNPROCESSED)
+@config.command("show", context_settings=FORWARD, cls=click.Command, options_metavar="[--json] [--config FILE]")
+@click.argument("arguments", nargs=-1, type=click.UNPROCESSED, metavar="")
 @pass_invocation
 def show_config(invocation: Invocation, arguments: tuple[str, ...]) -> None:
     """Show each setting, its value and where it came from."""

@@ -10,13 +10,15 @@ import os
 import sys
 from importlib import import_module
 from itertools import takewhile
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import click
 
 from eleagent.cli.invocation import Group, Invocation, pass_invocation
 from eleagent.cli.screen import Style, To
 from eleagent.errors import EleAgentError
+
+INTERRUPTED = 130
 
 
 class Entry(NamedTuple):
@@ -64,6 +66,12 @@ class Root(Group):
         assert isinstance(command, click.Command)  # noqa: S101  # the table above is wrong otherwise
         return command
 
+    def invoke(self, ctx: click.Context) -> Any:
+        try:
+            return super().invoke(ctx)
+        except KeyboardInterrupt:  # click would write a newline behind the spinner before it is taken away
+            return INTERRUPTED
+
     def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
         with formatter.section("Commands"):
             formatter.write_dl([(name, entry.help) for name, entry in COMMANDS.items()])
@@ -78,10 +86,11 @@ def root(context: click.Context, invocation: Invocation) -> None:
     """Run AI agents over your own project data, confined by the kernel.
 
     \b
-    eleagent daemon run                           start the daemon (its own terminal)
-    eleagent agent install claude                 once: get the agent
-    eleagent image build claude                   once: build its image
+    eleagent daemon run -d                        start the daemon in the background
+    eleagent image build claude                   once: get the agent, build its image
     eleagent run --data ./reports -o ./out "…"    the work; artefacts land in ./out
+
+    The daemon takes the model's key from ANTHROPIC_API_KEY or CLAUDE_CODE_OAUTH_TOKEN where it is started.
 
     KEY is a session's name, a unique prefix of its key, or @ for your last one.
 
@@ -99,6 +108,7 @@ def root(context: click.Context, invocation: Invocation) -> None:
 
 def main() -> int:
     """The entry point of the `eleagent` script; returns the exit code. A reader that went away is nothing to tell."""
+    _open_closed_streams()
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, io.TextIOWrapper):
             stream.reconfigure(errors="backslashreplace")
@@ -106,10 +116,20 @@ def main() -> int:
     try:
         return _call(invocation)
     except BrokenPipeError:
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # else the interpreter's own flush complains
         return 1
     finally:
         invocation.screen.close()
+        try:
+            sys.stdout.flush()
+        except OSError:  # the interpreter's own flush would complain
+            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+
+
+def _open_closed_streams() -> None:
+    """A stream that the caller closed leads nowhere, so that no file or socket of ours takes its number."""
+    for name, mode in (("stdin", "r"), ("stdout", "w"), ("stderr", "w")):
+        if getattr(sys, name) is None:
+            setattr(sys, name, open(os.devnull, mode))  # noqa: SIM115, PTH123  # it stays open
 
 
 def _call(invocation: Invocation) -> int:
@@ -125,9 +145,13 @@ def _call(invocation: Invocation) -> int:
     except EleAgentError as error:
         return _say(invocation, error.code, error.message, error.exit_code)
     except (KeyboardInterrupt, click.Abort):
-        return 130
+        return INTERRUPTED
     except BrokenPipeError:
         raise
+    except OSError as error:  # connections are translated where they are made: this is a disk or a terminal
+        what = f"{error.filename or 'the output'} can't be used: {error.strerror or error}"
+        invocation.screen.line((Style.BAD, "eleagent:"), " " + what, to=To.ERR)
+        return 125
     except Exception as error:  # the last line of defence: a person gets a line, never a traceback
         if sys.flags.dev_mode:
             raise

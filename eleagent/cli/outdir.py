@@ -5,6 +5,7 @@ Every step is taken from the folder's descriptor and follows no link; a file app
 
 from __future__ import annotations
 
+import errno
 import hashlib
 import os
 import secrets
@@ -20,6 +21,7 @@ from eleagent.operations import ARTEFACT_GET
 from eleagent.wire.sessions import Artefact
 
 _FOLDER = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
+_IN_THE_WAY = (errno.ELOOP, errno.ENOTDIR, errno.EISDIR, errno.EEXIST, errno.ENOTEMPTY)
 
 
 class OutDir:
@@ -38,6 +40,9 @@ class OutDir:
             descriptor = os.open(path, _FOLDER & ~os.O_NOFOLLOW)
         except OSError as error:
             raise BadRequest(f"the folder {path} can't be used: {error.strerror}", path=str(path)) from error
+        if not os.access(path, os.W_OK | os.X_OK):
+            os.close(descriptor)
+            raise BadRequest(f"the folder {path} can't be used: you may not write there", path=str(path))
         return cls(path=path, descriptor=descriptor)
 
     def __enter__(self) -> Self:
@@ -49,7 +54,8 @@ class OutDir:
     def write(self, name: str, pieces: Iterable[bytes], *, sha256: str) -> None:
         """Write `pieces` to `name` below the folder, never executable. Replaces a file of that name.
 
-        Raises Refused for a name that leads elsewhere or through a link, EleAgentError for content other than `sha256`.
+        Raises Refused for a name that leads elsewhere or through a link or that is taken by something else, BadRequest
+        where the disk does not take it, EleAgentError for content other than `sha256`.
         """
         *folders, last = _parts(name)
         try:
@@ -59,7 +65,8 @@ class OutDir:
             finally:
                 os.close(here)
         except OSError as error:
-            raise Refused(f"{textsafe.line(name)} can't be written below {self.path}: {error.strerror}") from error
+            kind = Refused if error.errno in _IN_THE_WAY else BadRequest
+            raise kind(f"{textsafe.line(name)} can't be written below {self.path}: {error.strerror}") from error
 
     def _descend(self, folders: list[str]) -> int:
         here = os.dup(self._descriptor)

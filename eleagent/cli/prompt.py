@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import os
 import re
 import sys
@@ -30,14 +31,14 @@ def read_prompt(text: str) -> str:
     return prompt
 
 
-def read_duration(text: str | None) -> float | None:
-    """Seconds in `90`, `30s`, `10m`, `2h`, `1d`."""
+def read_duration(flag: str, text: str | None) -> float | None:
+    """Seconds in `90`, `30s`, `10m`, `2h`, `1d`; `flag` is who asks."""
     if text is None:
         return None
     match = re.fullmatch(r"(\d+(?:\.\d+)?)([smhd]?)", text)
     seconds = float(match[1]) * _UNITS[match[2]] if match else 0
-    if not seconds:
-        raise BadRequest(f"{text!r} is no time: write 90, 30s, 10m or 2h")
+    if not 0 < seconds < math.inf:
+        raise BadRequest(f"{flag} {text!r} is no time: write 90, 30s, 10m or 2h")
     return seconds
 
 
@@ -51,6 +52,8 @@ def read_variables(pairs: tuple[str, ...]) -> dict[str, str]:
 
 def read_source(path: str) -> str:
     """An absolute path in which links stay as they are: the daemon opens it, with the caller's rights."""
+    if not path:
+        raise BadRequest("--data '' names no path")
     absolute = os.path.abspath(path)  # noqa: PTH100  # Path.resolve would follow links, Path.absolute keeps ..
     if not os.path.lexists(absolute):
         raise BadRequest(f"--data {path}: there is no {absolute}", path=absolute)

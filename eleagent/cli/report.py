@@ -70,8 +70,9 @@ def show_session(screen: Screen, detail: SessionDetail, egress: Egress) -> None:
 def _facts(session: Session) -> list[tuple[str, Span]]:
     agent = " ".join(filter(None, (session.agent, session.agent_version)))
     ended = f"{session.reason or ''} · exit {session.exit_code}" if session.state.ended else ""
+    name = session.name if session.name != session.key else ""
     plain = {
-        "name": session.name, "title": session.title, "ended as": ended, "owner": session.owner, "agent": agent,
+        "name": name, "title": session.title, "ended as": ended, "owner": session.owner, "agent": agent,
         "binary": f"sha256 {session.agent_digest}" if session.agent_digest else "", "image": session.image or "",
         "model": "scripted rehearsal, no real model" if session.scripted else session.model or "",
         "policy": session.policy, "data": some(session.data), "created": session.created,

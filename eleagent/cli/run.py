@@ -74,6 +74,8 @@ def run(
         raise click.UsageError("say what to do: PROMPT (or - for stdin), or -- PROGRAM ARGS…")
     if program == []:
         raise click.UsageError("no program after --")
+    if output == "":
+        raise click.UsageError("-o '' names no folder")
     if detach and output:
         raise click.UsageError("-o needs the end of the session: leave -d out, or use eleagent cp afterwards")
     body = SessionCreate(
@@ -85,7 +87,7 @@ def run(
         model=rest["model"],
         runtime=rest["runtime"],
         policy=rest["policy"],
-        timeout_s=read_duration(rest["timeout"]),
+        timeout_s=read_duration("--timeout", rest["timeout"]),
         env=read_variables(rest["env"]),
         ask=rest["ask"],
         model_script=read_script(rest["model_script"]),
@@ -107,7 +109,7 @@ def _follow(invocation: Invocation, session: Session, folder: OutDir | None) -> 
     if not (invocation.json or invocation.quiet):
         screen.note(f"session {session.key}")
         screen.status(f"starting {session.key}")
-    view = choose_view(invocation, key=session.key)
+    view = choose_view(invocation, key=session.key, asked=session.ask)
     ending = Follower(invocation=invocation, key=session.key, view=view, asks=session.ask).follow()
     listed = None
     if folder or not (invocation.json or invocation.quiet):
@@ -129,18 +131,22 @@ def _follow(invocation: Invocation, session: Session, folder: OutDir | None) -> 
 def _copy(invocation: Invocation, ending: Ending, listed: ArtefactList, folder: OutDir) -> int:
     """Copy the artefacts; returns the exit code of the first failure where the session itself had none."""
     code = 0
+    screen = invocation.screen
     for artefact in listed.artefacts:
         try:
             fetch(invocation.client, ending.key, artefact, folder)
         except EleAgentError as error:
-            invocation.screen.line((Style.BAD, "eleagent:"), f" not copied: {error.message}", to=To.ERR)
+            screen.line((Style.BAD, "eleagent:"), f" not copied: {error.message}", to=To.ERR)
             code = code or error.exit_code
+    if code:
+        screen.line((Style.BAD, "eleagent:"), f" the session still has it: eleagent cp {ending.key}:. DEST", to=To.ERR)
     return 0 if ending.exit_code else code
 
 
 def _summary(invocation: Invocation, ending: Ending, listed: ArtefactList, folder: OutDir | None) -> None:
     screen = invocation.screen
-    how = f" ({ending.reason}) · exit {ending.exit_code}" + (f" · {ending.detail}" if ending.detail else "")
+    reason = f" ({ending.reason})" if ending.reason != ending.state else ""
+    how = f"{reason} · exit {ending.exit_code}" + (f" · {ending.detail}" if ending.detail else "")
     if not screen.is_terminal(To.ERR):
         screen.note(f"session {ending.key} {ending.state}{how}")
         return

@@ -39,6 +39,8 @@ Span = tuple[Style, str]
 SPINNER: Final = "⠋⠙⠹⠸⠼⠴⠦⠧⠇⠏"
 TICK_S: Final = 0.25
 DEFAULT_COLUMNS: Final = 100
+NARROWEST: Final = 8
+"""Cells that a table's column keeps on the narrowest terminal."""
 
 
 class Screen:
@@ -73,9 +75,14 @@ class Screen:
         except OSError:
             return DEFAULT_COLUMNS
 
-    def line(self, *spans: Span | str, to: To = To.OUT) -> None:
-        """One line. A newline within a span is shown as `\\n`, any other control character as its escape."""
+    def line(self, *spans: Span | str, to: To = To.OUT, cut: bool = False) -> None:
+        """One line. A newline within a span is shown as `\\n`, any other control character as its escape.
+
+        `cut`: a glimpse that takes one line of a terminal, however long it is.
+        """
         parts = [(Style.PLAIN, span) if isinstance(span, str) else span for span in spans]
+        if cut and self._terminal[to]:
+            parts = fit(parts, self.columns)
         text = "".join(self._paint(textsafe.safe(text).replace("\n", "\\n"), style, to) for style, text in parts)
         self._write(to, text + "\n")
 
@@ -108,21 +115,24 @@ class Screen:
         self._write(To.OUT, textsafe.json_line(json) + "\n")
 
     def table(self, head: Sequence[str], rows: Iterable[Sequence[Span | str]], to: To = To.OUT) -> None:
-        """Columns as wide as their widest cell; the last one is cut at the edge of a terminal."""
+        """Columns as wide as their widest cell; on a terminal the widest give way until all fit."""
         cells = [[(Style.PLAIN, cell) if isinstance(cell, str) else cell for cell in row] for row in rows]
         shown = [
             [(style, textsafe.line(text)) for style, text in row]
             for row in [[(Style.DIM, name) for name in head], *cells]
         ]
         widths = [max(width(text) for _, text in column) for column in zip(*shown, strict=True)]
-        room = max(20, self.columns - sum(widths[:-1]) - 2 * len(widths[:-1])) if self._terminal[to] else None
+        room = self.columns - 2 * (len(widths) - 1) if self._terminal[to] else sum(widths)
+        while sum(widths) > room and max(widths) > NARROWEST:
+            widths[widths.index(max(widths))] -= 1
         for row in shown:
-            *left, (style, last) = row
+            fitted = [(style, shorten(text, size)) for (style, text), size in zip(row, widths, strict=True)]
+            *left, last = fitted
             padded = [
                 (style, text + " " * (size - width(text) + 2))
                 for (style, text), size in zip(left, widths, strict=False)
             ]
-            self.line(*padded, (style, shorten(last, room) if room else last), to=to)
+            self.line(*padded, last, to=to)
 
     def status(self, text: str | None) -> None:
         """Show `text` beside a spinner until more is said or None is given. Nothing where no person looks."""
@@ -196,3 +206,15 @@ def shorten(text: str, cells: int) -> str:
             break
         kept.append(char)
     return "".join(kept) + "…"
+
+
+def fit(spans: Sequence[Span], cells: int) -> list[Span]:
+    """As much of `spans`, made printable, as `cells` cells show."""
+    kept: list[Span] = []
+    for style, text in spans:
+        plain = textsafe.line(text.expandtabs())
+        kept.append((style, shorten(plain, cells)))
+        cells -= width(plain)
+        if cells <= 0:
+            break
+    return kept

@@ -51,7 +51,8 @@ def _row(session: Session) -> list[Span | str]:
     state = state_span(session.state)
     if session.exit_code:
         state = (state[0], f"{session.state} ({session.exit_code})")
-    return [session.key, session.name, state, session.agent, _age(session.created), session.title]
+    name = session.name if session.name != session.key else ""
+    return [session.key, name, state, session.agent, _age(session.created), session.title]
 
 
 def _age(created: str) -> str:
@@ -106,7 +107,8 @@ def wait(invocation: Invocation, keys: tuple[str, ...]) -> int:
         if invocation.json:
             invocation.emit(ending.document(invocation.client))
         elif not invocation.quiet:
-            invocation.screen.line(session.key, " ", state_span(ending.state), f" ({ending.reason})")
+            reason = f" ({ending.reason})" if ending.reason != ending.state else ""
+            invocation.screen.line(session.key, " ", state_span(ending.state), reason)
         code = code or ending.exit_code
     return code
 

@@ -20,12 +20,13 @@ class View(Protocol):
         """Nothing more comes."""
 
 
-def choose_view(invocation: Invocation, *, key: str) -> View:
+def choose_view(invocation: Invocation, *, key: str, asked: bool = False) -> View:
+    """`asked`: this terminal is going to put the session's questions itself."""
     if invocation.json:
         return JsonView(invocation)
     if invocation.quiet:
         return QuietView(invocation.screen)
-    return HumanView(invocation.screen, key=key)
+    return HumanView(invocation.screen, key=key, asked=asked and invocation.screen.interactive)
 
 
 def payload_of(event: ev.Event) -> ev.Payload | None:
@@ -72,9 +73,10 @@ class QuietView:
 class HumanView:
     """Cards and text, live; beside a spinner on a terminal what the agent is about."""
 
-    def __init__(self, screen: Screen, *, key: str) -> None:
+    def __init__(self, screen: Screen, *, key: str, asked: bool) -> None:
         self._screen = screen
         self._key = key
+        self._asked = asked
         self._draft = ""
 
     def show(self, item: ev.Event | ev.Notice) -> None:
@@ -89,15 +91,16 @@ class HumanView:
             self._screen.status(None)
             self._screen.text(payload.text, To.ERR if payload.stream == "err" else To.OUT)
             return
-        for line in lines(payload):
-            self._print(line)
+        if not (self._asked and isinstance(payload, ev.ApprovalRequested)):
+            for line in lines(payload):
+                self._print(line)
         self._wait_for(payload)
 
     def finish(self) -> None:
         self._screen.status(None)
 
     def _print(self, line: Line) -> None:
-        self._screen.line(*line.spans, to=line.to)
+        self._screen.line(*line.spans, to=line.to, cut=line.cut)
 
     def _preview(self, notice: ev.Notice) -> None:
         if notice.notice == "preview":

@@ -70,7 +70,9 @@ def check_answer(status: int, version: str | None, content: bytes | None) -> Non
     try:
         problem = msgspec.json.decode(content or b"", type=dict[str, Any])
     except msgspec.DecodeError:
-        raise errors.EleAgentError(f"the daemon answered {status} without saying why", status=status) from None
+        raise errors.EleAgentError(
+            f"what answered {status} there is no EleAgent daemon: look at --host and ELEAGENT_HOST", status=status
+        ) from None
     raise errors.from_problem(problem)
 
 
@@ -93,11 +95,11 @@ def unreachable(socket: Path, error: OSError) -> errors.DaemonUnreachable:
     """The advice that belongs to a failed connect."""
     match error:
         case FileNotFoundError():
-            advice = f"no daemon at {socket}: start it with: eleagent daemon run"
+            advice = f"no daemon at {socket}: start it with: eleagent daemon run -d"
         case PermissionError():
             advice = f"no right to the daemon's socket {socket}: use the account that runs the daemon, or root"
         case ConnectionRefusedError():
-            advice = f"nothing answers at {socket}, the daemon is not running: start it with: eleagent daemon run"
+            advice = f"nothing answers at {socket}, the daemon is not running: start it with: eleagent daemon run -d"
         case TimeoutError():
             advice = f"the daemon at {socket} does not answer in time"
         case _:

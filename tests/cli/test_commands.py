@@ -157,11 +157,13 @@ def test_agents_and_images_are_listed(eleagent: CommandLine) -> None:
 
 def test_image_build_shows_its_steps_and_its_error(eleagent: CommandLine) -> None:
     steps = [BuildStep("step 1"), BuildStep(image=IMAGE)]
+    agents = [Agent(name="claude", adapter="claude", image="i")]
+    eleagent.daemon.scripts[ops.AGENT_LIST.id] = lambda call: AgentList(agents)
     eleagent.daemon.scripts[ops.IMAGE_BUILD.id] = lambda call: steps
     done = eleagent("image", "build", "claude")
     assert (done.code, done.err) == (0, "step 1\n")
     assert "sha256:abc" in done.out
-    assert eleagent.daemon.calls[0].decoded(ImageBuild) == ImageBuild("claude")
+    assert eleagent.daemon.called(ops.IMAGE_BUILD)[0].decoded(ImageBuild) == ImageBuild("claude")
     steps[1] = BuildStep(error="no space left")
     assert "no space left" in (failed := eleagent("image", "build", "claude")).err
     assert failed.code == 125
@@ -248,6 +250,18 @@ def test_agent_install_takes_an_installed_package(eleagent: CommandLine, binary:
     assert eleagent.daemon.called(ops.AGENT_INSTALL)[0].body == binary
 
 
+def test_image_build_installs_the_missing_binary_first(eleagent: CommandLine, binary: bytes) -> None:
+    script_npm(eleagent, "package/claude", binary)
+    agents = [Agent(name="claude", adapter="claude", image="i", installed=False)]
+    eleagent.daemon.scripts[ops.AGENT_LIST.id] = lambda call: AgentList(agents)
+    eleagent.daemon.scripts[ops.IMAGE_BUILD.id] = lambda call: [BuildStep(image=IMAGE)]
+    done = eleagent("image", "build", "claude")
+    assert done.code == 0, done.err
+    assert "claude 2.1.203 installed" in done.err
+    assert [call.operation for call in eleagent.daemon.calls[-2:]] == [ops.AGENT_INSTALL.id, ops.IMAGE_BUILD.id]
+    assert eleagent.daemon.called(ops.AGENT_INSTALL)[0].body == binary
+
+
 @pytest.mark.parametrize("shell", ["bash", "zsh", "fish"])
 def test_completion_script_names_the_program(eleagent: CommandLine, shell: str) -> None:
     done = eleagent("completion", shell)
@@ -268,11 +282,12 @@ def test_daemon_and_config_become_the_daemons_modules(eleagent: CommandLine, tmp
         (package / f"{name}.py").write_text("import sys, os; print(sys.argv[1:], os.getpid()); sys.exit(3)")
     eleagent.env["PYTHONPATH"] = f"{package.parent}:{eleagent.env.get('PYTHONPATH', '')}"
     process = subprocess.Popen(
-        eleagent.command("daemon", "run", "--slots", "3", "--help"), stdout=subprocess.PIPE, env=eleagent.env, text=True
+        eleagent.command("daemon", "run", "--slots", "3", "-d"), stdout=subprocess.PIPE, env=eleagent.env, text=True
     )
-    assert process.communicate()[0].strip() == f"['run', '--slots', '3', '--help'] {process.pid}"
+    assert process.communicate()[0].strip() == f"['run', '--slots', '3', '-d'] {process.pid}"
     assert process.returncode == 3
     assert eleagent("--json", "config", "show").out.startswith("['show', '--json']")
+    assert "--detach" in eleagent("daemon", "run", "--help").out
 
 
 def test_version_asks_no_daemon(eleagent: CommandLine) -> None:

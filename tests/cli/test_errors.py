@@ -6,13 +6,16 @@ import json
 import os
 import socket
 import subprocess
+import threading
 from pathlib import Path
+from socketserver import StreamRequestHandler, UnixStreamServer
 
 import pytest
 
 from eleagent import operations as ops
 from eleagent.errors import BY_CODE, DaemonUnreachable, EleAgentError, UnknownAgent
 from eleagent.wire.events import AgentMessage
+from eleagent.wire.sessions import SessionList
 
 from .conftest import CommandLine
 from .fakedaemon import FakeDaemon, FakeSession, created, ended
@@ -30,6 +33,9 @@ from .fakedaemon import FakeDaemon, FakeSession, created, ended
         (["run", "--timeout", "soon", "x"], "'soon' is no time"),
         (["run", "-e", "novalue", "x"], "NAME=VALUE"),
         (["run", "--model-script", "missing.json", "x"], "No such file"),
+        (["run", "--timeout", "9" * 400, "x"], "is no time"),
+        (["run", "--data", "", "x"], "--data '' names no path"),
+        (["run", "-o", "", "x"], "-o '' names no folder"),
         (["run", "-d", "-o", "out", "x"], "-o needs the end"),
         (["run", ""], "the prompt is empty"),
         (["run", "-o", "file", "x"], "can't be used"),
@@ -88,7 +94,7 @@ def test_no_daemon_says_how_to_start_it(eleagent: CommandLine) -> None:
     eleagent.daemon.stop()
     done = eleagent("ps")
     assert done.code == 125
-    assert done.err == f"eleagent: no daemon at {eleagent.daemon.path}: start it with: eleagent daemon run\n"
+    assert done.err == f"eleagent: no daemon at {eleagent.daemon.path}: start it with: eleagent daemon run -d\n"
 
 
 def test_dead_daemons_socket_says_so(eleagent: CommandLine, tmp_path: Path) -> None:
@@ -130,6 +136,42 @@ def test_answer_that_is_no_json_is_one_line(eleagent: CommandLine, daemon: FakeD
     done = eleagent("status")
     assert (done.code, done.err.count("\n")) == (125, 1)
     assert "can't be read" in done.err
+
+
+def test_another_server_at_the_socket_is_named(eleagent: CommandLine, tmp_path: Path) -> None:
+    class Other(StreamRequestHandler):
+        def handle(self) -> None:
+            self.rfile.readline()
+            self.wfile.write(b"HTTP/1.1 404 Not Found\r\nContent-Length: 4\r\n\r\nnope")
+
+    with UnixStreamServer(str(tmp_path / "other.sock"), Other) as server:
+        threading.Thread(target=server.handle_request, daemon=True).start()
+        done = eleagent("--host", f"unix://{tmp_path}/other.sock", "ps")
+    assert (done.code, done.err.count("\n")) == (125, 1)
+    assert "no EleAgent daemon" in done.err
+
+
+@pytest.mark.parametrize("arguments", [["--json", "ps"], ["--help"], ["logs"]])
+def test_full_disk_behind_stdout_is_one_line(eleagent: CommandLine, arguments: list[str]) -> None:
+    eleagent.serve(FakeSession(created(), AgentMessage("x"), ended()))
+    eleagent.daemon.scripts[ops.SESSION_LIST.id] = lambda call: SessionList([])
+    with Path("/dev/full").open("wb") as full:
+        done = subprocess.run(
+            eleagent.command(*arguments), stdout=full, stderr=subprocess.PIPE, env=eleagent.env, text=True
+        )
+    assert done.returncode == 125
+    assert "No space left on device" in done.stderr.splitlines()[-1]
+    assert "Traceback" not in done.stderr
+    assert "Exception ignored" not in done.stderr
+
+
+@pytest.mark.parametrize("closed", ["<&- >&-", "2>&-", "<&- >&- 2>&-"])
+def test_closed_streams_are_no_error(eleagent: CommandLine, closed: str) -> None:
+    eleagent.daemon.scripts[ops.SESSION_LIST.id] = lambda call: SessionList([])
+    shell = ["/bin/sh", "-c", f'"$@" {closed}', "sh", *eleagent.command("ps")]
+    done = subprocess.run(shell, capture_output=True, env=eleagent.env, text=True)
+    assert (done.returncode, done.stdout) == (0, "")
+    assert "Traceback" not in done.stderr
 
 
 def test_broken_pipe_is_silent(eleagent: CommandLine) -> None:

@@ -10,6 +10,7 @@ import threading
 import pytest
 
 from eleagent import operations as ops
+from eleagent.cli.screen import DEFAULT_COLUMNS, width
 from eleagent.wire import events as ev
 from eleagent.wire.attestation import Binding, Control, ControlClass, Report
 from eleagent.wire.sessions import ApprovalAnswer, Session, SessionCreate, State, Usage
@@ -245,6 +246,21 @@ def test_terminal_run_says_what_a_person_must_know(eleagent: CommandLine) -> Non
     ):
         assert text in seen
     assert "\x1b[32msucceeded" in seen
+
+
+def test_glimpses_and_tables_take_one_line_each_of_a_terminal(eleagent: CommandLine) -> None:
+    wide = "wide 表 column\t" * 30
+    events = [ev.AgentToolCall("t1", "Bash", json.dumps({"command": wide})), ev.AgentToolResult("t1", wide)]
+    eleagent.serve(FakeSession(created(), *events, ended(), artefacts={f"{'x' * 150}.csv": b"1"}))
+    for arguments in (["run", "x", "--no-color"], ["artefact", "ls", "--no-color"]):
+        terminal = eleagent.on_terminal(*arguments)
+        assert terminal.wait() == 0
+        shown = [
+            line for line in terminal.seen.decode().splitlines() if "wide" in line or "xxx.csv" in line or "SHA" in line
+        ]
+        glimpses = [line for line in shown if "artefacts  " not in line]
+        assert glimpses
+        assert max(map(width, glimpses)) <= DEFAULT_COLUMNS
 
 
 @pytest.mark.parametrize("how", ["--no-color", "NO_COLOR", "TERM"])
