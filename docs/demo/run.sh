@@ -29,15 +29,14 @@ until eleagent status >/dev/null 2>&1; do
     sleep 0.1
 done
 
-# lacks FIELD: the agent `claude` has no FIELD yet.
-lacks() {
+# has FIELD: the agent `claude` has its FIELD, installed or image_id.
+has() {
     eleagent agent ls --json | python3 -c '
 import json, sys
 (claude,) = [agent for agent in json.load(sys.stdin)["agents"] if agent["name"] == "claude"]
-sys.exit(bool(claude[sys.argv[1]]))' "$1"
+sys.exit(not claude[sys.argv[1]])' "$1"
 }
-if lacks installed; then shown eleagent agent install claude; fi
-if lacks image_id; then shown eleagent image build claude; fi
+has installed && has image_id || shown eleagent image build claude
 
 flags=(--data "$HERE/data" -o "$OUT" --timeout 900)
 if [ -n "${ANTHROPIC_API_KEY:-}${CLAUDE_CODE_OAUTH_TOKEN:-}" ]; then
