@@ -335,6 +335,8 @@ async def test_pipeline_outcome_of_a_stream_is_recorded_at_its_end(api: Api) -> 
     api.handlers.answers["image_build"] = build
     answer = await api.request("POST", "/v1/images", json={"agent": "claude"})
     assert b"the engine is gone" in answer.body
+    while len(api.records()) < 2:  # it is written once the stream has ended
+        await asyncio.sleep(0.005)
     assert [record["outcome"] for record in api.records()] == ["", "engine_unavailable"]
 
 

@@ -1,0 +1,212 @@
+"""Which setting wins, and is every wrong one named?"""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from eleagent.errors import ConfigError
+from eleagent_daemon.config import Config, Origin, fields, flag_of, load, parse_flags, take_credential, variable
+
+HOME = {"ELEAGENT_HOME": "/srv/eleagent"}
+
+
+def write(tmp_path: Path, text: str) -> Path:
+    path = tmp_path / "config.toml"
+    path.write_text(text)
+    return path
+
+
+def origins(found: list[Origin]) -> dict[str, tuple[object, str]]:
+    return {origin.name: (origin.value, origin.source) for origin in found}
+
+
+def test_config_flag_goes_before_environment_before_file_before_default(tmp_path: Path) -> None:
+    file = write(tmp_path, '[session]\nslots = 2\ntimeout_s = 20\nstop_grace_s = 1\n[docker]\nsocket = "/f.sock"\n')
+    environ = HOME | {"ELEAGENT_SESSION_TIMEOUT_S": "30", "ELEAGENT_SESSION_SLOTS": "3"}
+    config, found = load({"session.slots": "4"}, environ=environ, file=file)
+    assert (config.session.slots, config.session.timeout_s, config.session.stop_grace_s) == (4, 30.0, 1.0)
+    said = origins(found)
+    assert said["session.slots"] == (4, "flag --session-slots")
+    assert said["session.timeout_s"] == (30.0, "ELEAGENT_SESSION_TIMEOUT_S")
+    assert said["docker.socket"] == ("/f.sock", str(file))
+    assert said["runtime"] == ("docker", "default")
+    assert said["home"] == ("/srv/eleagent", "ELEAGENT_HOME")
+    assert said["socket"] == ("/srv/eleagent/run/api.sock", "default")
+
+
+def test_config_every_setting_has_a_flag_and_a_variable_of_its_own() -> None:
+    names = [name for name, _ in fields(Config)]
+    assert len({flag_of(name) for name in names}) == len({variable(name) for name in names}) == len(names) > 20
+    assert {"session.slots", "limits.memory_bytes", "docker.socket", "home"} <= set(names)
+
+
+@pytest.mark.parametrize(
+    ("text", "told"),
+    [
+        ("bogus = 1", "`bogus`"),
+        ("[session]\nslot = 1", "`slot` - at `$.session`"),
+        ("[limits]\nmemory = 1", "`memory` - at `$.limits`"),
+        ("[docker]\nhost = 'x'", "`host` - at `$.docker`"),
+        ("[policies.p]\nhosts = []", "`hosts`"),
+        ("[session]\nslots = 'many'", "$.session.slots"),
+        ("session = 3", "$.session"),
+        ("log_level = 'loud'", "$.log_level"),
+        ("runtime = 'chroot'", "$.runtime"),
+        ("[policies.p]\ntunnel = ['https://x/']", "policies.p.tunnel"),
+        ("[policies.p]\ntunnel = ['10.0.0.1']", "policies.p.tunnel"),
+        ("slots =", "not TOML"),
+    ],
+)
+def test_config_wrong_file_is_refused_with_file_and_path(tmp_path: Path, text: str, told: str) -> None:
+    file = write(tmp_path, text)
+    with pytest.raises(ConfigError) as refused:
+        load({}, environ=HOME, file=file)
+    assert refused.value.message.startswith(str(file))
+    assert told in refused.value.message
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        ("session.slots", "0"), ("session.slots", "-1"), ("session.timeout_s", "0"), ("session.timeout_s", "nan"),
+        ("session.timeout_s", "inf"), ("session.output_bytes", "0"), ("session.stop_grace_s", "-1"),
+        ("session.stop_grace_s", "nan"), ("limits.memory_bytes", "0"), ("limits.cpus", "-0.5"), ("limits.pids", "0"),
+        ("session.policy", "none-such"), ("listen", "127.0.0.1:80"), ("home", "relative/path"),
+        ("socket", "/" + "x" * 100),
+    ],
+)  # fmt: skip
+def test_config_impossible_value_is_refused_by_name(tmp_path: Path, name: str, value: str) -> None:
+    with pytest.raises(ConfigError) as refused:
+        load({name: value}, environ=HOME, file=write(tmp_path, ""))
+    assert name in refused.value.message
+
+
+def test_config_variable_that_is_no_setting_is_refused(tmp_path: Path) -> None:
+    file = write(tmp_path, "")
+    with pytest.raises(ConfigError, match="ELEAGENT_SLOTS is no setting"):
+        load({}, environ=HOME | {"ELEAGENT_SLOTS": "3"}, file=file)
+    with pytest.raises(ConfigError, match="ELEAGENT_SESSION_SLOTS: 'x'"):
+        load({}, environ=HOME | {"ELEAGENT_SESSION_SLOTS": "x"}, file=file)
+    load({}, environ=HOME | {"ELEAGENT_HOST": "unix:///x", "ELEAGENT_CONFIG": "/x", "PATH": "/bin"}, file=file)
+
+
+def test_config_file_that_is_named_must_exist(tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match="no such configuration file"):
+        load({}, environ=HOME | {"ELEAGENT_CONFIG": str(tmp_path / "none")})
+    with pytest.raises(ConfigError, match="Is a directory"):
+        load({}, environ=HOME, file=tmp_path)
+
+
+def test_config_policies_are_the_files_or_built_in(tmp_path: Path) -> None:
+    file = write(tmp_path, "[session]\npolicy='lab'\n[policies.lab]\ntunnel=['.Example.org:8443']\nmodel=false\n")
+    config, _ = load({}, environ=HOME, file=file)
+    lab = config.policy("lab")
+    assert lab is not None
+    assert (lab.model, lab.tunnel_rule("a.example.org", 8443) is not None) == (False, True)
+    assert lab.tunnel_rule("a.example.org", 443) is None
+    built_in = config.policy("model-only")
+    assert built_in is not None
+    assert built_in.tunnel == ()
+    assert config.policy("none") is None
+
+
+def test_config_flags_are_read_in_every_form() -> None:
+    flags, file = parse_flags(
+        ["--session-slots", "3", "--docker-socket=/x", "--set", "session.policy=p=q", "--config", "/c"]
+    )
+    assert flags == {"session.slots": "3", "docker.socket": "/x", "session.policy": "p=q"}
+    assert file == Path("/c")
+    assert parse_flags(["--listen=", "--home", "/h"])[0] == {"listen": "", "home": "/h"}, (
+        "an empty value takes no other"
+    )
+    for wrong, told in ((["--bogus", "1"], "--bogus"), (["--home"], "needs a value"), (["--set", "x"], "NAME=VALUE")):
+        with pytest.raises(ConfigError, match=told):
+            parse_flags(wrong)
+    with pytest.raises(ConfigError, match="--set bogus: no such setting"):
+        load({"bogus": "1"}, environ=HOME, file=Path(os.devnull))
+
+
+# The credential
+
+
+def key_file(tmp_path: Path, text: str, mode: int = 0o600) -> Config:
+    path = tmp_path / "key"
+    path.write_text(text)
+    path.chmod(mode)
+    return load({"model.key_file": str(path)}, environ=HOME, file=Path(os.devnull))[0]
+
+
+@pytest.mark.parametrize(
+    ("environ", "taken"),
+    [
+        ({}, ("", "")),
+        ({"ANTHROPIC_API_KEY": " sk-1\n"}, ("API key", "sk-1")),
+        ({"CLAUDE_CODE_OAUTH_TOKEN": "oat"}, ("OAuth token", "oat")),
+        ({"ANTHROPIC_API_KEY": "sk-1", "CLAUDE_CODE_OAUTH_TOKEN": "oat"}, ("API key", "sk-1")),
+        ({"ANTHROPIC_API_KEY": " "}, ("", "")),
+    ],
+)
+def test_credential_is_taken_out_of_the_environment(environ: dict[str, str], taken: tuple[str, str]) -> None:
+    environ = environ | {"OTHER": "x"}
+    assert take_credential(load({}, environ=HOME, file=Path(os.devnull))[0], environ) == taken
+    assert environ == {"OTHER": "x"}
+
+
+def test_credential_of_a_file_goes_before_the_environment(tmp_path: Path) -> None:
+    environ = {"ANTHROPIC_API_KEY": "sk-env"}
+    assert take_credential(key_file(tmp_path, "sk-ant-api03-x\n"), environ) == ("API key", "sk-ant-api03-x")
+    assert environ == {}
+    assert take_credential(key_file(tmp_path, "sk-ant-oat01-x"), {}) == ("OAuth token", "sk-ant-oat01-x")
+
+
+@pytest.mark.parametrize("mode", [0o640, 0o604, 0o620, 0o601])
+def test_credential_file_that_others_can_touch_is_refused(tmp_path: Path, mode: int) -> None:
+    with pytest.raises(ConfigError, match=f"mode {mode:o}.*chmod 600") as refused:
+        take_credential(key_file(tmp_path, "sk-secret", mode), {})
+    assert "sk-secret" not in refused.value.message
+
+
+@pytest.mark.parametrize("content", [None, b"", b" \n", b"\xff\xfe"])
+def test_credential_file_without_a_key_is_refused(tmp_path: Path, content: bytes | None) -> None:
+    config = key_file(tmp_path, "")
+    path = Path(config.model.key_file)
+    path.unlink() if content is None else path.write_bytes(content)
+    with pytest.raises(ConfigError, match=r"model\.key_file"):
+        take_credential(config, {})
+
+
+# The command
+
+
+def show(tmp_path: Path, *arguments: str, **environ: str) -> subprocess.CompletedProcess[str]:
+    kept = {name: os.environ[name] for name in ("PATH", "PYTHONPATH") if name in os.environ}
+    return subprocess.run(
+        [sys.executable, "-P", "-m", "eleagent_daemon.config", "show", *arguments],
+        env=kept | {"HOME": str(tmp_path), "ELEAGENT_CONFIG": str(write(tmp_path, "[session]\nslots = 2\n"))} | environ,
+        capture_output=True, text=True, check=False,
+    )  # fmt: skip
+
+
+def test_config_show_prints_each_value_and_where_it_came_from(tmp_path: Path) -> None:
+    done = show(tmp_path, "--home", "/h", ELEAGENT_LOG_LEVEL="debug", ANTHROPIC_API_KEY="sk-secret")
+    assert (done.returncode, done.stderr) == (0, "")
+    lines = {line.split()[0]: line.split(maxsplit=1)[1] for line in done.stdout.splitlines()}
+    assert lines["home"] == '"/h"  (flag --home)'
+    assert lines["log_level"] == '"debug"  (ELEAGENT_LOG_LEVEL)'
+    assert lines["session.slots"] == f"2  ({tmp_path}/config.toml)"
+    assert lines["runtime"] == '"docker"  (default)'
+    assert "sk-secret" not in done.stdout
+    as_json = json.loads(show(tmp_path, "--json", "--home", "/h").stdout)
+    assert {"name": "home", "value": "/h", "source": "flag --home"} in as_json
+
+
+def test_config_show_of_a_wrong_setting_is_one_line(tmp_path: Path) -> None:
+    done = show(tmp_path, ELEAGENT_BOGUS="1")
+    assert (done.returncode, done.stdout, len(done.stderr.splitlines())) == (2, "", 1)
+    assert "ELEAGENT_BOGUS" in done.stderr
