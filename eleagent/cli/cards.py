@@ -70,6 +70,8 @@ def lines(payload: ev.Payload) -> Iterator[Line]:
                 yield _note(
                     Style.WARN, "the agent says that its turn is over; the gateway did not see the model end it"
                 )
+        case ev.AgentNotice(kind="system.api_retry"):
+            yield _note(Style.WARN, _retry(payload.detail))
         case ev.AgentNotice():
             yield _note(Style.DIM, f"{payload.kind}: {brief(payload.detail)}", cut=True)
         case ev.OutputGap():
@@ -102,6 +104,23 @@ def _refused(what: str, reason: str, rule: str) -> Line:
     # The reason is the sentence that the agent was answered; most name what was asked for.
     reason = reason.removeprefix("EleAgent: ")
     return _note(Style.BAD, f"refused: {reason if what in reason else f'{what}: {reason}'} (rule {rule})")
+
+
+class _Retry(msgspec.Struct):
+    """What Claude Code says before it asks the model again."""
+
+    attempt: int
+    max_retries: int
+    error_status: int | None = None
+
+
+def _retry(detail: str) -> str:
+    try:
+        retry = msgspec.json.decode(detail, type=_Retry)
+    except msgspec.DecodeError:
+        return "the model does not answer: trying again"
+    status = f" (HTTP {retry.error_status})" if retry.error_status else ""
+    return f"the model does not answer{status}: trying again, {retry.attempt} of {retry.max_retries}"
 
 
 def _unreadable(payload: ev.DataUnreadable) -> Iterator[Line]:

@@ -39,7 +39,8 @@ class OutDir:
             # The caller named this one, so it may be a link; from here on none is followed.
             descriptor = os.open(path, _FOLDER & ~os.O_NOFOLLOW)
         except OSError as error:
-            raise BadRequest(f"the folder {path} can't be used: {error.strerror}", path=str(path)) from error
+            why = "it is no folder" if isinstance(error, FileExistsError) else error.strerror
+            raise BadRequest(f"the folder {path} can't be used: {why}", path=str(path)) from error
         if not os.access(path, os.W_OK | os.X_OK):
             os.close(descriptor)
             raise BadRequest(f"the folder {path} can't be used: you may not write there", path=str(path))

@@ -43,8 +43,10 @@ def request_for(
 ) -> Request:
     """The request that `operation` stands for; a create gets an Idempotency-Key, so that it can be sent again.
 
-    Raises TypeError for a body or a query parameter that the operation does not have.
+    Raises TypeError for a body or a query parameter that the operation does not have, BadRequest for an empty name.
     """
+    if empty := next((name for name, value in path.items() if not value), None):
+        raise errors.BadRequest(f"an empty {empty.upper()} names nothing")
     if operation.body is not None and not isinstance(body, operation.body):
         raise TypeError(f"{operation.id} takes a {operation.body.__name__}, not {body!r}")
     known = dict(operation.query)

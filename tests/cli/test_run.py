@@ -311,6 +311,21 @@ def test_create_that_broke_is_sent_again_with_the_same_key(eleagent: CommandLine
     assert first.headers["Idempotency-Key"] == second.headers["Idempotency-Key"]
 
 
+@pytest.mark.parametrize(
+    ("detail", "says"),
+    [
+        ('{"subtype":"api_retry","attempt":1,"max_retries":2,"error_status":529}', "(HTTP 529): trying again, 1 of 2"),
+        ('{"attempt":1,"max_retries":2,"error_status":null}', "the model does not answer: trying again, 1 of 2"),
+        ('{"attempt":"one", cut', "the model does not answer: trying again"),
+    ],
+)
+def test_retries_are_said_in_words(eleagent: CommandLine, detail: str, says: str) -> None:
+    eleagent.serve(FakeSession(created(), ev.AgentNotice("system.api_retry", detail), ended()))
+    done = eleagent("run", "x")
+    assert f"{says}\n" in done.err
+    assert "attempt" not in done.err
+
+
 def test_events_of_a_newer_daemon_do_not_break_the_view(eleagent: CommandLine) -> None:
     session = eleagent.serve(FakeSession(created(), ev.SessionStarted(), ended()))
     session.events[1] = ev.Event(2, "2026-01-01T00:00:00Z", "future.thing", ev.Provenance.OBSERVED, {"x": 1})
