@@ -1,14 +1,24 @@
 """What can go wrong, in one tree with three faces: raised in the daemon, problem+json on the wire, one line and an exit
 code.
 
-EleAgentError 500 125 ├── BadRequest 400 2 the input is wrong │ ├── TooLarge 413 2 the input is larger than it may be │
-└── ConfigError - 2 a setting is unknown or has a bad value ├── NotFound 404 2 no such session, artefact, image … │ └──
-UnknownAgent 404 127 ├── Conflict 409 2 the state of the thing does not allow it ├── Refused 403 126 identity, policy or
-isolation says no │ └── IsolationFailed 403 126 a confinement control was not found in the kernel ├── Unavailable 503
-125 something we stand on is not there │ ├── EngineUnavailable 503 125 no container engine, or no right to it │ ├──
-ImageMissing 503 125 the agent's image was not built │ ├── LauncherUnavailable 503 125 │ ├── CredentialMissing 503 125
-no key for the model │ ├── AuditUnavailable 503 125 the record can't be written, so the action is refused │ └──
-DaemonUnreachable - 125 raised by clients only └── VersionSkew 426 125
+EleAgentError                     500  125
+├── BadRequest                    400    2   the input is wrong
+│   ├── TooLarge                  413    2   the input is larger than it may be
+│   └── ConfigError                 -    2   a setting is unknown or has a bad value
+├── NotFound                      404    2   no such session, artefact, image …
+│   └── UnknownAgent              404  127
+├── Conflict                      409    2   the state of the thing does not allow it
+├── Refused                       403  126   identity, policy or isolation says no
+│   └── IsolationFailed           403  126   a confinement control was not found in the kernel
+├── Unavailable                   503  125   something we stand on is not there
+│   ├── EngineUnavailable         503  125   no container engine, or no right to it
+│   ├── ImageMissing              503  125   the agent's image was not built
+│   ├── LauncherUnavailable       503  125
+│   ├── CredentialMissing         503  125   no key for the model
+│   ├── StorageUnavailable        503  125   the disk does not take it
+│   ├── AuditUnavailable          503  125   the record can't be written, so the action is refused
+│   └── DaemonUnreachable           -  125   raised by clients only
+└── VersionSkew                   426  125
 """
 
 from __future__ import annotations
