@@ -19,8 +19,8 @@ shown() { printf '\n%s$ %s%s\n' "$bold" "$*" "$plain"; "$@"; }
 
 [ "$(id -u)" = 0 ] || { echo "demo: needs root, for namespaces and mounts: sudo make demo" >&2; exit 2; }
 
-mkdir -p "$ELEAGENT_HOME"
-log=$(mktemp "${TMPDIR:-/tmp}/eleagent-demo.XXXXXX.log")
+mkdir -p -m 0711 "$ELEAGENT_HOME"
+log=$ELEAGENT_HOME/daemon.log
 eleagent daemon run >"$log" 2>&1 &
 daemon=$!
 trap 'kill $daemon 2>/dev/null; wait $daemon || true' EXIT
