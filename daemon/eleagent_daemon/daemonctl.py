@@ -57,10 +57,12 @@ def _run(rest: list[str], config: Config) -> None:
 
 
 def _prepare_socket_folder(folder: Path, uid: int, gid: int) -> None:
+    """The daemon's own where it is made here; one that is there already (/run, /tmp) stays whose it is."""
     try:
-        folder.mkdir(mode=0o755, parents=True, exist_ok=True)
-        if os.getuid() == 0:
-            os.chown(folder, uid, gid)
+        folder.mkdir(mode=0o755, parents=True)
+        os.chown(folder, uid, gid)
+    except FileExistsError:
+        return
     except OSError as err:
         raise ConfigError(f"socket: {folder} can't be used: {err.strerror}") from None
 

@@ -76,8 +76,7 @@ class Layout:
                 self.ledger,
                 self.agents,
             ):
-                folder.mkdir(mode=0o700, exist_ok=True)
-                os.chown(folder, uid, gid)
+                _give(folder, uid, gid)
             self.launcher.mkdir(mode=0o711, exist_ok=True)
             _check_way(self.home, uid, gid)
             if not self.installation_file.exists():
@@ -96,6 +95,16 @@ class Layout:
             ) from None
 
 
+def _give(folder: Path, uid: int, gid: int) -> None:
+    """Make the folder the daemon's. It may have been before: what stands there may be a link by now."""
+    folder.mkdir(mode=0o700, exist_ok=True)
+    fd = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC)
+    try:
+        os.fchown(fd, uid, gid)
+    finally:
+        os.close(fd)
+
+
 def _check_way(path: Path, uid: int, gid: int) -> None:
     """Raises ConfigError, naming the folder, when `uid` can't get to `path`."""
     for folder in (path, *path.parents):
@@ -111,7 +120,7 @@ def _check_way(path: Path, uid: int, gid: int) -> None:
 def filesystem(path: Path) -> str:
     """The type of the file system that holds `path` (/proc/self/mountinfo, proc(5)); empty where it can't be told."""
     device = path.stat().st_dev
-    for line in Path("/proc/self/mountinfo").read_text().splitlines():
+    for line in Path("/proc/self/mountinfo").read_bytes().decode(errors="surrogateescape").rstrip("\n").split("\n"):
         fields = line.split()
         major, _, minor = fields[2].partition(":")
         if os.makedev(int(major), int(minor)) == device:

@@ -51,7 +51,7 @@ def collect(
                 if not _is_dead(fields):
                     parents[pid] = int(fields["PPid"])
                     processes.append(_process(pid, fields))
-        mounts = mountinfo.parse((init / "mountinfo").read_text())
+        mounts = mountinfo.read(init)
         digest, differences = _seccomp(proc, [pid for pid, parent in parents.items() if parent not in parents])
         limits = cgroup_limits(pids[0], proc)
         resources = rlimits((init / "limits").read_text())

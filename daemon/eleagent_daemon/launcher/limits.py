@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 from typing import Final
 
-from eleagent_daemon.launcher.mountinfo import MountLine, parse
+from eleagent_daemon.launcher.mountinfo import MountLine, read
 
 _V1_UNLIMITED: Final = 1 << 62
 """Version 1 says "no limit" as a number near 2^63, rounded down to pages."""
@@ -31,7 +31,7 @@ class DiskLimits:
 
 def cgroup_limits(pid: int, proc: Path = Path("/proc")) -> CgroupLimits:
     """Of the control groups that `pid` itself is in, found through this process's own mounts of them."""
-    mounts = parse((proc / "self/mountinfo").read_text())
+    mounts = read(proc / "self")
     groups = _groups((proc / str(pid) / "cgroup").read_text(), mounts)
     memory = _number(groups, "memory", "memory.limit_in_bytes", "memory.max")
     both = _number(groups, "memory", "memory.memsw.limit_in_bytes", "")

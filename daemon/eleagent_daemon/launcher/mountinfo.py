@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass
+from pathlib import Path
 
 _ESCAPE = re.compile(r"\\([0-7]{3})")
 
@@ -21,9 +22,14 @@ class MountLine:
     shared: bool
 
 
+def read(process: Path) -> list[MountLine]:
+    """Of /proc/PID. A path in it is anybody's bytes, and of those that break a line the kernel escapes \\n alone."""
+    return parse((process / "mountinfo").read_bytes().decode(errors="surrogateescape"))
+
+
 def parse(text: str) -> list[MountLine]:
     """In the kernel's order: of two mounts on one target the later covers the earlier."""
-    return [_line(line) for line in text.splitlines() if line]
+    return [_line(line) for line in text.split("\n") if line]
 
 
 def _line(line: str) -> MountLine:

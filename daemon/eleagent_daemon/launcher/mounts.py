@@ -84,7 +84,7 @@ def _cover(root: Path, path: bytes, covers: Covers) -> None:
 
 def mounts_below(folder: Path) -> list[Path]:
     """The mount points at and below `folder`, in the order they were made."""
-    points = [Path(line.target) for line in mountinfo.parse(Path("/proc/self/mountinfo").read_text())]
+    points = [Path(line.target) for line in mountinfo.read(Path("/proc/self"))]
     return [point for point in points if point == folder or folder in point.parents]
 
 

@@ -20,7 +20,9 @@ _ON_DISK = {HOME_DIR: "home", WORKSPACE_DIR: "workspace", ARTEFACTS_DIR: "artefa
 
 @dataclass(frozen=True)
 class Places:
-    """Everything lies below `root`, whose folders anyone may pass through and nobody list."""
+    """Everything lies below `root`. Disks and mounts are root's alone: a folder that is bound here has left the parents
+    that guarded it. The rest may be passed through and not listed, so that eleagentd gets to its spools.
+    """
 
     root: Path
 
@@ -30,9 +32,9 @@ class Places:
 
     def prepare(self) -> None:
         """Make the folders; `mnt` and `covers` become mounts of their own where the launcher may mount."""
-        for folder in (self.root, self.root / "disks", self.root / "mnt"):
-            folder.mkdir(mode=0o711, parents=True, exist_ok=True)
-            folder.chmod(0o711)
+        for folder, mode in ((self.root, 0o711), (self.root / "disks", 0o700), (self.root / "mnt", 0o700)):
+            folder.mkdir(mode=mode, parents=True, exist_ok=True)
+            folder.chmod(mode)
         if not self.covers.file.exists():
             self.covers.folder.mkdir(mode=0o555, parents=True, exist_ok=True)
             self.covers.file.touch(mode=0o444)
