@@ -50,7 +50,7 @@ def ready(message: dict[str, Any]) -> AgentReady:
 def blocks(message: dict[str, Any]) -> Sequence[Item]:
     """The content blocks of an `assistant` or `user` message."""
     content = message["message"]["content"]
-    parent = message.get("parent_tool_use_id")
+    parent = None if (said := message.get("parent_tool_use_id")) is None else clip(str(said), 100)
     if isinstance(content, str):
         content = [{"type": "text", "text": content}]
     items: list[Item] = []
