@@ -152,15 +152,15 @@ def _port_start(pid: int) -> int:
 
 def _evidence(spec: SandboxSpec, container: str, *, released: bool = False) -> Evidence:
     state = _state(container)
-    return collect(
+    evidence = collect(
         sandbox_id=container,
         started_at=state["StartedAt"],
         pids=processes(state["Pid"]),
         spec=spec,
-        port_start=_port_start(state["Pid"]),
         engine={},
         released=released,
     )
+    return msgspec.structs.replace(evidence, port_start=_port_start(state["Pid"]))
 
 
 def _report(spec: SandboxSpec, placement: Placement, container: str, *, released: bool = False) -> Report:

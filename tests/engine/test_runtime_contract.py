@@ -373,7 +373,7 @@ async def test_create_says_which_command_builds_a_missing_image(bench: Bench) ->
 
 async def test_remove_is_idempotent_and_complete(bench: Bench) -> None:
     sandbox, _, channel = await bench.running(bench.spec("sleep", "100"))
-    pids = await bench.runtime.pids(sandbox)
+    pids = (await bench.runtime.view(sandbox)).pids
     await bench.runtime.remove(sandbox.name)
     assert (await bench.runtime.inspect(sandbox.name)).phase is Phase.GONE
     assert not [pid for pid in pids if Path(f"/proc/{pid}").exists()]
@@ -388,14 +388,14 @@ async def test_pids_are_all_processes_init_first(bench: Bench) -> None:
     least = 4 if bench.runtime.name == "docker" else 3
 
     async def all_there() -> bool:
-        pids = await bench.runtime.pids(sandbox)
+        pids = (await bench.runtime.view(sandbox)).pids
         lines = [Path(f"/proc/{pid}/cmdline").read_bytes() for pid in pids]
         return len(pids) == least and pids[0] == init and {b"sleep\x0050\x00", b"sleep\x0051\x00"} <= set(lines)
 
     assert await soon(all_there)
     await bench.runtime.kill(sandbox)
     await bench.runtime.wait(sandbox)
-    assert await bench.runtime.pids(sandbox) == []
+    assert (await bench.runtime.view(sandbox)).pids == []
     await channel.close()
 
 
@@ -414,9 +414,9 @@ async def test_list_holds_every_sandbox_of_the_installation(bench: Bench) -> Non
 
 
 @docker_only
-async def test_engine_view_names_the_image_by_digest(bench: Bench) -> None:
+async def test_view_names_the_image_by_digest(bench: Bench) -> None:
     sandbox = await bench.create(bench.spec("cat"))
-    view = await bench.runtime.engine_view(sandbox)
+    view = (await bench.runtime.view(sandbox)).applied
     assert view["image"] == bench.image
     assert view["readonly_rootfs"] == "true"
     assert view["network"] == "none"

@@ -8,10 +8,12 @@ import pytest
 from eleagent.wire.attestation import ControlClass
 from eleagent_daemon.domain import seccomp
 from eleagent_daemon.domain.attestation import differences, evaluate, refusal
+from eleagent_daemon.domain.bpf import INSTRUCTION, RET_ALLOW, RET_ERRNO
 from eleagent_daemon.domain.evidence import Evidence, MountPoint, Process
 from eleagent_daemon.domain.sandbox import DataMount, Doors, Limits, Mode, Placement, SandboxSpec
 
 ZERO = "0" * 16
+ALLOW_ALL, DENY_ALL = (INSTRUCTION.pack(0x06, 0, 0, answer) for answer in (RET_ALLOW, RET_ERRNO))
 SPEC = SandboxSpec(
     session="s-aaaaaaaaaa",
     installation="i",
@@ -82,8 +84,7 @@ EVIDENCE = Evidence(
     foreign_listeners=(),
     exposed=(),
     devices=("full", "null", "random", "tty", "urandom", "zero"),
-    seccomp_sha256="ab",
-    seccomp_differences=(),
+    seccomp=((DENY_ALL,),),
     memory_bytes=2 << 30,
     memory_swap_bytes=2 << 30,
     cpus=2.0,
@@ -122,9 +123,11 @@ WEAKENED: list[tuple[str, dict[str, Any]]] = [
     ("no_new_privs", _and_process(no_new_privs=False)),
     ("seccomp", _and_process(seccomp_mode=0, seccomp_filters=0)),
     ("seccomp", _and_process(seccomp_mode=1)),
-    ("seccomp", {"seccomp_differences": ("bpf 321: allowed with ()",)}),
-    ("seccomp", {"seccomp_differences": None}),
-    ("seccomp", {"seccomp_differences": None, "engine": {"security_opt": "seccomp=unconfined"}}),
+    ("seccomp", {"seccomp": ((ALLOW_ALL,),)}),
+    ("seccomp", {"seccomp": ((DENY_ALL,), (ALLOW_ALL,))}),
+    ("seccomp", {"seccomp": ((b"torn",),)}),
+    ("seccomp", {"seccomp": None}),
+    ("seccomp", {"seccomp": None, "engine": {"security_opt": "seccomp=unconfined"}}),
     ("root", _with_mount("/", options=("rw",))),
     ("mount flags", _with_mount("/workspace", options=("rw", "nosuid"))),
     ("mount flags", _with_mount("/artefacts", options=("rw", "nodev"))),
@@ -223,7 +226,7 @@ def test_attestation_of_folders_on_different_file_systems_has_no_disk_limit() ->
 
 def test_attestation_takes_the_runtimes_word_on_a_filter_only_for_our_profile() -> None:
     engine = {"security_opt": f"no-new-privileges, seccomp=sha256:{seccomp.load().sha256}"}
-    evidence = msgspec.structs.replace(EVIDENCE, seccomp_differences=None, engine=engine)
+    evidence = msgspec.structs.replace(EVIDENCE, seccomp=None, engine=engine)
     report = evaluate(SPEC, evidence, PLACEMENT, runtime="d")
     assert report.complete
     assert "not read back" in next(control.found for control in report.controls if control.name == "seccomp")

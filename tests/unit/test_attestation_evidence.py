@@ -96,7 +96,7 @@ def test_cgroup_limits_that_lie_outside_what_is_mounted_are_none(tmp_path: Path,
 @pytest.mark.parametrize("pids", [[], [2**22 + 5]])
 def test_collect_of_a_sandbox_that_ended_raises_not_found(pids: list[int]) -> None:
     with pytest.raises(NotFound, match="has ended"):
-        collect(sandbox_id="c", started_at="", pids=pids, spec=SPEC, port_start=None, engine={}, released=False)
+        collect(sandbox_id="c", started_at="", pids=pids, spec=SPEC, engine={}, released=False)
 
 
 TCP = "  sl  local_address rem_address   st tx_queue rx_queue tr tm->when retrnsmt   uid  timeout inode\n"
@@ -130,6 +130,7 @@ def test_listeners_are_foreign_unless_doors_or_the_running_agents(
             (proc / name / file).write_text((own / file).read_text())
         (proc / name / "net/dev").write_text("a\nb\n    lo: 0 0\n")
         (proc / name / "net/route").write_text("Iface\n")
+        (proc / name / "net/sockstat").write_text("sockets: used 9\nTCP: inuse 1 orphan 0\nUDP: inuse 0 mem 0\n")
         (proc / name / "net/tcp").write_text(TCP + table)
         (proc / name / "net/unix").write_text("Num\n")
         (proc / name / "root").symlink_to(tmp_path)
@@ -138,7 +139,6 @@ def test_listeners_are_foreign_unless_doors_or_the_running_agents(
         started_at="",
         pids=[os.getpid()],
         spec=SPEC,
-        port_start=1024,
         engine={},
         released=released,
         proc=proc,

@@ -11,6 +11,7 @@ from typing import Final
 
 from eleagent.wire.attestation import Binding, Control, ControlClass, Report
 from eleagent_daemon.domain import seccomp
+from eleagent_daemon.domain.bpf import FilterError
 from eleagent_daemon.domain.confinement import DEVICES, NAMESPACES, SHM_BYTES
 from eleagent_daemon.domain.evidence import Evidence, MountPoint, Process
 from eleagent_daemon.domain.mounts import expected, flaws, unexpected
@@ -157,12 +158,22 @@ def _seccomp(evidence: Evidence) -> Control:
     loaded = f"seccomp=sha256:{profile.sha256}" in evidence.engine.get("security_opt", "")
     if unfiltered or not evidence.processes:
         found, ok = f"no filter ({_some(unfiltered) or 'no process'})", False
-    elif evidence.seccomp_differences is None:
+    elif (differences := _let_pass(evidence, profile)) is None:
         found, ok = ("loaded by us, not read back" if loaded else "a filter that can't be read back"), loaded
     else:
-        found = _some(evidence.seccomp_differences) or asked
+        found = _some(differences) or asked
         ok = found == asked
     return Control("seccomp", ControlClass.CONFINEMENT, asked, found, "PTRACE_SECCOMP_GET_FILTER", ok)
+
+
+def _let_pass(evidence: Evidence, profile: seccomp.Profile) -> list[str] | None:
+    """System calls that the filters let pass though the profile denies them; None where they can't be read."""
+    if evidence.seccomp is None:
+        return None
+    try:
+        return sorted({line for filters in evidence.seccomp for line in seccomp.differences(filters, profile)})
+    except FilterError:
+        return None
 
 
 def _capabilities(process: Process) -> str:

@@ -39,9 +39,9 @@ class MountPoint(msgspec.Struct, frozen=True):
 class Evidence(msgspec.Struct, frozen=True, kw_only=True):
     """Namespace inodes of the sandbox's init and of the host; None where a fact could not be read.
 
-    `seccomp_sha256` is over the filters' instructions as the kernel handed them out; `seccomp_differences` are system
-    calls that they let pass though our profile denies them (empty: none), None when not to be read. `exposed` are
-    paths to be masked or read-only that are there without a mount of their own; `devices` the nodes in /dev.
+    `seccomp` has the different sets of filters that its processes carry, each filter's instructions as the kernel
+    handed them out; None when not to be read. `exposed` are paths to be masked or read-only that are there without a
+    mount of their own; `devices` the nodes in /dev.
     """
 
     sandbox_id: str
@@ -54,12 +54,11 @@ class Evidence(msgspec.Struct, frozen=True, kw_only=True):
     host_namespaces: dict[str, int]
     net_devices: tuple[str, ...] | None
     net_routes: int | None
-    port_start: int | None
+    port_start: int | None = None
     foreign_listeners: tuple[str, ...] | None
     exposed: tuple[str, ...] | None
     devices: tuple[str, ...] | None
-    seccomp_sha256: str | None
-    seccomp_differences: tuple[str, ...] | None
+    seccomp: tuple[tuple[bytes, ...], ...] | None
     memory_bytes: int | None
     memory_swap_bytes: int | None
     cpus: float | None

@@ -77,6 +77,7 @@ def _run(job: Callable[[], tuple[T, Sequence[int]]], sock: socket.socket, keep: 
             data = _FAILED + msgspec.json.encode(Failed.of(Unavailable(f"a step of the launcher failed: {error}")))
         socket.send_fds(sock, [data[:1]], list(fds))
         sock.sendall(data[1:])
+        sock.close()  # the answer is whole: nobody need wait until this process is taken apart
     except BaseException:
         log.exception("a step of the launcher broke")
     finally:

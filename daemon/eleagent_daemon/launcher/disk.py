@@ -36,7 +36,7 @@ def mount_disk(image: Path, target: Path, limits: Limits, uid: int) -> None:
         return
     if not image.exists():
         _format(image, limits)
-    target.mkdir(mode=0o711, exist_ok=True)
+    target.mkdir(mode=0o711, parents=True, exist_ok=True)
     device = _attach(image)
     try:
         # noinit_itable: nothing writes out the inode tables that mke2fs left to later, so the image stays sparse.

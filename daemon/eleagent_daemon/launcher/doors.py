@@ -10,7 +10,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Final
 
-from eleagent.errors import IsolationFailed
+from eleagent.errors import IsolationFailed, NotFound
 from eleagent_daemon.domain.sandbox import UNPRIVILEGED_PORT_START
 from eleagent_daemon.launcher.child import in_child
 from eleagent_daemon.launcher.kernel import enter_network
@@ -22,15 +22,13 @@ _SIOCGSKNS: Final = 0x894C
 _PORT_START: Final = Path("/proc/sys/net/ipv4/ip_unprivileged_port_start")
 
 
-async def read_port_start(pid: int, network_inode: int) -> int:
-    """`net.ipv4.ip_unprivileged_port_start` as the network namespace of `pid` has it."""
+def port_start(pid: int, network_inode: int) -> int:
+    """`net.ipv4.ip_unprivileged_port_start` as the network namespace of `pid` has it; the caller, a child, stays there.
 
-    def job() -> tuple[int, list[int]]:
-        _enter(pid, network_inode)
-        return int(_PORT_START.read_text()), []
-
-    value, _ = await in_child(job, int)
-    return value
+    Raises NotFound when the process has ended, IsolationFailed where the namespace is another one.
+    """
+    _enter(pid, network_inode)
+    return int(_PORT_START.read_text())
 
 
 async def bind(pid: int, network_inode: int, ports: Mapping[str, int]) -> dict[str, socket.socket]:
@@ -40,8 +38,7 @@ async def bind(pid: int, network_inode: int, ports: Mapping[str, int]) -> dict[s
     """
 
     def job() -> tuple[int, list[int]]:
-        _enter(pid, network_inode)
-        start = int(_PORT_START.read_text())
+        start = port_start(pid, network_inode)
         if start != UNPRIVILEGED_PORT_START:
             raise IsolationFailed(
                 f"ports below {start} are reserved in the sandbox, {UNPRIVILEGED_PORT_START} was asked for"
@@ -72,11 +69,16 @@ def check(name: str, sock: socket.socket, port: int, network_inode: int) -> None
 
 def _enter(pid: int, network_inode: int) -> None:
     """The namespace file is opened once and compared, so that a pid that was reused can't slip in."""
-    with Path(f"/proc/{pid}/ns/net").open("rb") as namespace:
-        inode = os.fstat(namespace.fileno()).st_ino
-        if inode != network_inode:
-            raise IsolationFailed(f"process {pid} is in network namespace {inode}, the attested one is {network_inode}")
-        enter_network(namespace.fileno())
+    try:
+        with Path(f"/proc/{pid}/ns/net").open("rb") as namespace:
+            inode = os.fstat(namespace.fileno()).st_ino
+            if inode != network_inode:
+                raise IsolationFailed(
+                    f"process {pid} is in network namespace {inode}, the attested one is {network_inode}"
+                )
+            enter_network(namespace.fileno())
+    except FileNotFoundError:
+        raise NotFound(f"process {pid} of the sandbox has ended") from None
 
 
 def _listen(name: str, port: int) -> int:

@@ -7,13 +7,10 @@ import os
 import socket
 import stat
 from collections.abc import Iterator, Sequence
-from hashlib import sha256
 from pathlib import Path, PurePosixPath
 from typing import Final
 
 from eleagent.errors import NotFound
-from eleagent_daemon.domain import seccomp
-from eleagent_daemon.domain.bpf import FilterError
 from eleagent_daemon.domain.confinement import MASKED_PATHS, NAMESPACES, READONLY_PATHS
 from eleagent_daemon.domain.evidence import Evidence, MountPoint, Process
 from eleagent_daemon.domain.sandbox import UNPRIVILEGED_PORT_START, WORKSPACE_DIR, SandboxSpec
@@ -22,6 +19,7 @@ from eleagent_daemon.launcher.limits import DiskLimits, cgroup_limits, disk_limi
 from eleagent_daemon.launcher.seccomp_read import read_filters
 
 _GONE: Final = (FileNotFoundError, ProcessLookupError)
+_TCP: Final = ((socket.AF_INET, "TCP"), (socket.AF_INET6, "TCP6"))
 _LISTEN: Final = "0A"
 _UNIX_LISTENING: Final = 0x10000  # __SO_ACCEPTCON in the flags of /proc/net/unix
 
@@ -32,15 +30,15 @@ def collect(
     started_at: str,
     pids: Sequence[int],
     spec: SandboxSpec,
-    port_start: int | None,
     engine: dict[str, str],
     released: bool,
     proc: Path = Path("/proc"),
 ) -> Evidence:
     """The facts about the sandbox whose host pids are `pids`, the init first.
 
-    `port_start` was read inside its network namespace. `released`: the agent runs, and may listen on its own loopback.
-    Processes that end meanwhile are left out. Raises NotFound when the init itself is gone.
+    Blocking, for a child: it traces. `port_start` is left to who enters the network namespace. `released`: the agent
+    runs, and may listen on its own loopback. Processes that end meanwhile are left out. Raises NotFound when the init
+    itself is gone.
     """
     init = proc / str(pids[0] if pids else 0)
     with _alive(init, sandbox_id) as (root, ticks):
@@ -52,7 +50,7 @@ def collect(
                     parents[pid] = int(fields["PPid"])
                     processes.append(_process(pid, fields))
         mounts = mountinfo.read(init)
-        digest, differences = _seccomp(proc, [pid for pid, parent in parents.items() if parent not in parents])
+        seccomp = _seccomp(proc, [pid for pid, parent in parents.items() if parent not in parents])
         limits = cgroup_limits(pids[0], proc)
         resources = rlimits((init / "limits").read_text())
         disk = _disk(root)
@@ -67,12 +65,10 @@ def collect(
             host_namespaces=_namespaces(proc / "self"),
             net_devices=_net_devices(init),
             net_routes=_net_routes(init),
-            port_start=port_start,
             foreign_listeners=_foreign_listeners(init, spec, released),
             exposed=_exposed(root, {mount.target for mount in mounts}),
             devices=_devices(root),
-            seccomp_sha256=digest,
-            seccomp_differences=differences,
+            seccomp=seccomp,
             memory_bytes=limits.memory_bytes,
             memory_swap_bytes=limits.memory_swap_bytes,
             cpus=limits.cpus,
@@ -145,19 +141,14 @@ def _has_ended(process: Path) -> bool:
         return True
 
 
-def _seccomp(proc: Path, entered: Sequence[int]) -> tuple[str | None, tuple[str, ...] | None]:
-    """Digest and differences of the filters of those processes that came from outside: all others inherited theirs and
-    can only add to them, and need not be stopped."""
+def _seccomp(proc: Path, entered: Sequence[int]) -> tuple[tuple[bytes, ...], ...] | None:
+    """The filters of those processes that came from outside: all others inherited theirs and can only add to them, and
+    need not be stopped."""
     read = {pid: read_filters(pid).programs for pid in entered}
-    known = [programs for programs in read.values() if programs is not None]
+    known = {programs for programs in read.values() if programs is not None}
     if not known or not all(_has_ended(proc / str(pid)) for pid, programs in read.items() if programs is None):
-        return None, None
-    digest = sha256(b"".join(program for programs in sorted(set(known)) for program in programs)).hexdigest()
-    try:
-        found = {line for programs in known for line in seccomp.differences(programs, seccomp.load())}
-    except FilterError:
-        return digest, None
-    return digest, tuple(sorted(found))
+        return None
+    return tuple(sorted(known))
 
 
 def _open_beneath(root: int, target: str, flags: int = os.O_PATH) -> int:
@@ -273,7 +264,7 @@ def _foreign_listeners(process: Path, spec: SandboxSpec, released: bool) -> tupl
     doors = {("127.0.0.1", port) for port in spec.doors.ports().values()}
     foreign = []
     try:
-        for family, table in ((socket.AF_INET, "tcp"), (socket.AF_INET6, "tcp6")):
+        for family, table in _tcp_tables(process):
             for fields in (line.split() for line in _lines(process, table)[1:]):
                 address, port = _address(family, fields[1]), int(fields[1].rpartition(":")[2], 16)
                 agents = released and int(fields[7]) == spec.uid and port >= UNPRIVILEGED_PORT_START
@@ -286,6 +277,13 @@ def _foreign_listeners(process: Path, spec: SandboxSpec, released: bool) -> tupl
     except OSError:
         return None
     return tuple(foreign)
+
+
+def _tcp_tables(process: Path) -> list[tuple[socket.AddressFamily, str]]:
+    """The tables that hold a socket, by the namespace's own count: to read one, the kernel walks the whole host's."""
+    counts = [line.split() for name in ("sockstat", "sockstat6") for line in _lines(process, name)]
+    used = {fields[0] for fields in counts if fields[1] == "inuse" and fields[2] != "0"}
+    return [(family, name.lower()) for family, name in _TCP if f"{name}:" in used]
 
 
 def _address(family: socket.AddressFamily, text: str) -> str:

@@ -45,6 +45,15 @@ def make_private(folder: Path, *, read_only: bool = False) -> None:
         mount("", folder, "", _READ_ONLY)
 
 
+def make_place(fd: int, place: Path) -> None:
+    """Something empty at `place` of the kind that `fd` is, to be mounted over."""
+    if stat.S_ISDIR(os.fstat(fd).st_mode):
+        place.mkdir(mode=0o755, parents=True, exist_ok=True)
+    else:
+        place.parent.mkdir(mode=0o755, parents=True, exist_ok=True)
+        place.touch(mode=0o444)
+
+
 def bind_source(fd: int, target: Path, masked: Iterable[bytes], covers: Covers) -> None:
     """Bind what `fd` stands for at `target`, read-only, with `masked` (paths below it) covered. Blocking, for a child.
 
@@ -52,10 +61,7 @@ def bind_source(fd: int, target: Path, masked: Iterable[bytes], covers: Covers) 
     takes the descriptor's own file. Raises IsolationFailed when something else is mounted than was opened.
     """
     opened = os.fstat(fd)
-    if stat.S_ISDIR(opened.st_mode):
-        target.mkdir(mode=0o755, exist_ok=True)
-    else:
-        target.touch(mode=0o444)
+    make_place(fd, target)
     mount(f"/proc/self/fd/{fd}", target, "", MS_BIND)
     mount("", target, "", _READ_ONLY)
     mounted = target.stat()

@@ -12,7 +12,7 @@ from eleagent_daemon.domain.sandbox import ARTEFACTS_DIR, DATA_DIR, HOME_DIR, WO
 from eleagent_daemon.launcher.child import in_child
 from eleagent_daemon.launcher.disk import mount_disk
 from eleagent_daemon.launcher.identity import write_identity
-from eleagent_daemon.launcher.mounts import Covers, bind_source, make_private, unmount_all
+from eleagent_daemon.launcher.mounts import Covers, bind_source, make_place, make_private, unmount_all
 from eleagent_daemon.launcher.sources import Held
 
 _ON_DISK = {HOME_DIR: "home", WORKSPACE_DIR: "workspace", ARTEFACTS_DIR: "artefacts"}
@@ -59,44 +59,43 @@ class Places:
         folders = [path for path in self.root.iterdir() if path.name.startswith("s-") and path.is_dir()]
         return [path.name for path in sorted(folders, key=lambda path: path.stat().st_ctime_ns)]
 
-    async def place(self, spec: SandboxSpec, sources: Mapping[str, Held]) -> Placement:
-        """Disk, data and identity of a sandbox; `sources` by token. Raises Unavailable, IsolationFailed."""
-        mnt = self._mnt(spec.session)
-        data = {mount.target: mnt / "data" / str(number) for number, mount in enumerate(spec.data)}
-
-        def job() -> tuple[None, list[int]]:
-            (mnt / "data").mkdir(mode=0o711, parents=True, exist_ok=True)
-            mount_disk(self._image(spec.session), mnt / "disk", spec.limits, spec.uid)
-            for mount in spec.data:
-                held = sources[mount.token]
-                bind_source(held.fd, data[mount.target], held.masked, self.covers)
-            return None, []
-
-        await in_child(job, type(None), keep=[held.fd for held in sources.values()])
+    def lay_out(self, spec: SandboxSpec, sources: Mapping[str, Held]) -> Placement:
+        """Identity, and empty places for disk and data (`sources` by token), which an engine wants to see early."""
+        disk, data = self._mnt(spec.session) / "disk", self._data(spec)
+        for place in (disk / name for name in _ON_DISK.values()):
+            place.mkdir(mode=0o711, parents=True, exist_ok=True)
+        for mount in spec.data:
+            make_place(sources[mount.token].fd, data[mount.target])
         identity = write_identity(self.folder(spec.session) / "etc", spec.uid)
         return Placement(
-            writable={target: str(mnt / "disk" / name) for target, name in _ON_DISK.items()},
+            writable={target: str(disk / name) for target, name in _ON_DISK.items()},
             readonly=identity
             | ({target: str(path) for target, path in data.items()} or {DATA_DIR: str(self.covers.folder)}),
         )
 
-    async def artefacts(self, spec: SandboxSpec) -> Path:
-        """The folder that the sandbox wrote artefacts into, mounted where it is not (the host was restarted)."""
-        mnt = self._mnt(spec.session)
+    async def fill(self, spec: SandboxSpec, sources: Mapping[str, Held]) -> None:
+        """Mount disk and data at the places that `lay_out` made. Raises Unavailable, IsolationFailed."""
 
         def job() -> tuple[None, list[int]]:
-            mnt.mkdir(mode=0o711, parents=True, exist_ok=True)
-            mount_disk(self._image(spec.session), mnt / "disk", spec.limits, spec.uid)
+            self._mount_disk(spec)
+            for mount in spec.data:
+                held = sources[mount.token]
+                bind_source(held.fd, self._data(spec)[mount.target], held.masked, self.covers)
             return None, []
 
-        await in_child(job, type(None))
-        return mnt / "disk" / "artefacts"
+        await in_child(job, type(None), keep=[held.fd for held in sources.values()])
 
-    async def clear(self, session: str, *, forget: bool) -> None:
-        """Unmount and delete what is a session's, its disk only to `forget` it. Idempotent. Raises Unavailable."""
+    def artefacts(self, spec: SandboxSpec) -> Path:
+        """Where the sandbox left artefacts, mounted where it is not (the host was restarted). Blocking, for a child."""
+        return self._mount_disk(spec) / "artefacts"
+
+    async def unmount(self, session: str) -> None:
+        """Idempotent. Raises Unavailable."""
+        mnt = self._mnt(session)
+        if not mnt.exists():
+            return
 
         def job() -> tuple[None, list[int]]:
-            mnt = self._mnt(session)
             unmount_all(mnt)
             # Only empty places are left; rmtree would delete what is mounted, should ever something be.
             for place in sorted((mnt, *mnt.rglob("*")), reverse=True):
@@ -104,12 +103,24 @@ class Places:
                     place.rmdir()
                 else:
                     place.unlink(missing_ok=True)
-            if forget:
-                self._image(session).unlink(missing_ok=True)
-            shutil.rmtree(self.folder(session), ignore_errors=True)
             return None, []
 
         await in_child(job, type(None))
+
+    def clear(self, session: str, *, forget: bool) -> None:
+        """Delete what is a session's and no mount, its disk only to `forget` it. Idempotent."""
+        if forget:
+            self._image(session).unlink(missing_ok=True)
+        shutil.rmtree(self.folder(session), ignore_errors=True)
+
+    def _mount_disk(self, spec: SandboxSpec) -> Path:
+        disk = self._mnt(spec.session) / "disk"
+        mount_disk(self._image(spec.session), disk, spec.limits, spec.uid)
+        return disk
+
+    def _data(self, spec: SandboxSpec) -> dict[str, Path]:
+        folder = self._mnt(spec.session) / "data"
+        return {mount.target: folder / str(number) for number, mount in enumerate(spec.data)}
 
     def _mnt(self, session: str) -> Path:
         return self.root / "mnt" / session

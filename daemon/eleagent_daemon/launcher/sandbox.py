@@ -18,10 +18,12 @@ import msgspec
 from eleagent.errors import Conflict, EleAgentError, IsolationFailed, NotFound
 from eleagent.wire.attestation import Binding, Report
 from eleagent_daemon.domain import attestation
+from eleagent_daemon.domain.evidence import Evidence
 from eleagent_daemon.domain.launch import Inspected, Notice
-from eleagent_daemon.domain.sandbox import GATE_WORD, Phase
+from eleagent_daemon.domain.sandbox import GATE_WORD, Phase, Status
 from eleagent_daemon.domain.spool import PAYLOAD_LIMIT, Stream
 from eleagent_daemon.launcher import doors
+from eleagent_daemon.launcher.child import in_child
 from eleagent_daemon.launcher.evidence import collect
 from eleagent_daemon.launcher.input import Input
 from eleagent_daemon.launcher.kernel import namespace_inode, start_ticks
@@ -62,12 +64,18 @@ class LiveSandbox:
         self._doors: dict[str, socket.socket] = {}
         self._running: list[asyncio.Task[None]] = []
         self._drained = False
+        self._end: Status | None = None
         self._stopping = False
 
     @property
     def alive(self) -> bool:
         """It was started, and its end was not seen yet."""
         return bool(self._running) and not self._drained
+
+    @property
+    def exited(self) -> bool:
+        """It ran, all its processes are gone, and all its output is in the spool."""
+        return self._end is not None
 
     async def start(self) -> None:
         """Attach the pipes and run the gate."""
@@ -85,7 +93,7 @@ class LiveSandbox:
 
     async def inspect(self) -> Inspected:
         """An exit is told once all output is in the spool; until then the sandbox counts as running."""
-        status = await self._runtime.inspect(self.record.spec.name)
+        status = self._end or await self._runtime.inspect(self.record.spec.name)
         if status.phase is Phase.EXITED and not self._drained:
             status = msgspec.structs.replace(status, phase=Phase.RUNNING, exit_code=None)
         return Inspected(status=status, spooled=self._spool.end, written=self.record.written)
@@ -111,7 +119,7 @@ class LiveSandbox:
 
     async def open_doors(self, held: Mapping[str, socket.socket]) -> dict[str, socket.socket]:
         """The listeners of the attested sandbox by name. `held` are taken over where they are what they should be."""
-        binding = await self._attested()
+        binding = self._attested()
         ports = self.record.spec.doors.ports()
         for name, sock in held.items():
             if name in ports and name not in self._doors:
@@ -126,7 +134,7 @@ class LiveSandbox:
         """Idempotent. Raises IsolationFailed unless this very sandbox was attested completely."""
         if self.record.released:
             return
-        await self._attested()
+        self._attested()
         channel = self.input.channel
         if channel is None:
             raise Conflict(f"the input of {self.session} is not attached: it can't be released")
@@ -142,7 +150,7 @@ class LiveSandbox:
         """SIGTERM to each of its processes; SIGKILL follows where some are left after `grace_s`."""
         self._stopping = True
         self._running.append(self._tasks.start(self._kill_after(grace_s), f"end of grace of {self.session}"))
-        pids = await self._runtime.pids(self.record.sandbox)
+        pids = (await self._runtime.view(self.record.sandbox)).pids
         for pid in pids[1:] or pids:
             _signal_inside(pid, pids[0], signal.SIGTERM)
 
@@ -196,6 +204,7 @@ class LiveSandbox:
             if status.phase is Phase.LOST:
                 await asyncio.sleep(RETRY_S)
             elif ended or status.phase is Phase.GONE or time.monotonic() - began < END_FOLLOWS_S:
+                self._end = status if status.phase is Phase.EXITED else None
                 break
             else:
                 ended = True
@@ -232,24 +241,24 @@ class LiveSandbox:
         return Cursor(out=self._spool.counts[Stream.OUT], err=self._spool.counts[Stream.ERR])
 
     async def _evaluate(self) -> Report:
-        status = await self._runtime.inspect(self.record.spec.name)
-        pids = await self._runtime.pids(self.record.sandbox)
-        if status.phase not in _LIVE or not pids or self.record.placement is None:
+        view = await self._runtime.view(self.record.sandbox)
+        if view.status.phase not in _LIVE or not view.pids or self.record.placement is None:
             raise NotFound(f"the sandbox of {self.session} does not run: nothing is there to attest")
-        try:
-            port_start = await doors.read_port_start(pids[0], namespace_inode(pids[0], "net"))
-        except FileNotFoundError:
-            raise NotFound(f"the sandbox of {self.session} has just ended: nothing is left to attest") from None
-        engine = await self._runtime.engine_view(self.record.sandbox)
-        evidence = collect(
-            sandbox_id=self.record.sandbox_id,
-            started_at=status.started_at,
-            pids=pids,
-            spec=self.record.spec,
-            port_start=port_start,
-            engine=engine,
-            released=self.record.released,
-        )
+
+        def job() -> tuple[Evidence, list[int]]:
+            evidence = collect(
+                sandbox_id=self.record.sandbox_id,
+                started_at=view.status.started_at,
+                pids=view.pids,
+                spec=self.record.spec,
+                engine=view.applied,
+                released=self.record.released,
+            )
+            # Last, since it changes the namespace that this process looks out of.
+            start = doors.port_start(evidence.pid, evidence.namespaces["net"])
+            return msgspec.structs.replace(evidence, port_start=start), []
+
+        evidence, _ = await in_child(job, Evidence)
         return attestation.evaluate(self.record.spec, evidence, self.record.placement, runtime=self._runtime.name)
 
     async def _compare(self, report: Report) -> None:
@@ -260,25 +269,19 @@ class LiveSandbox:
             self._notify(Notice(session=self.session, violation=differences))
             await self.kill()
 
-    async def _attested(self) -> Binding:
-        """What the complete report holds for, looked at again. Raises IsolationFailed."""
+    def _attested(self) -> Binding:
+        """What the complete report holds for, as long as the attested process lives. Raises IsolationFailed."""
         report = self.record.report
         if report is None:
             raise IsolationFailed(f"the sandbox of {self.session} was not attested")
         if refusal := attestation.refusal(report, self.record.spec.mode):
             raise IsolationFailed(f"the sandbox of {self.session} is not what was asked for: {refusal}")
-        bound, status = report.binding, await self._runtime.inspect(self.record.spec.name)
+        bound = report.binding
         try:
-            now = Binding(
-                sandbox_id=self.record.sandbox_id,
-                started_at=status.started_at,
-                pid=status.pid,
-                pid_start_ticks=start_ticks(status.pid),
-                netns_inode=namespace_inode(status.pid, "net"),
-            )
+            now = start_ticks(bound.pid), namespace_inode(bound.pid, "net")
         except OSError:
             now = None
-        if now != bound:
+        if now != (bound.pid_start_ticks, bound.netns_inode):
             raise IsolationFailed(f"the sandbox of {self.session} is not the one that was attested")
         return bound
 

@@ -6,8 +6,8 @@ import asyncio
 import contextlib
 import logging
 import os
-from collections.abc import Callable
-from typing import Final
+from collections.abc import Awaitable, Callable
+from typing import Final, TypeVar
 
 import msgspec
 
@@ -25,6 +25,8 @@ from eleagent_daemon.runtime.seam import Runtime
 log = logging.getLogger(__name__)
 
 WATCH_S: Final = 60.0
+
+T = TypeVar("T")
 
 
 class Sandboxes:
@@ -74,7 +76,8 @@ class Sandboxes:
                 record = Record.load(self._places.folder(session))
             except (FileNotFoundError, msgspec.DecodeError) as error:
                 log.warning("the record of %s can't be read, it is cleared away: %s", session, error)
-                await self._places.clear(session, forget=False)
+                await self._places.unmount(session)
+                self._places.clear(session, forget=False)
                 continue
             self._live[session] = self._sandbox(record)
             await self._live[session].recover()
@@ -93,8 +96,9 @@ class Sandboxes:
         record = Record(spec=spec)
         record.save(self._places.folder(spec.session))
         try:
-            record.placement = await self._places.place(spec, held)
-            record.sandbox_id = (await self._runtime.create(spec, record.placement)).id
+            record.placement = self._places.lay_out(spec, held)
+            making = self._runtime.create(spec, record.placement)
+            record.sandbox_id = (await _both(making, self._places.fill(spec, held))).id
             record.save(self._places.folder(spec.session))
             sandbox = self._live[spec.session] = self._sandbox(record)
             await sandbox.start()
@@ -111,13 +115,16 @@ class Sandboxes:
         if sandbox is not None:
             # An engine does not end a sandbox whose output somebody holds and does not read.
             await sandbox.close()
-            await self._runtime.remove(sandbox.record.spec.name)
+            removal = self._runtime.remove(sandbox.record.spec.name)
+            # What has exited holds none of its mounts any more.
+            await (_both(removal, self._places.unmount(session)) if sandbox.exited else removal)
         elif folder.is_dir():
             with contextlib.suppress(FileNotFoundError, msgspec.DecodeError):
                 await self._runtime.remove(Record.load(folder).spec.name)
         else:
             await self._remove_strays(session)
-        await self._places.clear(session, forget=forget)
+        await self._places.unmount(session)
+        self._places.clear(session, forget=forget)
         self._sources.drop(session)
         self._live.pop(session, None)
 
@@ -188,3 +195,13 @@ class Sandboxes:
         )
         if not distinct and targets != [DATA_DIR]:
             raise BadRequest(f"data targets {targets} are neither {DATA_DIR} alone nor different names in it")
+
+
+async def _both(first: Awaitable[T], second: Awaitable[None]) -> T:
+    """Both at once, and what the first returns. A failure is raised when both are over: nothing goes on behind it."""
+    result, other = await asyncio.gather(first, second, return_exceptions=True)
+    for error in (result, other):
+        if isinstance(error, BaseException):
+            raise error
+    assert not isinstance(result, BaseException)  # noqa: S101  # raised above
+    return result

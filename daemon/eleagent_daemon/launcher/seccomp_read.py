@@ -1,7 +1,7 @@
 """Which seccomp filters does a process really carry, as the kernel hands them out?
 
-PTRACE_SECCOMP_GET_FILTER (ptrace(2)) wants a tracer with CAP_SYS_ADMIN. The tracer is a child made for this alone: when
-it dies, at whatever point, the kernel lets the traced process go on.
+PTRACE_SECCOMP_GET_FILTER (ptrace(2)) wants a tracer with CAP_SYS_ADMIN. The tracer is a child made for the attestation:
+when it dies, at whatever point, the kernel lets the traced process go on.
 """
 
 from __future__ import annotations
@@ -13,8 +13,6 @@ import signal
 import time
 from dataclasses import dataclass
 from typing import Final
-
-import msgspec
 
 from eleagent_daemon.domain.bpf import INSTRUCTION
 
@@ -35,36 +33,11 @@ class Filters:
     reason: str = ""
 
 
-class _Answer(msgspec.Struct, array_like=True):
-    programs: list[bytes] | None
-    reason: str
-
-
 def read_filters(pid: int) -> Filters:
     """The filters of process `pid`, which is stopped for less than a millisecond and gets no signal.
 
-    Blocks until the child is done, at most about a second (a frozen process does not stop).
+    Blocks for at most about a second (a frozen process does not stop).
     """
-    reader, writer = os.pipe2(os.O_CLOEXEC)
-    child = os.fork()
-    if child == 0:
-        try:
-            os.close(reader)
-            with os.fdopen(writer, "wb") as pipe:
-                pipe.write(msgspec.msgpack.encode(_trace(pid)))
-        finally:
-            os._exit(0)
-    os.close(writer)
-    with os.fdopen(reader, "rb") as pipe:
-        told = pipe.read()
-    os.waitpid(child, 0)
-    if not told:
-        return Filters(None, "the reading process died")
-    answer = msgspec.msgpack.decode(told, type=_Answer)
-    return Filters(None if answer.programs is None else tuple(answer.programs), answer.reason)
-
-
-def _trace(pid: int) -> _Answer:
     libc = ctypes.CDLL(None, use_errno=True)
     ptrace = libc.ptrace
     ptrace.restype = ctypes.c_long
@@ -81,7 +54,7 @@ def _trace(pid: int) -> _Answer:
         call(_SEIZE)
         call(_INTERRUPT)
         if not _stopped(pid):
-            return _Answer(None, f"process {pid} did not stop within {_STOP_WITHIN_S:g} s")
+            return Filters(None, f"process {pid} did not stop within {_STOP_WITHIN_S:g} s")
         programs: list[bytes] = []
         try:
             while True:
@@ -93,9 +66,9 @@ def _trace(pid: int) -> _Answer:
                 raise
         finally:
             call(_DETACH)
-        return _Answer(programs, "")
+        return Filters(tuple(programs))
     except OSError as error:
-        return _Answer(None, f"ptrace: {error.strerror}")
+        return Filters(None, f"ptrace: {error.strerror}")
 
 
 def _stopped(pid: int) -> bool:

@@ -109,17 +109,19 @@ class Verbs:
         if len(fds) != 1:
             raise BadRequest("collect needs the descriptor of one folder")
         async with self.sandboxes.lock(verb.session):
-            collection = Collection(
-                source=await self.places.artefacts(self.sandboxes.get(verb.session).record.spec),
-                target_fd=fds[0],
-                owner=self.owner,
-                limit_bytes=verb.limit_bytes,
-                limit_files=verb.limit_files,
-            )
-            collected, _ = await in_child(
-                lambda: (collection.run(), ()), launch.Collected, keep=fds, timeout_s=COLLECT_TIMEOUT_S
-            )
-            return collected, ()
+            spec = self.sandboxes.get(verb.session).record.spec
+
+            def job() -> tuple[launch.Collected, Sequence[int]]:
+                collection = Collection(
+                    source=self.places.artefacts(spec),
+                    target_fd=fds[0],
+                    owner=self.owner,
+                    limit_bytes=verb.limit_bytes,
+                    limit_files=verb.limit_files,
+                )
+                return collection.run(), ()
+
+            return await in_child(job, launch.Collected, keep=fds, timeout_s=COLLECT_TIMEOUT_S)
 
     async def remove(self, verb: launch.Remove, fds: list[int]) -> Answered:
         async with self.sandboxes.lock(verb.session):

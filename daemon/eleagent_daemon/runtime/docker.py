@@ -24,7 +24,7 @@ from eleagent_daemon.runtime.docker_images import build_image, find_images
 from eleagent_daemon.runtime.docker_render import render
 from eleagent_daemon.runtime.docker_replay import Replay
 from eleagent_daemon.runtime.docker_streams import Frames, Hijacked, Input
-from eleagent_daemon.runtime.seam import Chunk, Cursor, InputChannel, Sandbox
+from eleagent_daemon.runtime.seam import Chunk, Cursor, InputChannel, Sandbox, View
 
 _RETRY_DELAYS_S = (0.1, 0.2, 0.5, 1.0, 2.0, 5.0, 5.0, 5.0, 5.0, 5.0)
 """How long `wait` bears with an engine that is away: 29 s; a restart with live-restore took up to 5."""
@@ -137,17 +137,14 @@ class DockerRuntime:
             except EleAgentError:
                 await asyncio.sleep(_RETRY_DELAYS_S[0])
 
-    async def pids(self, sandbox: Sandbox) -> list[int]:
-        pid = (await self._container(sandbox.id)).state.pid
-        return cgroup.processes(pid) if pid else []
-
-    async def engine_view(self, sandbox: Sandbox) -> dict[str, str]:
+    async def view(self, sandbox: Sandbox) -> View:
         found = await self._container(sandbox.id)
+        status = found.state.read()
         host = found.host_config
         shown = {name: _text(host.get(key)) for name, key in _SHOWN.items()}
         options = [_short(str(option)) for option in host.get("SecurityOpt") or []]
         log = found.log
-        return shown | {
+        applied = shown | {
             "image": found.image,
             "user": found.config.user,
             "storage_driver": found.driver,
@@ -156,6 +153,7 @@ class DockerRuntime:
             "restart": _text((host.get("RestartPolicy") or {}).get("Name")),
             "log_driver": log.type,
         }
+        return View(status, cgroup.processes(status.pid) if status.pid else [], applied)
 
     async def signal(self, sandbox: Sandbox, signum: int) -> None:
         """To the init, which forwards it. Nothing happens to what does not run."""

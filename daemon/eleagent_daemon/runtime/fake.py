@@ -15,7 +15,7 @@ from typing import IO
 from eleagent.errors import Conflict, EleAgentError, EngineUnavailable, ImageMissing, NotFound
 from eleagent_daemon.domain.launch import Entry, HostFact, ImageFacts
 from eleagent_daemon.domain.sandbox import LABEL, Phase, Placement, SandboxSpec, Status
-from eleagent_daemon.runtime.seam import Chunk, Cursor, InputChannel, Sandbox, Stream
+from eleagent_daemon.runtime.seam import Chunk, Cursor, InputChannel, Sandbox, Stream, View
 
 _POLL_S = 0.005
 _PIECE_BYTES = 64 * 1024
@@ -120,13 +120,12 @@ class FakeRuntime:
                 return status
             await asyncio.sleep(_POLL_S)
 
-    async def pids(self, sandbox: Sandbox) -> list[int]:
-        """The processes of its session (setsid), which is what a process group of its own amounts to."""
-        status = self._engine.get(sandbox.name).status()
-        return await asyncio.to_thread(_session, status.pid) if status.pid else []
-
-    async def engine_view(self, sandbox: Sandbox) -> dict[str, str]:
-        return {"runtime": self.name, "image": self._engine.get(sandbox.name).spec.image}
+    async def view(self, sandbox: Sandbox) -> View:
+        """Its processes are those of its session (setsid), which is what a process group of its own amounts to."""
+        held = self._engine.get(sandbox.name)
+        status = held.status()
+        pids = await asyncio.to_thread(_session, status.pid) if status.pid else []
+        return View(status, pids, {"runtime": self.name, "image": held.spec.image})
 
     async def signal(self, sandbox: Sandbox, signum: int) -> None:
         try:
@@ -137,7 +136,7 @@ class FakeRuntime:
             held.process.send_signal(signum)
 
     async def kill(self, sandbox: Sandbox) -> None:
-        for pid in await self.pids(sandbox):
+        for pid in (await self.view(sandbox)).pids:
             try:
                 os.kill(pid, signal.SIGKILL)
             except ProcessLookupError:

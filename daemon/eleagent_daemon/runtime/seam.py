@@ -37,10 +37,21 @@ class Cursor:
 
 @dataclass(frozen=True)
 class Sandbox:
-    """A sandbox that was made. `cgroup_pids()` of the runtime are its processes; `id` is the backend's own."""
+    """A sandbox that was made; `id` is the backend's own."""
 
     name: str
     id: str
+
+
+@dataclass(frozen=True)
+class View:
+    """`pids`: the host's numbers of every process in it, the init first. `applied`: what the backend says that it
+    applied, name → text, for the report.
+    """
+
+    status: Status
+    pids: list[int]
+    applied: dict[str, str]
 
 
 class InputChannel(Protocol):
@@ -80,11 +91,8 @@ class Runtime(Protocol):
     async def wait(self, sandbox: Sandbox) -> Status:
         """Returns when it no longer runs, from inspection."""
 
-    async def pids(self, sandbox: Sandbox) -> list[int]:
-        """Host pids of every process in it, the init first."""
-
-    async def engine_view(self, sandbox: Sandbox) -> dict[str, str]:
-        """What the engine says it applied, as name → text, for the report."""
+    async def view(self, sandbox: Sandbox) -> View:
+        """All that the backend tells about it, from one look."""
 
     async def signal(self, sandbox: Sandbox, signum: int) -> None: ...
 
