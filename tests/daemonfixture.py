@@ -112,7 +112,7 @@ class Daemon:
             seen = [event["type"] for event in events]
             if set(types) <= set(seen):
                 return events
-            assert time.monotonic() < until, f"{types} not among {seen}\n{self.log()}"
+            assert time.monotonic() < until, f"{types} not among {seen} of {key}\n{self.log()[-6000:]}"
             time.sleep(0.05)
 
 

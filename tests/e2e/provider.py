@@ -1,4 +1,4 @@
-"""What would the provider answer? A stub that keeps what it was sent, made from the Messages API's documented shapes."""
+"""What would the provider answer? A stub that keeps what it was sent, made from the documented shapes."""
 
 from __future__ import annotations
 
@@ -28,7 +28,11 @@ def _sse(text: str) -> Iterator[bytes]:
         {"type": "content_block_start", "index": 0, "content_block": {"type": "text", "text": ""}},
         {"type": "content_block_delta", "index": 0, "delta": {"type": "text_delta", "text": text}},
         {"type": "content_block_stop", "index": 0},
-        {"type": "message_delta", "delta": {"stop_reason": "end_turn", "stop_sequence": None}, "usage": {"output_tokens": 7}},
+        {
+            "type": "message_delta",
+            "delta": {"stop_reason": "end_turn", "stop_sequence": None},
+            "usage": {"output_tokens": 7},
+        },
         {"type": "message_stop"},
     ]
     for step in steps:

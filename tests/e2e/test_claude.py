@@ -109,7 +109,9 @@ def test_second_input_is_a_second_turn(claude, script):
     assert claude.cli("wait", key, timeout=90).returncode == 0
     events = claude.events(key)
     assert [one["text"] for one in data(events, "input.accepted")] == ["first", "and this too"]
-    assert {one["id"] for one in data(events, "input.delivered")} == {one["id"] for one in data(events, "input.accepted")}
+    assert {one["id"] for one in data(events, "input.delivered")} == {
+        one["id"] for one in data(events, "input.accepted")
+    }
 
 
 def test_interrupt_ends_the_turn_with_130(claude, script):

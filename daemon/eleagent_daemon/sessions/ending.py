@@ -5,11 +5,15 @@ from __future__ import annotations
 import asyncio
 import logging
 import os
+from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
+from typing import TypeVar
 
-from eleagent.errors import EleAgentError, Unavailable
+import msgspec
+
+from eleagent.errors import AuditUnavailable, EleAgentError, LauncherUnavailable, StorageUnavailable
 from eleagent.wire.events import ArtefactsSkipped, ArtefactStored, SessionEnded
-from eleagent_daemon.domain.launch import Collect, Collected, Done, Remove
+from eleagent_daemon.domain.launch import AnyVerb, Collect, Collected, Done, Remove
 from eleagent_daemon.sessions.launchclient import LauncherClient
 from eleagent_daemon.sessions.live import Live
 from eleagent_daemon.sessions.outcome import Outcome
@@ -22,6 +26,8 @@ log = logging.getLogger(__name__)
 ARTEFACT_BYTES = 4 << 30
 ARTEFACT_FILES = 20_000
 _EVENTS_AT_ONCE = 1000
+_LAUNCHER_WAIT_S = 30.0
+_A = TypeVar("_A", bound=msgspec.Struct)
 
 
 class Ending:
@@ -47,70 +53,90 @@ class Ending:
             await live.doors.close()
             live.usage_before, live.doors = usage, None
         live.drop_held()
-        stored = await self._collect(live) if collect else 0
+        stored = 0
         try:
-            await self._launcher.ask(Remove(session=live.key), Done)
-        except EleAgentError as err:
-            log.warning("sandbox of %s not removed yet: %s", live.key, err.message)
-        await self._seal(live, outcome, stored)
+            stored = await self._collect(live) if collect else 0
+        except StorageUnavailable as err:
+            log.warning("artefacts of %s are not in its timeline: %s", live.key, err.message)
+        await self._remove(live)
+        ended = SessionEnded(
+            state=outcome.state,
+            reason=outcome.reason,
+            exit_code=outcome.exit_code,
+            agent_exit_code=outcome.agent_exit_code,
+            detail=outcome.detail,
+            usage=live.usage,
+            artefacts=stored,
+        )
+        try:
+            await live.timeline.append(ended)
+        except StorageUnavailable as err:
+            log.warning("the end of %s is not in its timeline: %s", live.key, err.message)
+        await self.settle(live, ended)
 
-    async def _collect(self, live: Live) -> int:
-        loop = asyncio.get_running_loop()
-        folder = await loop.run_in_executor(self._pool, self._artefacts.open_folder, live.key)
+    async def settle(self, live: Live, ended: SessionEnded) -> None:
+        """What follows from the last event; again after a crash that came between."""
+        details = {
+            "reason": ended.reason,
+            "timeline_head": live.timeline.head,
+            "events": str(live.timeline.last_seq),
+        }
         try:
-            verb = Collect(session=live.key, limit_bytes=ARTEFACT_BYTES, limit_files=ARTEFACT_FILES)
-            collected = await self._launcher.ask(verb, Collected, [folder])
-        except EleAgentError as err:
-            await live.timeline.append(ArtefactsSkipped(items=[f"not collected: {err.message}"], count=1))
-            return 0
-        finally:
-            os.close(folder)
-        found = await self._artefacts.list_artefacts(live.key)
-        for start in range(0, len(found), _EVENTS_AT_ONCE):
-            some = found[start : start + _EVENTS_AT_ONCE]
-            await live.timeline.append(
-                *(ArtefactStored(path=one.path, size_bytes=one.size_bytes, sha256=one.sha256) for one in some)
-            )
-        if collected.skipped:
-            await live.timeline.append(ArtefactsSkipped(items=collected.skipped[:100], count=len(collected.skipped)))
-        return len(found)
-
-    async def _seal(self, live: Live, outcome: Outcome, stored: int) -> None:
-        try:
-            await live.timeline.append(
-                SessionEnded(
-                    state=outcome.state,
-                    reason=outcome.reason,
-                    exit_code=outcome.exit_code,
-                    agent_exit_code=outcome.agent_exit_code,
-                    detail=outcome.detail,
-                    usage=live.usage,
-                    artefacts=stored,
-                )
-            )
             await self._ledger.write(
                 phase="event",
                 action="session.ended",
                 actor="eleagentd",
                 decision="",
                 session=live.key,
-                outcome=outcome.state,
-                details={
-                    "reason": outcome.reason,
-                    "timeline_head": live.timeline.head,
-                    "events": str(live.timeline.last_seq),
-                },
+                outcome=ended.state,
+                details=details,
             )
-        except Unavailable as err:
-            log.warning("the end of %s could not be recorded: %s", live.key, err.message)
+        except AuditUnavailable as err:
+            log.warning("the end of %s is not in the audit log: %s", live.key, err.message)
         await live.become(
-            state=outcome.state,
-            reason=outcome.reason,
-            exit_code=outcome.exit_code,
-            agent_exit_code=outcome.agent_exit_code,
+            state=ended.state,
+            reason=ended.reason,
+            exit_code=ended.exit_code,
+            agent_exit_code=ended.agent_exit_code,
             ended=now(),
-            usage=live.usage,
-            artefacts=stored,
+            usage=ended.usage,
+            artefacts=ended.artefacts,
             last_seq=live.timeline.last_seq,
         )
         self._timelines.close(live.key)
+
+    async def _ask(self, verb: AnyVerb, expected: type[_A], fds: Sequence[int] = ()) -> _A:
+        """Both verbs of an end can be asked again when the launcher died over them."""
+        try:
+            return await self._launcher.ask(verb, expected, fds)
+        except LauncherUnavailable:
+            await self._launcher.ready(_LAUNCHER_WAIT_S)
+            return await self._launcher.ask(verb, expected, fds)
+
+    async def _remove(self, live: Live) -> None:
+        try:
+            await self._ask(Remove(session=live.key), Done)
+        except EleAgentError as err:
+            log.warning("sandbox of %s not removed yet: %s", live.key, err.message)
+
+    async def _collect(self, live: Live) -> int:
+        loop = asyncio.get_running_loop()
+        folder = await loop.run_in_executor(self._pool, self._artefacts.open_folder, live.key)
+        try:
+            verb = Collect(session=live.key, limit_bytes=ARTEFACT_BYTES, limit_files=ARTEFACT_FILES)
+            collected = await self._ask(verb, Collected, [folder])
+        except EleAgentError as err:
+            await live.timeline.append(ArtefactsSkipped(items=[f"not collected: {err.message}"], count=1))
+            return 0
+        finally:
+            os.close(folder)
+        found = await self._artefacts.list_artefacts(live.key)
+        new = [one for one in found if one.path not in live.stored]
+        for start in range(0, len(new), _EVENTS_AT_ONCE):
+            some = new[start : start + _EVENTS_AT_ONCE]
+            await live.timeline.append(
+                *(ArtefactStored(path=one.path, size_bytes=one.size_bytes, sha256=one.sha256) for one in some)
+            )
+        if collected.skipped:
+            await live.timeline.append(ArtefactsSkipped(items=collected.skipped[:100], count=len(collected.skipped)))
+        return len(found)

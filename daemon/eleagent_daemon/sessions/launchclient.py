@@ -33,6 +33,9 @@ log = logging.getLogger(__name__)
 Answer = TypeVar("Answer", bound=msgspec.Struct)
 
 BACKOFF_S: Final = (0.02, 0.05, 0.1, 0.2, 0.5, 1.0)
+PATIENCE_S: Final = 5.0
+"""How long a verb waits for a launcher that is being started again."""
+
 QUEUE_LIMIT: Final = 1000
 """Notices kept for a slow listener; older ones are dropped, since a lost notice does not matter."""
 
@@ -100,7 +103,9 @@ class LauncherClient:
 
         `verb.id` is set here.
         """
-        if self._channel is None or self._greeting is None:
+        if self._greeting is None:
+            await self.ready(PATIENCE_S)
+        if self._channel is None:
             raise self._unavailable()
         return await self._exchange(self._channel, verb, fds)
 

@@ -9,7 +9,7 @@ from pathlib import Path
 import msgspec
 
 from eleagent.wire.attestation import Report
-from eleagent.wire.events import EgressModel, EgressTunnel, Position, SecurityFinding
+from eleagent.wire.events import EgressModel, EgressTunnel, Position, SecurityFinding, SessionEnded
 from eleagent.wire.sessions import Session, Usage
 from eleagent_daemon.domain.doors import OpenDoors
 from eleagent_daemon.sessions.adapter import Adapter
@@ -22,8 +22,9 @@ from eleagent_daemon.store.timeline import Timeline
 @dataclass(kw_only=True)
 class Live:
     """`held` are our own descriptors of the doors' listeners, for a launcher that lost its. `cause` is set once: why we
-    end it. `inputs` are the messages accepted so far, by id. `stop_reason` is the model's last, as the door saw it, for
-    a daemon that came back.
+    end it. `started` is when its release was recorded, `seen_until` the time of the last event of an earlier daemon.
+    `stored` are artefacts that the timeline has, `ended` its last event. `inputs` are the messages accepted so far, by
+    id. `stop_reason` is the model's last, as the door saw it, for a daemon that came back.
     """
 
     record: Record
@@ -39,6 +40,10 @@ class Live:
     usage_before: Usage = field(default_factory=Usage)
     stop_reason: str = ""
     inputs: dict[str, str] = field(default_factory=dict)
+    started: str | None = None
+    seen_until: str = ""
+    stored: set[str] = field(default_factory=set)
+    ended: SessionEnded | None = None
     cause: Cause | None = None
     by: str = ""
 

@@ -8,18 +8,24 @@ import msgspec
 
 from eleagent.wire.events import (
     TYPES,
+    ArtefactStored,
     EgressModel,
     Event,
     InputAccepted,
     SandboxAttested,
+    SessionEnded,
+    SessionStarted,
+    SessionStopping,
 )
 from eleagent.wire.sessions import Usage
 from eleagent_daemon.sessions.live import Live
+from eleagent_daemon.sessions.outcome import Cause
 
 
 def recall(live: Live, events: Iterable[Event]) -> None:
     """Bring a session's state to where its last durable event left it."""
     for event in events:
+        live.seen_until = event.ts
         if event.position is not None:
             live.position = event.position
         if event.type not in TYPES:
@@ -35,6 +41,14 @@ def recall(live: Live, events: Iterable[Event]) -> None:
                 live.report = payload.report
             case InputAccepted():
                 live.inputs[payload.id] = payload.text
+            case SessionStarted():
+                live.started = event.ts
+            case ArtefactStored():
+                live.stored.add(payload.path)
+            case SessionEnded():
+                live.ended = payload
+            case SessionStopping():
+                live.cause, live.by = Cause(payload.reason), payload.by_user
             case _:
                 pass
         live.adapter.recall(payload)

@@ -19,7 +19,7 @@ from eleagent.errors import (
     NotFound,
     StorageUnavailable,
 )
-from eleagent.wire.events import ApprovalAnswered, SandboxViolation, SessionAdopted, SessionStopping
+from eleagent.wire.events import ApprovalAnswered, ObservationGap, SandboxViolation, SessionAdopted, SessionStopping
 from eleagent.wire.sessions import State
 from eleagent_daemon.domain.launch import Done, Inspect, Inspected, Notice, Remove, Signal, Stop
 from eleagent_daemon.domain.policy import Policy
@@ -30,6 +30,7 @@ from eleagent_daemon.sessions.live import Live
 from eleagent_daemon.sessions.outcome import Cause, Outcome, decide
 from eleagent_daemon.sessions.reading import Reading
 from eleagent_daemon.sessions.starting import Starting
+from eleagent_daemon.store.timeline import now
 
 log = logging.getLogger(__name__)
 
@@ -39,6 +40,7 @@ POLL_S = 10.0
 FAREWELL_S = 10.0
 """How long an agent may take to end after it was told that its work is done."""
 
+GONE = Status(phase=Phase.GONE)
 RETRY_S = 0.2
 _SIGINT = 2
 _LAUNCHER_WAIT_S = 60.0
@@ -73,35 +75,52 @@ class Runner:
 
     async def run(self) -> None:
         """Start the session, or go on with one that an earlier daemon started, and see it to its end."""
+        if self.live.ended is not None:  # an earlier daemon died right after its last event
+            await self._ending.settle(self.live, self.live.ended)
+            return
         with self._launcher.notices(self.live.key) as notices:
             try:
-                status = await (
-                    self._adopt(notices) if self.live.session.state is not State.QUEUED else self._start(notices)
-                )
-            except IsolationFailed as err:
-                await self._give_up(
-                    Outcome(State.ISOLATION_FAILED, "isolation_failed", err.exit_code, detail=err.message)
-                )
+                status = await self._see_through(notices)
             except EleAgentError as err:
                 log.warning("session %s ends: %s", self.live.key, err.message)
-                await self._give_up(Outcome(State.FAILED, err.code, err.exit_code, detail=err.message))
+                await self._ending.conclude(self.live, self._failure(err), collect=False)
             else:
                 verdict = self.live.adapter.verdict(status.exit_code if status.exit_code is not None else 1)
                 outcome = decide(status, cause=self.live.cause, by=self.live.by, verdict=verdict)
                 await self._ending.conclude(self.live, outcome, collect=status.phase is not Phase.GONE)
 
+    async def _see_through(self, notices: Subscription) -> Status:
+        """Start or adopt, and follow. A launcher that dies on the way is waited for: what it made is taken up or made
+        again.
+        """
+        fresh = self.live.session.state is State.QUEUED
+        while True:
+            try:
+                await self._ready()
+                return await (self._start(notices) if fresh else self._adopt(notices))
+            except LauncherUnavailable as err:
+                log.warning("session %s waits for its launcher: %s", self.live.key, err.message)
+                fresh = False
+
+    def _failure(self, err: EleAgentError) -> Outcome:
+        """What an error means for the session, unless it is only what our own stop led to."""
+        if self.live.cause is not None:
+            return decide(GONE, cause=self.live.cause, by=self.live.by, verdict=self.live.adapter.verdict(1))
+        state = State.ISOLATION_FAILED if isinstance(err, IsolationFailed) else State.FAILED
+        return Outcome(state, err.code, err.exit_code, detail=err.message)
+
     async def _start(self, notices: Subscription) -> Status:
-        await self._ready()
         await self._starting.start(self.live, policy=self._policy)
         return await self._follow(notices)
 
     async def _adopt(self, notices: Subscription) -> Status:
         """A sandbox that was never released is removed and made again; a running one is attested anew and read on."""
-        await self._ready()
-        inspected = await self._launcher.ask(Inspect(session=self.live.key), Inspected)
-        if self.live.session.started is None:
+        if self.live.started is None:
             await self._launcher.ask(Remove(session=self.live.key, forget=True), Done)
             return await self._start(notices)
+        inspected = await self._inspect()
+        gap = ObservationGap(begin=self.live.seen_until, end=now(), what="the daemon was away")
+        await self.live.timeline.append(gap)
         if inspected.status.phase is Phase.GONE:
             return inspected.status
         if inspected.status.phase is Phase.RUNNING:
@@ -109,10 +128,17 @@ class Runner:
             await self.live.timeline.append(SessionAdopted(attested=same))
             if same:
                 await self._starting.open_doors(self.live, policy=self._policy)
-                await self._starting.write_inputs(self.live, written=inspected.written)
+                await self._starting.release(self.live, written=inspected.written)
             else:
                 await self._stop(Cause.VIOLATION, "eleagentd", grace_s=0)
         return await self._follow(notices)
+
+    async def _inspect(self) -> Inspected:
+        """GONE where the launcher knows of no such sandbox."""
+        try:
+            return await self._launcher.ask(Inspect(session=self.live.key), Inspected)
+        except NotFound as err:
+            return Inspected(status=Status(phase=Phase.GONE, error=err.message), spooled=0, written=[])
 
     async def _ready(self) -> None:
         self._launcher_pid = (await self._launcher.ready(_LAUNCHER_WAIT_S)).pid
@@ -120,7 +146,7 @@ class Runner:
     async def _follow(self, notices: Subscription) -> Status:
         """Read until the sandbox has ended and all of its output is in the timeline."""
         reading = Reading(live=self.live, launcher=self._launcher, pool=self._pool, limit_bytes=self._output_bytes)
-        self._deadline = deadline(self.live.session.started, self.live.record.request.timeout_s)
+        self._deadline = deadline(self.live.started, self.live.record.request.timeout_s)
         if self.live.cause is not None:
             await self._launcher.ask(Stop(session=self.live.key, grace_s=self._grace_s), Done)
         ended: Inspected | None = None
@@ -168,7 +194,7 @@ class Runner:
         if notice is not None and notice.spooled and not notice.ended:
             return None
         await self._return_doors()
-        inspected = await self._launcher.ask(Inspect(session=self.live.key), Inspected)
+        inspected = await self._inspect()
         return inspected if inspected.status.phase in (Phase.EXITED, Phase.GONE) else None
 
     async def _return_doors(self) -> None:
@@ -190,13 +216,12 @@ class Runner:
             pass
         return inspected.status
 
-    async def _give_up(self, outcome: Outcome) -> None:
-        await self._ending.conclude(self.live, outcome, collect=False)
-
     async def _stop(self, cause: Cause, by: str, *, grace_s: float) -> bool:
         if not self.live.end_because(cause, by):
             return False
         self._deadline = None
+        with contextlib.suppress(StorageUnavailable):  # what only takes away is done without its record too
+            await self.live.timeline.append(SessionStopping(reason=cause, by_user=by))
         with contextlib.suppress(NotFound):  # still being made: it is stopped when it runs
             await self._launcher.ask(Stop(session=self.live.key, grace_s=grace_s), Done)
         return True
@@ -205,7 +230,6 @@ class Runner:
         """End the session for a person. Raises Conflict when it is already on its way."""
         if not await self._stop(Cause.STOPPED, by, grace_s=self._grace_s if grace_s is None else grace_s):
             raise Conflict(f"session {self.live.key} is already being stopped")
-        await self.live.timeline.append(SessionStopping(reason=Cause.STOPPED, by_user=by))
 
     async def say(self, text: str, *, by: str) -> tuple[str, int]:
         """(message id, seq). In the timeline before it is written."""

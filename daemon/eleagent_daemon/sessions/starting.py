@@ -91,10 +91,18 @@ class Starting:
         await self._make(live)
         await self._attest(live)
         await self.open_doors(live, policy=policy)
+        await self.release(live, written=[])
+
+    async def release(self, live: Live, *, written: list[str]) -> None:
+        """Open the gate. It is recorded first: an agent that may have run is never started a second time."""
+        if live.cause is not None:  # stopped while it was made: it never runs
+            return
+        if live.started is None:
+            live.started = now()
+            await live.timeline.append(SessionStarted())
         await self._launcher.ask(Release(session=live.key), Done)
-        await live.timeline.append(SessionStarted())
-        await live.become(state=State.RUNNING, started=now())
-        await self.write_inputs(live, written=[])
+        await live.become(state=State.RUNNING, started=live.started)
+        await self.write_inputs(live, written=written)
 
     async def _make(self, live: Live) -> None:
         record, launch = live.record, live.adapter.launch()
