@@ -7,6 +7,7 @@ import multiprocessing
 import os
 import socket
 import stat
+import struct
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -119,6 +120,82 @@ async def test_source_tells_what_is_unreadable_and_what_is_masked(sources: Sourc
     assert sorted(source.unreadable) == ["closed", "odd-\\xff"]
     assert source.unreadable_count == 2
     assert sorted(source.masked) == ["not-the-callers", "sock", "sub/fifo"]
+
+
+@pytest.mark.parametrize("readers", [5, 4, 1, 0])
+@pytest.mark.parametrize("callers", [5, 4, 1, 0])
+async def test_source_what_the_sandbox_can_get_at_is_walked_or_masked(
+    sources: Sources, folder: Path, callers: int, readers: int
+) -> None:
+    """The caller has its rights by the group, the sandbox's user as anybody. Names can be guessed."""
+    sub = folder / "sub"
+    sub.mkdir()
+    (sub / "below").mkdir()
+    with socket.socket(socket.AF_UNIX) as sock:
+        sock.bind(str(sub / "below" / "sock"))
+    os.chown(sub, 0, CALLER)
+    sub.chmod(0o700 | callers << 3 | readers)
+    source = await opened(sources, folder)
+    walked = ["sub/below/sock"] if readers else []
+    assert source.masked == (walked if callers == 5 or not readers else ["sub"])
+    assert source.unreadable == ([] if readers == 5 else ["sub"])
+
+
+@pytest.mark.parametrize("readers", [4, 1, 0])
+async def test_source_file_that_the_caller_cant_read_is_masked(sources: Sources, folder: Path, readers: int) -> None:
+    (folder / "by-others").touch()
+    os.chown(folder / "by-others", 0, CALLER)
+    (folder / "by-others").chmod(0o600 | readers)
+    (folder / "by-group").touch()
+    os.chown(folder / "by-group", 0, READER)
+    (folder / "by-group").chmod(0o600 | readers << 3)
+    assert sorted((await opened(sources, folder)).masked) == (["by-group", "by-others"] if readers else [])
+
+
+async def test_source_access_list_is_taken_for_a_right(sources: Sources, folder: Path) -> None:
+    """The mode of these says that nobody else may do anything; their list gives the sandbox's user all."""
+    everything = [
+        (0x01, 7, -1),
+        (0x02, 7, READER),
+        (0x04, 0, -1),
+        (0x10, 7, -1),
+        (0x20, 0, -1),
+    ]  # acl(5), linux/posix_acl.h
+    acl = struct.pack("<I", 2) + b"".join(struct.pack("<HHi", *entry) for entry in everything)
+    for name in ("file", "sub"):
+        (folder / name).mkdir() if name == "sub" else (folder / name).touch()
+        os.setxattr(folder / name, "system.posix_acl_access", acl)
+        assert (folder / name).stat().st_mode & 0o007 == 0
+    assert sorted((await opened(sources, folder)).masked) == ["file", "sub"]
+
+
+async def test_source_folder_that_the_sandboxs_user_cant_enter_is_said(sources: Sources, folder: Path) -> None:
+    folder.chmod(0o700)
+    assert (await opened(sources, folder)).unreadable == [str(folder)]
+
+
+async def test_source_with_too_much_to_mask_is_named(sources: Sources, folder: Path) -> None:
+    (folder / "sub").mkdir()
+    for number in range(1001):
+        os.mkfifo(folder / "sub" / str(number))
+    with pytest.raises(BadRequest, match=f"{folder} has more than"):
+        await opened(sources, folder)
+
+
+async def test_source_that_holds_our_folders_is_refused_before_it_is_walked(
+    sources: Sources, tmp_path: Path, folder: Path
+) -> None:
+    for number in range(1001):
+        os.mkfifo(folder / str(number))
+    for path in (tmp_path, "/"):
+        with pytest.raises(Refused, match=f"^{path} is, holds or lies in {tmp_path}/home"):
+            await opened(sources, path, uid=0)
+
+
+@pytest.mark.parametrize("path", ["/proc", "/proc/1", "/proc/version", "/sys", "/sys/kernel", "/dev", "/dev/pts"])
+async def test_source_that_is_the_kernels_own_is_refused(sources: Sources, path: str) -> None:
+    with pytest.raises(Refused, match=f"^{path} is the kernel's own"):
+        await opened(sources, path, uid=0)
 
 
 async def test_source_is_bound_read_only_with_its_sockets_covered(

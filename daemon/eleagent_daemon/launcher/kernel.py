@@ -24,6 +24,14 @@ RESOLVE_BENEATH: Final = 0x08
 INSIDE: Final = RESOLVE_BENEATH | RESOLVE_NO_SYMLINKS | RESOLVE_NO_MAGICLINKS
 """linux/openat2.h: a path that stays below its folder and passes no link."""
 
+PSEUDO_FILESYSTEMS: Final = {
+    0x9FA0: "proc", 0x62656572: "sysfs", 0x1CD1: "devpts", 0x27E0EB: "cgroup", 0x63677270: "cgroup2",
+    0x64626720: "debugfs", 0x74726163: "tracefs", 0x73636673: "securityfs", 0xCAFE4A11: "bpf", 0x62656570: "configfs",
+    0xDE5E81E4: "efivarfs", 0x6165676C: "pstore", 0x19800202: "mqueue", 0x42494E4D: "binfmt_misc", 0x6E736673: "nsfs",
+    0xF97CFF8C: "selinuxfs", 0x65735543: "fusectl", 0x5A3C69F0: "apparmorfs",
+}  # fmt: skip
+"""linux/magic.h: file systems that hold what the kernel tells, and no files."""
+
 _SYS_OPENAT2: Final = 437
 
 _libc: Final = ctypes.CDLL(None, use_errno=True)
@@ -62,6 +70,13 @@ def open_inside(folder_fd: int, path: str | bytes, flags: int, *, mode: int = 0,
         _libc.syscall(_SYS_OPENAT2, folder_fd, name, ctypes.byref(how), ctypes.c_size_t(ctypes.sizeof(how))),
         os.fsdecode(name),
     )
+
+
+def filesystem_magic(fd: int) -> int:
+    """fstatfs(2), its f_type."""
+    answer = (ctypes.c_ulong * 64)()  # larger than struct statfs, whose first word f_type is
+    _check(_libc.fstatfs(fd, ctypes.byref(answer)), "fstatfs")
+    return answer[0] & 0xFFFFFFFF
 
 
 def start_ticks(pid: int) -> int:
