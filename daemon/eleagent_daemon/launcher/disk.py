@@ -12,7 +12,7 @@ from typing import Final
 
 from eleagent.errors import Unavailable
 from eleagent_daemon.domain.sandbox import Limits
-from eleagent_daemon.launcher.kernel import MS_NODEV, MS_NOSUID, mount
+from eleagent_daemon.launcher.kernel import MS_BIND, MS_NODEV, MS_NOSUID, mount, unmount
 
 FOLDERS: Final = ("home", "workspace", "artefacts")
 
@@ -37,18 +37,24 @@ def mount_disk(image: Path, target: Path, limits: Limits, uid: int) -> None:
     if not image.exists():
         _format(image, limits)
     target.mkdir(mode=0o711, parents=True, exist_ok=True)
+    new = target.with_name(f"{target.name}.new")
+    new.mkdir(mode=0o700, exist_ok=True)
     device = _attach(image)
     try:
         # noinit_itable: nothing writes out the inode tables that mke2fs left to later, so the image stays sparse.
-        mount(device[1], target, "ext4", MS_NOSUID | MS_NODEV, "noinit_itable")
+        mount(device[1], new, "ext4", MS_NOSUID | MS_NODEV, "noinit_itable")
     finally:
         os.close(device[0])
-    target.chmod(0o711)
+    new.chmod(0o711)
     for name in FOLDERS:
-        folder = target / name
+        folder = new / name
         if not folder.exists():
             folder.mkdir(mode=0o700)
             os.chown(folder, uid, uid)
+    # Whole from its first moment: an engine may be looking for the folders at this very time.
+    mount(str(new), target, "", MS_BIND)
+    unmount(new)
+    new.rmdir()
 
 
 def _format(image: Path, limits: Limits) -> None:
