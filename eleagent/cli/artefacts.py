@@ -7,8 +7,9 @@ from pathlib import Path
 import click
 
 from eleagent.cli.cards import human_size
+from eleagent.cli.copying import copy
 from eleagent.cli.invocation import Command, Group, Invocation, pass_invocation
-from eleagent.cli.outdir import OutDir, fetch
+from eleagent.cli.outdir import OutDir
 from eleagent.cli.screen import Style
 from eleagent.errors import BadRequest, NotFound
 from eleagent.operations import ARTEFACT_GET, ARTEFACT_LIST
@@ -56,36 +57,32 @@ def cat(invocation: Invocation, key: str, path: str) -> None:
 @click.argument("source", metavar="KEY:PATH")
 @click.argument("dest", type=click.Path(path_type=Path))
 @pass_invocation
-def cp(invocation: Invocation, source: str, dest: Path) -> None:
-    """Copy a file, or a folder (KEY:. is all), out of a session's artefacts."""
+def cp(invocation: Invocation, source: str, dest: Path) -> int:
+    """Copy a file, or a folder (KEY:. is all), out of a session's artefacts.
+
+    Files that differ and hidden ones need --yes.
+    """
     key, colon, path = source.partition(":")
     if not colon or not key:
         raise BadRequest(f"{source!r} is not of the form KEY:PATH")
     path = path.removeprefix("/artefacts").strip("/").removeprefix("./")
     listed: ArtefactList = invocation.client.call(ARTEFACT_LIST, key=key)
-    copied = _copy_file(invocation, key, path, listed, dest) or _copy_folder(invocation, key, path, listed, dest)
-    if not copied:
+    folder, targets = _targets(path, listed.artefacts, dest)
+    if not targets:
         what = f"no artefact {path!r} (see: eleagent artefact ls {key})" if listed.artefacts else "no artefacts"
         raise NotFound(f"session {key} has {what}")
-    if not invocation.quiet:
-        invocation.screen.note(f"{copied} {'file' if copied == 1 else 'files'} → {dest}")
+    with OutDir.create(folder) as opened:
+        code = copy(invocation, key, targets, opened)
+    if not (code or invocation.quiet):
+        invocation.screen.note(f"{len(targets)} {'file' if len(targets) == 1 else 'files'} → {dest}")
+    return code
 
 
-def _copy_file(invocation: Invocation, key: str, path: str, listed: ArtefactList, dest: Path) -> int:
-    found: Artefact | None = next((item for item in listed.artefacts if item.path == path), None)
-    if found is None:
-        return 0
-    target = dest / path.rpartition("/")[2] if dest.is_dir() else dest
-    with OutDir.create(target.parent) as folder:
-        fetch(invocation.client, key, found, folder, target.name)
-    return 1
-
-
-def _copy_folder(invocation: Invocation, key: str, path: str, listed: ArtefactList, dest: Path) -> int:
+def _targets(path: str, artefacts: list[Artefact], dest: Path) -> tuple[Path, list[tuple[str, Artefact]]]:
+    """The folder to write to, and what goes there by which name: the artefact `path`, or all below it."""
+    for artefact in artefacts:
+        if artefact.path == path:
+            target = dest / path.rpartition("/")[2] if dest.is_dir() else dest
+            return target.parent, [(target.name, artefact)]
     prefix = "" if path in ("", ".") else f"{path}/"
-    found = [item for item in listed.artefacts if item.path.startswith(prefix)]
-    if found:
-        with OutDir.create(dest) as folder:
-            for item in found:
-                fetch(invocation.client, key, item, folder, item.path.removeprefix(prefix))
-    return len(found)
+    return dest, [(item.path.removeprefix(prefix), item) for item in artefacts if item.path.startswith(prefix)]

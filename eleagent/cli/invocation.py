@@ -65,7 +65,7 @@ def _global_options() -> list[click.Parameter]:
         click.Option(["--json"], is_flag=True, help="Answer in JSON.", **common),
         click.Option(["-q", "--quiet", "quiet"], is_flag=True, help="Only the answer itself.", **common),
         click.Option(["--no-color"], is_flag=True, help="No colours (or $NO_COLOR).", **common),
-        click.Option(["--yes"], is_flag=True, help="Assume yes to questions.", **common),
+        click.Option(["--yes"], is_flag=True, help="Replace files and take hidden ones (run -o, cp).", **common),
     ]
 
 

@@ -9,15 +9,15 @@ from typing import Any
 import click
 
 from eleagent.cli.cards import human_size, some
+from eleagent.cli.copying import complain, copy
 from eleagent.cli.follow import Ending, Follower
 from eleagent.cli.invocation import Command, Invocation, pass_invocation
-from eleagent.cli.outdir import OutDir, fetch
+from eleagent.cli.outdir import OutDir
 from eleagent.cli.prompt import read_duration, read_prompt, read_script, read_source, read_variables
 from eleagent.cli.report import tokens
 from eleagent.cli.screen import Style, To
 from eleagent.cli.sessions import state_span
 from eleagent.cli.views import choose_view
-from eleagent.errors import EleAgentError
 from eleagent.operations import ARTEFACT_LIST, SESSION_CREATE
 from eleagent.wire.sessions import ArtefactList, Session, SessionCreate, State
 
@@ -130,16 +130,9 @@ def _follow(invocation: Invocation, session: Session, folder: OutDir | None) -> 
 
 def _copy(invocation: Invocation, ending: Ending, listed: ArtefactList, folder: OutDir) -> int:
     """Copy the artefacts; returns the exit code of the first failure where the session itself had none."""
-    code = 0
-    screen = invocation.screen
-    for artefact in listed.artefacts:
-        try:
-            fetch(invocation.client, ending.key, artefact, folder)
-        except EleAgentError as error:
-            screen.line((Style.BAD, "eleagent:"), f" not copied: {error.message}", to=To.ERR)
-            code = code or error.exit_code
+    code = copy(invocation, ending.key, [(artefact.path, artefact) for artefact in listed.artefacts], folder)
     if code:
-        screen.line((Style.BAD, "eleagent:"), f" the session still has it: eleagent cp {ending.key}:. DEST", to=To.ERR)
+        complain(invocation, f"the session still has it: eleagent cp {ending.key}:. DEST")
     return 0 if ending.exit_code else code
 
 

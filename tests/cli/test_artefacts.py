@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import json
+import os
 import stat
 from pathlib import Path
 
 import pytest
+
+from eleagent import operations as ops
 
 from .conftest import CommandLine
 from .fakedaemon import KEY, FakeSession, created, ended
@@ -49,12 +52,100 @@ def test_links_in_the_folder_are_not_followed(eleagent: CommandLine) -> None:
     (folder / "plots").symlink_to(outside)
     (folder / "table.md").symlink_to(outside / "file")
     eleagent.serve(FakeSession(created(), ended(), artefacts=FILES))
-    done = eleagent("run", "-q", "-o", "out", "x")
+    done = eleagent("run", "-q", "--yes", "-o", "out", "x")
     assert done.code == 126
     assert "plots/one.bin can't be written below out" in done.err
     assert tree(outside) == {"file"}
     assert (outside / "file").read_text() == "mine"
     assert not (folder / "table.md").is_symlink()
+
+
+COPIES = pytest.mark.parametrize("command", [["run", "-q", "-o", "out", "x"], ["cp", "@:.", "out"]], ids=["run", "cp"])
+
+
+@COPIES
+def test_other_file_is_left_until_told_to_replace_it(eleagent: CommandLine, command: list[str]) -> None:
+    out = eleagent.folder / "out"
+    (out / "plots").mkdir(parents=True)
+    (out / "table.md").write_text("mine")
+    (out / "plots/one.bin").symlink_to("/etc/hostname")
+    eleagent.serve(FakeSession(created(), ended(), artefacts=FILES | {"new": b"new"}))
+    done = eleagent(*command)
+    assert done.code == 2
+    assert done.err.splitlines()[0] == (
+        "eleagent: not copied, another file is there (--yes replaces it): table.md, plots/one.bin"
+    )
+    assert (out / "table.md").read_text() == "mine"
+    assert (out / "plots/one.bin").is_symlink()
+    assert tree(out) == {*FILES, "new"}
+    assert eleagent("--yes", *command).code == 0
+    assert {name: (out / name).read_bytes() for name in FILES} == FILES
+    assert not (out / "plots/one.bin").is_symlink()
+
+
+@COPIES
+def test_equal_file_is_fine_and_stays(eleagent: CommandLine, command: list[str]) -> None:
+    eleagent.serve(FakeSession(created(), ended(), artefacts=FILES))
+    assert eleagent(*command).code == 0
+    before = (eleagent.folder / "out/table.md").stat()
+    again = eleagent(*command)
+    assert (again.code, "not copied" in again.err) == (0, False)
+    assert (eleagent.folder / "out/table.md").stat().st_ino == before.st_ino
+
+
+@COPIES
+def test_hidden_names_are_left_until_told_to_take_them(eleagent: CommandLine, command: list[str]) -> None:
+    hidden = [".git/config", "a/.claude/settings.json", ".envrc", "..x"]
+    eleagent.serve(FakeSession(created(), ended(), artefacts=dict.fromkeys(hidden, b"evil") | {"a/good.": b"good"}))
+    done = eleagent(*command)
+    assert done.code == 126
+    assert done.err.splitlines()[0] == (
+        f"eleagent: not copied, tools may act on hidden files (--yes takes them): {', '.join(hidden)}"
+    )
+    assert {path.name for path in (eleagent.folder / "out").rglob("*")} == {"a", "good."}
+    assert eleagent(*command, "--yes").code == 0
+    assert tree(eleagent.folder / "out") == {*hidden, "a/good."}
+
+
+@pytest.mark.parametrize("source", [".git", ".git/config", "./.git/config"])
+def test_hidden_folder_is_not_hidden_by_naming_it(eleagent: CommandLine, source: str) -> None:
+    eleagent.serve(FakeSession(created(), ended(), artefacts={".git/config": b"evil"}))
+    assert eleagent("cp", f"@:{source}", "out").code == 126
+    assert tree(eleagent.folder) == {"api.sock"}
+
+
+@COPIES
+def test_name_that_the_disk_refuses_stops_no_other(eleagent: CommandLine, command: list[str]) -> None:
+    names = ["a\x1bb", "n" * 300, "d" * 300 + "/x", "good", "good/below"]
+    eleagent.serve(FakeSession(created(), ended(), artefacts={name: name.encode() for name in names}))
+    done = eleagent(*command)
+    assert done.code == 126
+    assert done.err.count("not copied: ") == 4
+    assert done.err.count("File name too long") == 2
+    assert tree(eleagent.folder) == {"api.sock", "out/good"}
+
+
+def test_name_that_the_locale_lacks_stops_no_other(eleagent: CommandLine) -> None:
+    eleagent.serve(FakeSession(created(), ended(), artefacts={"→": b"x", "good": b"good"}))
+    done = eleagent("cp", "@:.", "out", LC_ALL="C", PYTHONUTF8="0", PYTHONCOERCECLOCALE="0")
+    assert done.code == 126
+    assert tree(eleagent.folder) == {"api.sock", "out/good"}
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="gives a link away")
+@pytest.mark.parametrize("command", [["run", "-q", "-o", "link/", "x"], ["cp", "@:.", "link"], ["cp", "@:new", "link"]])
+@pytest.mark.parametrize(("owner", "code"), [(0, 0), (4321, 126)])
+def test_link_to_the_folder_must_be_ones_own(eleagent: CommandLine, command: list[str], owner: int, code: int) -> None:
+    (eleagent.folder / "real").mkdir()
+    link = eleagent.folder / "link"
+    link.symlink_to("real")
+    os.chown(link, owner, owner, follow_symlinks=False)
+    eleagent.serve(FakeSession(created(), ended(), artefacts={"new": b"new"}))
+    done = eleagent(*command)
+    assert done.code == code, done.err
+    assert ("is a link of user 4321" in done.err) == (code != 0)
+    assert tree(eleagent.folder / "real") == (set() if code else {"new"})
+    assert not code or not eleagent.daemon.called(ops.SESSION_CREATE)
 
 
 def test_folder_in_the_way_is_named_and_kept(eleagent: CommandLine) -> None:
