@@ -12,7 +12,7 @@ import pytest
 from eleagent import operations as ops
 
 from .conftest import CommandLine
-from .fakedaemon import KEY, FakeSession, created, ended
+from .fakedaemon import KEY, Call, FakeSession, created, ended
 
 FILES = {"table.md": b"| a |\n", "plots/one.bin": bytes(range(256)) * 3000}
 
@@ -81,6 +81,18 @@ def test_other_file_is_left_until_told_to_replace_it(eleagent: CommandLine, comm
     assert eleagent("--yes", *command).code == 0
     assert {name: (out / name).read_bytes() for name in FILES} == FILES
     assert not (out / "plots/one.bin").is_symlink()
+
+
+def test_file_that_appears_meanwhile_is_left(eleagent: CommandLine) -> None:
+    def send_late(call: Call) -> list[bytes]:
+        (eleagent.folder / "out/new").write_text("mine")
+        return [b"new"]
+
+    eleagent.serve(FakeSession(created(), ended(), artefacts={"new": b"new"}))
+    eleagent.daemon.scripts[ops.ARTEFACT_GET.id] = send_late
+    done = eleagent("cp", "@:.", "out")
+    assert (done.code, tree(eleagent.folder / "out")) == (2, {"new"})
+    assert (eleagent.folder / "out/new").read_text() == "mine"
 
 
 @COPIES
