@@ -5,6 +5,7 @@ Commands are imported when they are called, so that `--help` and `ps` stay quick
 
 from __future__ import annotations
 
+import gc
 import io
 import os
 import sys
@@ -118,6 +119,7 @@ def main() -> int:
     except BrokenPipeError:
         return 1
     finally:
+        gc.freeze()  # the kernel takes all memory back at once: nothing need look through it first
         invocation.screen.close()
         try:
             sys.stdout.flush()

@@ -1,25 +1,23 @@
-"""How is a session started from the command line and followed to its end?"""
+"""How is a session started from the command line?
+
+What follows it to its end is imported when the daemon is already at work.
+"""
 
 from __future__ import annotations
 
 from contextlib import ExitStack
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 
-from eleagent.cli.cards import human_size, some
-from eleagent.cli.copying import complain, copy
-from eleagent.cli.follow import Ending, Follower
 from eleagent.cli.invocation import Command, Invocation, pass_invocation
-from eleagent.cli.outdir import OutDir
 from eleagent.cli.prompt import read_duration, read_prompt, read_script, read_source, read_variables
-from eleagent.cli.report import tokens
-from eleagent.cli.screen import Style, To
-from eleagent.cli.sessions import state_span
-from eleagent.cli.views import choose_view
-from eleagent.operations import ARTEFACT_LIST, SESSION_CREATE
-from eleagent.wire.sessions import ArtefactList, Session, SessionCreate, State
+from eleagent.operations import SESSION_CREATE
+from eleagent.wire.sessions import Session, SessionCreate
+
+if TYPE_CHECKING:
+    from eleagent.cli.outdir import OutDir
 
 PROGRAM = "eleagent.run.program"
 
@@ -93,7 +91,7 @@ def run(
         model_script=read_script(rest["model_script"]),
     )
     with ExitStack() as stack:
-        folder = stack.enter_context(OutDir.create(Path(output))) if output else None
+        folder = stack.enter_context(_make_folder(output)) if output else None
         session: Session = invocation.client.call(SESSION_CREATE, body=body)
         if detach:
             if invocation.json:
@@ -101,54 +99,12 @@ def run(
             else:
                 invocation.screen.line(session.key)
             return 0
-        return _follow(invocation, session, folder)
+        from eleagent.cli.attend import attend
+
+        return attend(invocation, session, folder)
 
 
-def _follow(invocation: Invocation, session: Session, folder: OutDir | None) -> int:
-    screen = invocation.screen
-    if not (invocation.json or invocation.quiet):
-        screen.note(f"session {session.key}")
-        screen.status(f"starting {session.key}")
-    view = choose_view(invocation, key=session.key, asked=session.ask)
-    ending = Follower(invocation=invocation, key=session.key, view=view, asks=session.ask).follow()
-    listed = None
-    if folder or not (invocation.json or invocation.quiet):
-        listed = invocation.client.call(ARTEFACT_LIST, key=session.key)
-    if folder and listed:
-        ending.exit_code = _copy(invocation, ending, listed, folder) or ending.exit_code
-    if invocation.json:
-        invocation.emit(ending.document(invocation.client))
-    elif invocation.quiet or listed is None:
-        if not ending.by_itself and ending.state is not State.SUCCEEDED:
-            screen.line(
-                (Style.BAD, "eleagent:"), f" {session.key} {ending.state}: {ending.detail or ending.reason}", to=To.ERR
-            )
-    else:
-        _summary(invocation, ending, listed, folder)
-    return ending.exit_code
+def _make_folder(output: str) -> OutDir:
+    from eleagent.cli.outdir import OutDir
 
-
-def _copy(invocation: Invocation, ending: Ending, listed: ArtefactList, folder: OutDir) -> int:
-    """Copy the artefacts; returns the exit code of the first failure where the session itself had none."""
-    code = copy(invocation, ending.key, [(artefact.path, artefact) for artefact in listed.artefacts], folder)
-    if code:
-        complain(invocation, f"the session still has it: eleagent cp {ending.key}:. DEST")
-    return 0 if ending.exit_code else code
-
-
-def _summary(invocation: Invocation, ending: Ending, listed: ArtefactList, folder: OutDir | None) -> None:
-    screen = invocation.screen
-    reason = f" ({ending.reason})" if ending.reason != ending.state else ""
-    how = f"{reason} · exit {ending.exit_code}" + (f" · {ending.detail}" if ending.detail else "")
-    if not screen.is_terminal(To.ERR):
-        screen.note(f"session {ending.key} {ending.state}{how}")
-        return
-    screen.line("", to=To.ERR)
-    screen.line(state_span(ending.state), how, to=To.ERR)
-    if listed.artefacts:
-        names = some([f"{artefact.path} ({human_size(artefact.size_bytes)})" for artefact in listed.artefacts])
-        where = f" → {folder.path}" if folder else f"   (eleagent cp {ending.key}:. DEST)"
-        screen.line((Style.DIM, "  artefacts  "), names, (Style.DIM, where), to=To.ERR)
-    if used := tokens(ending.usage):
-        screen.line((Style.DIM, "  tokens     "), used, to=To.ERR)
-    screen.line((Style.DIM, "  proof      "), f"eleagent session show {ending.key}", to=To.ERR)
+    return OutDir.create(Path(output))

@@ -81,6 +81,8 @@ class AsyncClient:
                 async for item in self.stream(SESSION_EVENTS, query=query, key=key):
                     if cursor.admits(item, clock()):
                         yield item
+                if cursor.ended:
+                    return
                 detail: SessionDetail = await self.call(SESSION_GET, key=key)
                 if cursor.reached_end(detail.session):
                     return

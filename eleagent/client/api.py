@@ -64,6 +64,8 @@ class Client:
                 for item in self.stream(SESSION_EVENTS, query=query, key=key):
                     if cursor.admits(item, time.monotonic()):
                         yield item
+                if cursor.ended:
+                    return
                 detail: SessionDetail = self.call(SESSION_GET, key=key)
                 if cursor.reached_end(detail.session):
                     return

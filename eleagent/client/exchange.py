@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 from collections.abc import Mapping
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
 from urllib.parse import urlencode
@@ -14,7 +13,7 @@ import msgspec
 from eleagent import errors
 from eleagent.operations import Operation
 from eleagent.version import VERSION_HEADER, __version__, check_skew
-from eleagent.wire.events import Event, Notice
+from eleagent.wire.events import Event, Notice, SessionEnded
 from eleagent.wire.sessions import Session
 
 HOST: Final = "localhost"
@@ -30,8 +29,7 @@ class StreamBroken(errors.Unavailable):
     """The connection ended before the answer did."""
 
 
-@dataclass(frozen=True)
-class Request:
+class Request(msgspec.Struct, frozen=True):
     method: str
     target: str
     headers: dict[str, str]
@@ -110,10 +108,13 @@ def unreachable(socket: Path, error: OSError) -> errors.DaemonUnreachable:
 
 
 class Cursor:
-    """Where a follower of a timeline stands, so that a broken stream goes on without loss or repeat."""
+    """Where a follower of a timeline stands, so that a broken stream goes on without loss or repeat. `ended`: the last
+    event was the session's last.
+    """
 
     def __init__(self, *, after: int, now: float, patience_s: float) -> None:
         self.after = after
+        self.ended = False
         self._progress = now
         self._patience_s = patience_s
 
@@ -129,6 +130,7 @@ class Cursor:
         if item.seq != self.after + 1:
             raise StreamBroken(f"event {self.after + 1} is missing, {item.seq} came instead")
         self.after, self._progress = item.seq, now
+        self.ended = item.type == SessionEnded.type
         return True
 
     def reached_end(self, session: Session) -> bool:

@@ -90,8 +90,8 @@ def _cover(root: Path, path: bytes, covers: Covers) -> None:
 
 def mounts_below(folder: Path) -> list[Path]:
     """The mount points at and below `folder`, in the order they were made."""
-    points = [Path(line.target) for line in mountinfo.read(Path("/proc/self"))]
-    return [point for point in points if point == folder or folder in point.parents]
+    targets = (line.target for line in mountinfo.read(Path("/proc/self")))
+    return [Path(target) for target in targets if f"{target}/".startswith(f"{folder}/")]
 
 
 def unmount_all(folder: Path) -> None:
