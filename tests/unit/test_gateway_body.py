@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import tracemalloc
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +12,7 @@ import pytest
 from eleagent_daemon.domain.policy import MODEL_ONLY, Policy
 from eleagent_daemon.gateway.body import check_body
 from eleagent_daemon.gateway.denial import Denied
+from eleagent_daemon.gateway.weight import PIECE_BYTES, members, weigh
 
 SAMPLE = Path(__file__).parent / "data" / "claude-request.json"
 IMAGE = {"type": "image", "source": {"type": "base64", "media_type": "image/png", "data": "AA=="}}
@@ -65,6 +67,7 @@ def test_body_is_encoded_anew() -> None:
         b'{"model":"\\ud800"}',
         b'\xef\xbb\xbf{"model":"m"}',
         b'{"model":"m","system":' + b"[" * 100_000 + b"]" * 100_000 + b"}",
+        b'{"model":"m","tools":[{"input_schema":' + b"[" * 300 + b"]" * 300 + b"}]}",
         b'{"model":"m","tools":[{"input_schema":' + b"[" * 5_000 + b"]" * 5_000 + b"}]}",
         b"{}",
         b'{"model":1}',
@@ -99,7 +102,7 @@ def test_body_that_is_malformed_is_a_bad_request(raw: bytes) -> None:
         (said(FILE), "file"),
         (said({"type": "image", "source": {"type": "base64", "url": "https://x"}}), "url"),
         (said({"type": "document", "source": {"type": "url", "url": "https://x"}}), "url"),
-        (said({"type": "text", "text": "", "source": {"type": "url", "url": "https://x"}}), "url"),
+        (said({"type": "text", "text": "", "source": {"type": "url", "url": "https://x"}}), "source"),
         (said({"type": "container_upload", "file_id": "f"}), "container_upload"),
         (said({"type": "mcp_tool_use"}), "mcp_tool_use"),
         (said({"type": "server_tool_use", "name": "web_fetch"}), "server_tool_use"),
@@ -113,6 +116,23 @@ def test_body_that_is_malformed_is_a_bad_request(raw: bytes) -> None:
         (said({"type": "document", "source": {"type": "content", "content": [FILE]}}), "file"),
         (body(system=[{"type": "image", "source": {"type": "url"}}]), "url"),
         (body(messages=[{"role": "user", "content": "", "container": "c"}]), "container"),
+        (body(tools=[{"type": "bash_20250124", "name": "bash", "url": "https://x"}]), "url"),
+        (body(tools=[{"type": "text_editor_20250728", "name": "e", "container": "c"}]), "container"),
+        (body(tools=[{"type": "memory_20250818", "name": "memory", "mcp_servers": []}]), "mcp_servers"),
+        (body(tools=[{"type": "bash_٢٠٢٥٠١٢٤", "name": "bash"}]), "bash_"),
+        (body(tools=[{"name": "t", "cache_control": {"type": "ephemeral", "url": "x"}}]), "url"),
+        (said({"type": "text", "text": "", "image_url": "https://x"}), "image_url"),
+        (said({"type": "image", "image_url": {"url": "https://x"}}), "image_url"),
+        (said({"type": "tool_result", "tool_use_id": "t", "file_id": "f"}), "file_id"),
+        (said({"type": "tool_use", "id": "t", "name": "t", "input": {}, "server": "s"}), "server"),
+        (said({"type": "tool_use", "id": "t", "name": "t", "input": {}, "caller": {"url": "x"}}), "url"),
+        (said({"type": "text", "text": "", "cache_control": {"type": "ephemeral", "url": "x"}}), "url"),
+        (said({"type": "text", "text": "", "citations": [{"type": "char_location", "fetch": "x"}]}), "fetch"),
+        (said({"type": "document", "source": IMAGE["source"], "citations": {"url": "x"}}), "url"),
+        (body(context_management={"edits": [{"type": "fetch_20251015"}]}), "fetch_20251015"),
+        (body(context_management={"edits": [{"type": "clear_thinking_20251015", "url": "x"}]}), "url"),
+        (body(context_management={"edits": [{"type": "compact_20260112", "trigger": {"url": "x"}}]}), "url"),
+        (body(output_format={"type": "json_schema", "url": "x"}), "url"),
     ],
 )  # fmt: skip
 def test_body_with_a_way_out_is_refused_and_the_part_named(raw: bytes, named: str) -> None:
@@ -139,6 +159,11 @@ def test_body_with_a_way_out_is_refused_and_the_part_named(raw: bytes, named: st
             {"type": "search_result", "source": "https://x", "title": "t", "content": [{"type": "text", "text": "x"}]}
         ),
         body(messages=[{"role": "system", "content": "x"}, {"role": "assistant", "content": "y"}]),
+        body(tools=[{"type": "text_editor_20250728", "name": "e", "max_characters": 9, "cache_control": None}]),
+        body(context_management={"edits": [{"type": "clear_tool_uses_20250919", "keep": {"type": "tool_uses"}}]}),
+        said({"type": "text", "text": "x", "citations": [{"type": "char_location", "cited_text": "y"}]}),
+        said({"type": "tool_use", "id": "t", "name": "t", "input": {}, "caller": {"type": "direct"}}),
+        said({"type": "text", "text": 'a "quoted" \\\\ [text], {with: structure} ' * 60_000}),
     ],
 )
 def test_body_that_stays_here_passes_unchanged(raw: bytes) -> None:
@@ -164,3 +189,25 @@ def test_server_tool_passes_when_the_policy_names_its_stem() -> None:
 
 def test_refusal_shows_hostile_names_in_plain_text() -> None:
     assert refusal(body(**{"\x1b[2J": 1})).message.isprintable()
+
+
+@pytest.mark.parametrize("part", [b"[[[[]]]],", b"[],", b"1,", b'{"a":{}},', b'"",', b'"\\\\",[],'])
+def test_body_of_more_values_than_a_request_needs_is_refused_before_it_is_parsed(part: bytes) -> None:
+    raw = b'{"model":"m","messages":[' + part * ((31 << 20) // len(part)) + b"0]}"
+
+    tracemalloc.start()
+    denied = refusal(raw)
+    _, peak = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+
+    assert denied.http_status == 400
+    assert "brackets, commas and colons" in denied.message
+    assert peak < 100 << 20
+
+
+def test_structure_is_told_from_text_across_the_pieces_it_is_weighed_in() -> None:
+    for shift in range(8):
+        text = "x" * (PIECE_BYTES - 20 + shift) + '\\"[],:{}\\\\' * 4
+        value = {"a": text, 'b":\\': [{"c": text}, []]}
+        raw = json.dumps(value).encode()
+        assert weigh(raw) == members(value) == 3
