@@ -17,8 +17,10 @@ STEADY_S = 30.0
 STOP_S = 15.0
 LAUNCHER_STOP_S = 1.0
 TICK_S = 0.1
-FATAL = 2
-"""eleagentd's exit code for a setting or another daemon in its way: starting it again would not help."""
+FATAL = 78
+"""eleagentd's exit code for a setting or another daemon in its way (EX_CONFIG, sysexits.h): not to be started again."""
+
+USAGE = 2
 
 # The launcher knows no secret: neither the model's key nor anything else of our environment reaches it.
 PASSED_ON = ("PATH", "LANG", "PYTHONPATH", "HOME", "ELEAGENT_HOME")
@@ -107,7 +109,7 @@ def main(arguments: list[str]) -> int:
         daemon.kill()
     if not launcher.end(LAUNCHER_STOP_S):
         say("sessions are running: eleagent-launcher stays with them until they end")
-    return FATAL if daemon.code == FATAL else 0
+    return USAGE if daemon.code == FATAL else 0
 
 
 def say(text: str) -> None:

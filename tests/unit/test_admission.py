@@ -120,7 +120,7 @@ def test_command_says_what_it_printed_and_hears_nothing() -> None:
     adapter = CommandAdapter(argv=["x"], env={}, model_door=False)
     assert adapter.out("a\n") == (OutputText(stream="out", text="a\n"),)
     assert adapter.err("b") == (OutputText(stream="err", text="b"),)
-    assert (adapter.begin(), adapter.interrupt(), adapter.farewell()) == ((), None, None)
+    assert (adapter.unread(), adapter.interrupt(), adapter.farewell()) == ((), None, None)
     with pytest.raises(Conflict, match="takes no input"):
         adapter.say("x", message="m")
     with pytest.raises(NotFound):

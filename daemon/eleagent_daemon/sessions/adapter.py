@@ -50,10 +50,13 @@ class Adapter(Protocol):
 
     def launch(self) -> Launch: ...
 
-    def begin(self) -> Sequence[Send]:
-        """What to write once the gate is open; the prompt, if there is one, under `first_input`. Sent again after a
-        crash.
+    def unread(self) -> Sequence[Send]:
+        """Control messages that the agent has not taken yet, as far as can be told; sent again under the same ids after
+        a crash.
         """
+
+    def undelivered(self, message: str) -> bool:
+        """Whether an accepted input has not been echoed yet."""
 
     def out(self, data: bytes | str) -> Sequence[Item]:
         """A line (without its newline) or a piece of text from stdout."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable
+from collections.abc import Mapping
 from pathlib import PurePosixPath
 from typing import Final
 
@@ -18,6 +18,7 @@ from eleagent_daemon.sessions.environment import check_environment
 
 _NAME: Final = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,62}")
 _TITLE_CHARACTERS: Final = 80
+_TIMEOUT_LIMIT_S: Final = 10_000_000
 
 
 def check_request(request: SessionCreate, profile: Profile) -> None:
@@ -27,7 +28,12 @@ def check_request(request: SessionCreate, profile: Profile) -> None:
             raise BadRequest("agent command runs a program: eleagent run -- PROGRAM ARGS…")
         if any("\0" in part for part in request.argv):
             raise BadRequest("the program's arguments have a NUL byte")
-    elif request.argv is not None or not (request.prompt or "").strip():
+    elif request.argv is not None:
+        raise BadRequest(
+            f"agent {profile.name} takes a prompt (eleagent run PROMPT), no program: "
+            "programs run as eleagent run -- PROGRAM ARGS…"
+        )
+    elif not (request.prompt or "").strip():
         raise BadRequest(f"agent {profile.name} needs a prompt that is not empty")
     elif (size := len(str(request.prompt).encode())) > PROMPT_LIMIT_BYTES:
         raise TooLarge(
@@ -38,8 +44,8 @@ def check_request(request: SessionCreate, profile: Profile) -> None:
         raise BadRequest(
             f"name {request.name!r}: use letters, digits, '.', '_' and '-', at most 63, and not a session's key"
         )
-    if request.timeout_s is not None and not 0 < request.timeout_s < 10_000_000:
-        raise BadRequest(f"timeout {request.timeout_s:g}: must be more than 0 seconds")
+    if request.timeout_s is not None and not 0 < request.timeout_s < _TIMEOUT_LIMIT_S:
+        raise BadRequest(f"timeout {request.timeout_s:g}: must be more than 0 and less than {_TIMEOUT_LIMIT_S} seconds")
     if request.model is not None and not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9._:\[\]-]{0,99}", request.model):
         raise BadRequest(f"model {request.model!r} is not a model's name")
     if request.ask and profile.adapter == "command":
@@ -50,20 +56,18 @@ def check_request(request: SessionCreate, profile: Profile) -> None:
     check_environment(request.env)
 
 
-def choose_policy(request: SessionCreate, default: str, find: Callable[[str], Policy | None]) -> Policy:
+def choose_policy(request: SessionCreate, default: str, policies: Mapping[str, Policy]) -> Policy:
     """Raises BadRequest for a policy that is not there."""
     name = request.policy or default
-    policy = find(name)
-    if policy is None:
-        raise BadRequest(f"no policy {name!r}: see policies in the daemon's configuration (eleagent config show)")
-    return policy
+    if name not in policies:
+        raise BadRequest(f"no policy {name!r}; there are: {', '.join(policies)} (eleagent config show)")
+    return policies[name]
 
 
 def make_adapter(profile: Profile, session: str, request: SessionCreate, *, model_door: bool) -> Adapter:
     if profile.adapter == "claude":
         return ClaudeAdapter(
             session=session,
-            prompt=str(request.prompt),
             model=request.model,
             ask=request.ask,
             env=request.env,

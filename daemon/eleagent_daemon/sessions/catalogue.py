@@ -11,7 +11,16 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import BinaryIO, Final
 
-from eleagent.errors import BadRequest, Conflict, EleAgentError, ImageMissing, TooLarge, UnknownAgent
+from eleagent.errors import (
+    BadRequest,
+    Conflict,
+    EleAgentError,
+    EngineUnavailable,
+    ImageMissing,
+    LauncherUnavailable,
+    TooLarge,
+    UnknownAgent,
+)
 from eleagent.version import __version__
 from eleagent.wire.agents import Agent, AgentLock, BuildStep, Image
 from eleagent_daemon.agents.files import get_dockerfile, get_lock
@@ -63,16 +72,19 @@ class Catalogue:
         return get_lock(name)
 
     async def list_agents(self) -> list[Agent]:
-        """Raises EngineUnavailable when the engine can't be asked for images."""
+        """Without an engine too: then `needs` says so."""
         return [await self._describe(profile) for profile in PROFILES.values()]
 
     async def _describe(self, profile: Profile) -> Agent:
-        image = await self._find_image(profile)
         installed = not profile.binary or self._binary(profile).exists()
-        needs = None
-        if image is None:
-            steps = [f"eleagent agent install {profile.name}"] if not installed else []
-            needs = ", then: ".join([*steps, f"eleagent image build {profile.name}"])
+        steps = [] if installed else [f"eleagent agent install {profile.name}"]
+        image = None
+        try:
+            if (image := await self._find_image(profile)) is None:
+                steps.append(f"eleagent image build {profile.name}")
+        except (EngineUnavailable, LauncherUnavailable):
+            steps.append("a container engine (what is wrong with it: eleagent doctor)")
+        needs = None if image else ", then: ".join(steps)
         lock = get_lock(profile.name) if profile.binary else None
         return Agent(
             name=profile.name,

@@ -12,6 +12,7 @@ from eleagent.errors import NotFound
 from eleagent.wire.events import (
     AgentNotice,
     AgentReady,
+    AgentToolResult,
     AgentTurnFinished,
     ApprovalAnswered,
     ApprovalRequested,
@@ -23,7 +24,7 @@ from eleagent.wire.events import (
 )
 from eleagent_daemon.domain.doors import ModelView
 from eleagent_daemon.domain.sandbox import ARTEFACTS_DIR, DATA_DIR, HOME_DIR, MODEL_PORT, WORKSPACE_DIR, Doors
-from eleagent_daemon.sessions.adapter import Item, Launch, Send, Verdict, first_input
+from eleagent_daemon.sessions.adapter import Item, Launch, Send, Verdict
 from eleagent_daemon.sessions.claude_messages import approval_id, blocks, clip, notice, preview, ready, turn_finished
 from eleagent_daemon.sessions.environment import base_environment
 
@@ -31,6 +32,11 @@ REFUSED_TOOLS: Final = ("WebSearch", "WebFetch")
 """The model door refuses what these ask for, so they are not offered: an agent that is offered one dies on its use."""
 
 _WITHDRAWN: Final = "question_withdrawn"
+QUESTION_LIMIT: Final = 256 * 1024
+"""Characters of one tool's input under --ask: a person has to be shown the whole of it."""
+
+QUESTIONS_LIMIT: Final = 32
+
 _NAMESPACE: Final = uuid.UUID("6f0c6a2e-6b0f-5d3b-9a6b-0c1c8e3d7a11")
 _PLACE: Final = (
     f"You work inside a sandbox. Project data is in {DATA_DIR} and is read-only. Write every result that should be "
@@ -54,9 +60,8 @@ class ClaudeAdapter:
 
     lines = True
 
-    def __init__(self, *, session: str, prompt: str, model: str | None, ask: bool, env: dict[str, str]) -> None:
+    def __init__(self, *, session: str, model: str | None, ask: bool, env: dict[str, str]) -> None:
         self._session = session
-        self._prompt = prompt
         self._model = model
         self._ask = ask
         self._env = env
@@ -66,6 +71,7 @@ class ClaudeAdapter:
         self._undelivered: dict[str, str] = {}  # the CLI's uuid of a message: our id
         self._result: AgentTurnFinished | None = None
         self._questions: dict[str, ApprovalRequested] = {}
+        self._answers: dict[str, Send] = {}
 
     def observe(self, view: Callable[[], ModelView | None]) -> None:
         """Where to ask what the model door saw."""
@@ -109,12 +115,14 @@ class ClaudeAdapter:
         """The CLI's own session id, the same for every start of this session."""
         return str(uuid.uuid5(_NAMESPACE, self._session))
 
-    def begin(self) -> Sequence[Send]:
+    def unread(self) -> Sequence[Send]:
+        if self._ready:
+            return tuple(self._answers.values())
         initialize = {"type": "control_request", "request_id": "initialize", "request": {"subtype": "initialize"}}
-        return (
-            Send("initialize", _encode(initialize) + b"\n"),
-            self.say(self._prompt, message=first_input(self._session)),
-        )
+        return (Send("initialize", _encode(initialize) + b"\n"), *self._answers.values())
+
+    def undelivered(self, message: str) -> bool:
+        return _native_id(message) in self._undelivered
 
     def say(self, text: str, *, message: str) -> Send:
         body = {
@@ -131,19 +139,10 @@ class ClaudeAdapter:
         return Send(f"interrupt-{uuid.uuid4()}", _encode(request) + b"\n")
 
     def answer(self, approval: str, *, allow: bool, comment: str) -> Send:
-        question = self._questions.pop(approval, None)
+        question = self._questions.get(approval)
         if question is None:
             raise NotFound(f"no open question {approval!r} in this session")
-        response: dict[str, Any] = (
-            {"behavior": "allow", "updatedInput": msgspec.json.decode(question.input)}
-            if allow
-            else {"behavior": "deny", "message": comment or "The person who was asked said no."}
-        )
-        body = {
-            "type": "control_response",
-            "response": {"subtype": "success", "request_id": question.native, "response": response},
-        }
-        return Send(f"answer-{approval}", _encode(body) + b"\n")
+        return _answer(question, allow=allow, comment=comment)
 
     def farewell(self) -> Send | None:
         if self._result is None or self._undelivered or self._questions:
@@ -201,7 +200,11 @@ class ClaudeAdapter:
             case ApprovalRequested():
                 self._questions[payload.id] = payload
             case ApprovalAnswered():
-                self._questions.pop(payload.id, None)
+                question = self._questions.pop(payload.id, None)
+                if question is not None:
+                    self._answers[payload.id] = _answer(question, allow=payload.allow, comment=payload.comment)
+            case AgentToolResult():
+                self._answers.clear()  # the agent has gone on
             case AgentNotice(kind=kind) if kind == _WITHDRAWN:
                 self._questions.pop(payload.detail, None)
             case _:
@@ -212,7 +215,7 @@ class ClaudeAdapter:
             case "system", "init":
                 return self._init(message)
             case "assistant" | "user", _:
-                return self._delivered(message) or blocks(message)
+                return self._delivered(message) or self._went_on(blocks(message))
             case "stream_event", _:
                 return preview(message)
             case "result", _:
@@ -232,6 +235,11 @@ class ClaudeAdapter:
                 return ()
             case kind, subtype:
                 return (notice(f"{kind}.{subtype}" if subtype else str(kind), message),)
+
+    def _went_on(self, items: Sequence[Item]) -> Sequence[Item]:
+        if any(isinstance(item, AgentToolResult) for item in items):
+            self._answers.clear()
+        return items
 
     def _init(self, message: dict[str, Any]) -> Sequence[Item]:
         if self._ready:  # said anew at the start of every turn
@@ -253,7 +261,7 @@ class ClaudeAdapter:
 
     def _finished(self, message: dict[str, Any]) -> Sequence[Item]:
         view = self._view()
-        confirmed = self._interrupted or view is None or view.turn_over
+        confirmed = self._interrupted or (view is not None and view.turn_over)
         said = turn_finished(message, confirmed=confirmed)
         if not confirmed:
             detail = (
@@ -277,5 +285,27 @@ class ClaudeAdapter:
             input=_encode(request["input"]).decode(),
             native=native,
         )
+        if question.id in self._questions:
+            detail = (
+                f"question {question.id} was asked a second time, with other words or the same: the first one counts"
+            )
+            return (SecurityFinding(kind="forged_question", detail=detail),)
+        if len(question.input) > QUESTION_LIMIT or len(self._questions) >= QUESTIONS_LIMIT:
+            detail = f"a question of {len(question.input)} characters, {len(self._questions)} are open: denied"
+            refused = _answer(question, allow=False, comment="EleAgent: this question is too large, or one too many.")
+            return (SecurityFinding(kind="question_flood", detail=detail), refused)
         self._questions[question.id] = question
         return (question,)
+
+
+def _answer(question: ApprovalRequested, *, allow: bool, comment: str) -> Send:
+    response: dict[str, Any] = (
+        {"behavior": "allow", "updatedInput": msgspec.json.decode(question.input)}
+        if allow
+        else {"behavior": "deny", "message": comment or "The person who was asked said no."}
+    )
+    body = {
+        "type": "control_response",
+        "response": {"subtype": "success", "request_id": question.native, "response": response},
+    }
+    return Send(f"answer-{question.id}", _encode(body) + b"\n")

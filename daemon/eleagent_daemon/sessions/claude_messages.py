@@ -24,6 +24,8 @@ TEXT_LIMIT: Final = 64 * 1024
 """Characters of one tool input or result that the timeline keeps; the whole of it stays in the agent's own transcript.
 """
 
+BLOCKS_LIMIT: Final = 500
+
 _encode = msgspec.json.Encoder().encode
 
 
@@ -54,7 +56,9 @@ def blocks(message: dict[str, Any]) -> Sequence[Item]:
     if isinstance(content, str):
         content = [{"type": "text", "text": content}]
     items: list[Item] = []
-    for block in content:
+    if len(content) > BLOCKS_LIMIT:
+        items.append(AgentNotice(kind="blocks_left_out", detail=f"{len(content) - BLOCKS_LIMIT} blocks of one message"))
+    for block in content[:BLOCKS_LIMIT]:
         match block["type"]:
             case "text" if message["type"] == "assistant":
                 items.append(AgentMessage(text=str(block["text"]), parent=parent))

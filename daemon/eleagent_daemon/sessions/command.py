@@ -23,8 +23,11 @@ class CommandAdapter:
         doors = Doors(model=MODEL_PORT if self._model_door else 0)
         return Launch(argv=self._argv, env=base_environment(doors) | self._env, stdin=False, doors=doors)
 
-    def begin(self) -> Sequence[Send]:
+    def unread(self) -> Sequence[Send]:
         return ()
+
+    def undelivered(self, message: str) -> bool:
+        return False
 
     def out(self, data: bytes | str) -> Sequence[Item]:
         return (OutputText(stream="out", text=str(data)),)

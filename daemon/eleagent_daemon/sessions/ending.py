@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import logging
 import os
 from collections.abc import Sequence
@@ -11,12 +12,12 @@ from typing import TypeVar
 
 import msgspec
 
-from eleagent.errors import AuditUnavailable, EleAgentError, LauncherUnavailable, StorageUnavailable
+from eleagent.errors import AuditUnavailable, EleAgentError, LauncherUnavailable, StorageUnavailable, Unavailable
 from eleagent.wire.events import ArtefactsSkipped, ArtefactStored, SessionEnded
 from eleagent_daemon.domain.launch import AnyVerb, Collect, Collected, Done, Remove
 from eleagent_daemon.sessions.launchclient import LauncherClient
 from eleagent_daemon.sessions.live import Live
-from eleagent_daemon.sessions.outcome import Outcome
+from eleagent_daemon.sessions.outcome import Outcome, explained
 from eleagent_daemon.store.artefacts import Artefacts
 from eleagent_daemon.store.ledger import Ledger
 from eleagent_daemon.store.timeline import Timelines, now
@@ -27,6 +28,7 @@ ARTEFACT_BYTES = 4 << 30
 ARTEFACT_FILES = 20_000
 _EVENTS_AT_ONCE = 1000
 _LAUNCHER_WAIT_S = 30.0
+_RETRY_S = 2.0
 _A = TypeVar("_A", bound=msgspec.Struct)
 
 
@@ -46,36 +48,34 @@ class Ending:
         self._ledger = ledger
         self._pool = pool
 
-    async def conclude(self, live: Live, outcome: Outcome, *, collect: bool) -> None:
-        """Whatever fails on the way is logged: a session that is over is over."""
+    async def conclude(self, live: Live, outcome: Outcome | None, *, collect: bool) -> None:
+        """End it as `outcome` says, or as its last event did. Can be repeated after any error that it raises."""
         if live.doors is not None:
-            usage = live.usage
+            live.usage_before, live.stop_reason = live.usage, ""
             await live.doors.close()
-            live.usage_before, live.doors = usage, None
+            live.doors = None
         live.drop_held()
-        stored = 0
-        try:
+        if live.ended is None and outcome is not None:
             stored = await self._collect(live) if collect else 0
-        except StorageUnavailable as err:
-            log.warning("artefacts of %s are not in its timeline: %s", live.key, err.message)
-        await self._remove(live)
-        ended = SessionEnded(
-            state=outcome.state,
-            reason=outcome.reason,
-            exit_code=outcome.exit_code,
-            agent_exit_code=outcome.agent_exit_code,
-            detail=outcome.detail,
-            usage=live.usage,
-            artefacts=stored,
-        )
-        try:
-            await live.timeline.append(ended)
-        except StorageUnavailable as err:
-            log.warning("the end of %s is not in its timeline: %s", live.key, err.message)
-        await self.settle(live, ended)
+            await self._remove(live)
+            live.ended = SessionEnded(
+                state=outcome.state,
+                reason=outcome.reason,
+                exit_code=outcome.exit_code,
+                agent_exit_code=outcome.agent_exit_code,
+                detail=explained(outcome, live.record.request.timeout_s),
+                usage=live.usage,
+                artefacts=stored,
+            )
+            try:
+                await live.timeline.append(live.ended)
+            except StorageUnavailable as err:
+                log.warning("the end of %s is not in its timeline: %s", live.key, err.message)
+        if live.ended is not None:
+            await self._settle(live, live.ended)
 
-    async def settle(self, live: Live, ended: SessionEnded) -> None:
-        """What follows from the last event; again after a crash that came between."""
+    async def _settle(self, live: Live, ended: SessionEnded) -> None:
+        """What follows from the last event."""
         details = {
             "reason": ended.reason,
             "timeline_head": live.timeline.head,
@@ -114,29 +114,48 @@ class Ending:
             return await self._launcher.ask(verb, expected, fds)
 
     async def _remove(self, live: Live) -> None:
-        try:
-            await self._ask(Remove(session=live.key), Done)
-        except EleAgentError as err:
-            log.warning("sandbox of %s not removed yet: %s", live.key, err.message)
+        """Until it is gone: the session's user must not be another's while a process of it may live."""
+        while True:
+            try:
+                await self._ask(Remove(session=live.key), Done)
+            except Unavailable as err:
+                log.warning("sandbox of %s is not removed yet: %s", live.key, err.message)
+                await asyncio.sleep(_RETRY_S)
+            except EleAgentError as err:
+                log.warning("sandbox of %s could not be removed: %s", live.key, err.message)
+                return
+            else:
+                return
 
     async def _collect(self, live: Live) -> int:
         loop = asyncio.get_running_loop()
-        folder = await loop.run_in_executor(self._pool, self._artefacts.open_folder, live.key)
+        try:
+            folder = await loop.run_in_executor(self._pool, self._artefacts.open_folder, live.key)
+        except OSError as err:
+            await self._skip(live, f"not collected: {err.strerror}")
+            return 0
         try:
             verb = Collect(session=live.key, limit_bytes=ARTEFACT_BYTES, limit_files=ARTEFACT_FILES)
             collected = await self._ask(verb, Collected, [folder])
         except EleAgentError as err:
-            await live.timeline.append(ArtefactsSkipped(items=[f"not collected: {err.message}"], count=1))
+            await self._skip(live, f"not collected: {err.message}")
             return 0
         finally:
             os.close(folder)
         found = await self._artefacts.list_artefacts(live.key)
         new = [one for one in found if one.path not in live.stored]
-        for start in range(0, len(new), _EVENTS_AT_ONCE):
-            some = new[start : start + _EVENTS_AT_ONCE]
-            await live.timeline.append(
-                *(ArtefactStored(path=one.path, size_bytes=one.size_bytes, sha256=one.sha256) for one in some)
-            )
-        if collected.skipped:
-            await live.timeline.append(ArtefactsSkipped(items=collected.skipped[:100], count=len(collected.skipped)))
+        with contextlib.suppress(StorageUnavailable):  # they are in the manifest all the same
+            for start in range(0, len(new), _EVENTS_AT_ONCE):
+                some = new[start : start + _EVENTS_AT_ONCE]
+                await live.timeline.append(
+                    *(ArtefactStored(path=one.path, size_bytes=one.size_bytes, sha256=one.sha256) for one in some)
+                )
+                live.stored |= {one.path for one in some}
+            if collected.skipped:
+                skipped = ArtefactsSkipped(items=collected.skipped[:100], count=len(collected.skipped))
+                await live.timeline.append(skipped)
         return len(found)
+
+    async def _skip(self, live: Live, why: str) -> None:
+        with contextlib.suppress(StorageUnavailable):
+            await live.timeline.append(ArtefactsSkipped(items=[why], count=1))

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import codecs
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Final
 
 from eleagent.wire.events import OutputGap, Payload, Position
@@ -36,7 +36,7 @@ class _Stream:
     """
 
     done: int
-    rest: bytes = b""
+    rest: bytearray = field(default_factory=bytearray)
     waiting: int = 0
     frame: int = 0
     dropped: int = 0
@@ -57,6 +57,11 @@ class Intake:
     def offset(self) -> int:
         """The spool offset of the next frame to take."""
         return self._next_frame
+
+    @property
+    def position(self) -> Position:
+        """Where reading would go on now."""
+        return self._place()
 
     def take(self, frame: Frame) -> Iterator[Taken]:
         """What a frame means. Frames come in order, from the one at `position.offset` on."""
@@ -82,7 +87,8 @@ class Intake:
     def end(self) -> Iterator[Taken]:
         """What was still waiting for its end when the output ended."""
         for stream in (self._out, self._err):
-            rest, stream.rest = stream.rest, b""
+            rest = bytes(stream.rest)
+            stream.rest.clear()
             if rest:
                 before = self._place()
                 items = (
@@ -92,27 +98,28 @@ class Intake:
                 yield from self._emit(before, items)
 
     def _lines(self, stream: _Stream, fresh: bytes, frame: int) -> Iterator[Taken]:
-        data, start, seen = stream.rest + fresh, 0, len(stream.rest)
+        data, start, seen = stream.rest, 0, len(stream.rest)
+        data += fresh
         while (end := data.find(b"\n", max(start, seen))) >= 0:
-            line, start = data[start:end], end + 1
+            line, start = bytes(data[start:end]), end + 1
             before = self._place()
             size, stream.dropped = stream.dropped, 0
             items = self._too_long(size + len(line)) if size else self._adapter.out(line)
             self._consume(stream, len(line) + 1)
             stream.frame = frame
             yield from self._emit(before, items)
-        stream.rest = data[start:]
-        if len(stream.rest) > LINE_LIMIT_BYTES or (stream.dropped and stream.rest):
-            stream.dropped += len(stream.rest)
-            self._consume(stream, len(stream.rest))
-            stream.rest = b""
+        del data[:start]
+        if len(data) > LINE_LIMIT_BYTES or (stream.dropped and data):
+            stream.dropped += len(data)
+            self._consume(stream, len(data))
+            data.clear()
 
     def _text(self, stream: _Stream, fresh: bytes) -> Iterator[Taken]:
         decoder = codecs.getincrementaldecoder("utf-8")("replace")
-        data = stream.rest + fresh
+        data = bytes(stream.rest + fresh)
         text = decoder.decode(data)
         before = self._place()
-        stream.rest = decoder.getstate()[0]
+        stream.rest[:] = decoder.getstate()[0]
         self._consume(stream, len(data) - len(stream.rest))
         yield from self._emit(before, self._say(stream, text))
 

@@ -11,7 +11,7 @@ import msgspec
 from eleagent.wire.attestation import Report
 from eleagent.wire.events import EgressModel, EgressTunnel, Position, SecurityFinding, SessionEnded
 from eleagent.wire.sessions import Session, Usage
-from eleagent_daemon.domain.doors import OpenDoors
+from eleagent_daemon.domain.doors import ModelView, OpenDoors
 from eleagent_daemon.sessions.adapter import Adapter
 from eleagent_daemon.sessions.outcome import Cause
 from eleagent_daemon.sessions.previews import Previews
@@ -56,8 +56,13 @@ class Live:
         return self.record.session
 
     @property
+    def model(self) -> ModelView:
+        """What the model door sees, or saw before it was closed or an earlier daemon died."""
+        return self.doors.model if self.doors else RecalledView(self.usage_before, self.stop_reason)
+
+    @property
     def usage(self) -> Usage:
-        return self.doors.model.usage if self.doors else self.usage_before
+        return self.model.usage
 
     async def become(self, *, attempt: int | None = None, **changes: object) -> None:
         """Store what the session has become."""
@@ -77,6 +82,19 @@ class Live:
     def drop_held(self) -> None:
         while self.held:
             os.close(self.held.popitem()[1])
+
+
+@dataclass(frozen=True)
+class RecalledView:
+    """`domain.doors.ModelView` from the timeline."""
+
+    usage: Usage
+    stop_reason: str
+    failure: str = ""
+
+    @property
+    def turn_over(self) -> bool:
+        return self.stop_reason not in ("", "tool_use")
 
 
 class DoorSink:

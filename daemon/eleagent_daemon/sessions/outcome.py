@@ -10,6 +10,7 @@ from eleagent_daemon.domain.sandbox import Phase, Status
 from eleagent_daemon.sessions.adapter import Verdict
 
 KILLED = 137
+BUDGET = 123
 TIMED_OUT = 124
 ENGINE = 125
 REFUSED = 126
@@ -22,6 +23,7 @@ class Cause(StrEnum):
     TIMED_OUT = "timed_out"
     VIOLATION = "violation"
     UNWRITABLE = "timeline_unwritable"
+    OVERFLOW = "output_limit"
 
 
 @dataclass(frozen=True)
@@ -43,7 +45,10 @@ def decide(status: Status, *, cause: Cause | None, by: str, verdict: Verdict) ->
         case Cause.TIMED_OUT:
             return Outcome(State.TIMED_OUT, "timed_out", TIMED_OUT, own)
         case Cause.STOPPED:
-            return Outcome(State.STOPPED, "stopped", KILLED, own, f"stopped by {by}")
+            return Outcome(State.STOPPED, "stopped", KILLED, own, f"by {by}")
+        case Cause.OVERFLOW:
+            detail = "the agent said more than a timeline may hold (session.output_bytes)"
+            return Outcome(State.BUDGET_EXCEEDED, "output_limit", BUDGET, own, detail)
         case Cause.UNWRITABLE:
             return Outcome(
                 State.FAILED, "timeline_unwritable", ENGINE, own, "its events could not be kept, so it was stopped"
@@ -58,3 +63,8 @@ def decide(status: Status, *, cause: Cause | None, by: str, verdict: Verdict) ->
         return Outcome(State.SUCCEEDED, verdict.reason, verdict.exit_code, own, verdict.detail)
     state = State.STOPPED if verdict.reason == "interrupted" else State.FAILED
     return Outcome(state, verdict.reason, verdict.exit_code, own, verdict.detail)
+
+
+def explained(outcome: Outcome, timeout_s: float | None) -> str:
+    """Its detail, which adds to the state and does not repeat it; `timeout_s` is what the session had."""
+    return f"after {timeout_s:g} s" if outcome.state is State.TIMED_OUT and timeout_s else outcome.detail

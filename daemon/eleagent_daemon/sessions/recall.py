@@ -30,13 +30,16 @@ def recall(live: Live, events: Iterable[Event]) -> None:
             live.position = event.position
         if event.type not in TYPES:
             continue
-        payload = event.payload()
+        try:
+            payload = event.payload()
+        except msgspec.ValidationError:
+            continue  # what can't be read is left out: a session is not lost over one line
         match payload:
             case EgressModel() if payload.allowed:
                 live.usage_before = add(live.usage_before, payload.usage)
                 live.stop_reason = payload.stop_reason or live.stop_reason
             case EgressModel():
-                live.usage_before = add(live.usage_before, Usage(refused=1))
+                live.usage_before = add(live.usage_before, Usage(refused=payload.count))
             case SandboxAttested():
                 live.report = payload.report
             case InputAccepted():

@@ -42,6 +42,7 @@ FAREWELL_S = 10.0
 
 GONE = Status(phase=Phase.GONE)
 RETRY_S = 0.2
+RETRY_END_S = 10.0
 _SIGINT = 2
 _LAUNCHER_WAIT_S = 60.0
 
@@ -71,23 +72,39 @@ class Runner:
         self._grace_s = grace_s
         self._deadline: float | None = None  # wall clock, seconds
         self._farewell_at: float | None = None
+        self._stop_sent = False
         self._launcher_pid = 0
 
     async def run(self) -> None:
-        """Start the session, or go on with one that an earlier daemon started, and see it to its end."""
-        if self.live.ended is not None:  # an earlier daemon died right after its last event
-            await self._ending.settle(self.live, self.live.ended)
-            return
+        """See the session to its end. Whatever is met on the way, it ends in a clear state, once the disk allows."""
+        outcome, collect = None, True
+        if self.live.ended is None:  # else an earlier daemon died right after its last event
+            outcome, collect = await self._outcome()
+        while not await self._concluded(outcome, collect=collect):  # noqa: ASYNC110 - a disk with room again says nothing
+            await asyncio.sleep(RETRY_END_S)
+
+    async def _outcome(self) -> tuple[Outcome, bool]:
+        """What came of it, and whether there are artefacts to collect."""
         with self._launcher.notices(self.live.key) as notices:
             try:
                 status = await self._see_through(notices)
-            except EleAgentError as err:
-                log.warning("session %s ends: %s", self.live.key, err.message)
-                await self._ending.conclude(self.live, self._failure(err), collect=False)
-            else:
                 verdict = self.live.adapter.verdict(status.exit_code if status.exit_code is not None else 1)
                 outcome = decide(status, cause=self.live.cause, by=self.live.by, verdict=verdict)
-                await self._ending.conclude(self.live, outcome, collect=status.phase is not Phase.GONE)
+            except EleAgentError as err:
+                log.warning("session %s ends: %s", self.live.key, err.message)
+                return self._failure(err), False
+            except Exception:
+                log.exception("session %s ends by a fault of ours", self.live.key)
+                return Outcome(State.FAILED, "internal", EleAgentError.exit_code, detail="see the daemon's log"), False
+            return outcome, status.phase is not Phase.GONE
+
+    async def _concluded(self, outcome: Outcome | None, *, collect: bool) -> bool:
+        try:
+            await self._ending.conclude(self.live, outcome, collect=collect)
+        except Exception:
+            log.exception("the end of session %s can't be stored, it is tried again", self.live.key)
+            return False
+        return True
 
     async def _see_through(self, notices: Subscription) -> Status:
         """Start or adopt, and follow. A launcher that dies on the way is waited for: what it made is taken up or made
@@ -123,7 +140,7 @@ class Runner:
         await self.live.timeline.append(gap)
         if inspected.status.phase is Phase.GONE:
             return inspected.status
-        if inspected.status.phase is Phase.RUNNING:
+        if inspected.status.phase is Phase.RUNNING and not inspected.draining:
             same = await self._starting.reattest(self.live)
             await self.live.timeline.append(SessionAdopted(attested=same))
             if same:
@@ -147,16 +164,17 @@ class Runner:
         """Read until the sandbox has ended and all of its output is in the timeline."""
         reading = Reading(live=self.live, launcher=self._launcher, pool=self._pool, limit_bytes=self._output_bytes)
         self._deadline = deadline(self.live.started, self.live.record.request.timeout_s)
-        if self.live.cause is not None:
-            await self._launcher.ask(Stop(session=self.live.key, grace_s=self._grace_s), Done)
         ended: Inspected | None = None
         while True:
             try:
+                await self._send_stop()
                 for send in await reading.drain():
                     await self._starting.write(self.live.key, send)
                 if ended is not None and reading.offset >= ended.spooled:
                     await reading.finish()
                     return ended.status
+                if reading.overflowing:
+                    await self._stop(Cause.OVERFLOW, "eleagentd", grace_s=0)
                 await self._say_farewell()
                 ended = await self._ended(await self._next(notices))
             except (LauncherUnavailable, EngineUnavailable) as err:
@@ -193,16 +211,27 @@ class Runner:
             await self._stop(Cause.VIOLATION, "eleagentd", grace_s=0)
         if notice is not None and notice.spooled and not notice.ended:
             return None
-        await self._return_doors()
         inspected = await self._inspect()
-        return inspected if inspected.status.phase in (Phase.EXITED, Phase.GONE) else None
+        if inspected.status.phase in (Phase.EXITED, Phase.GONE):
+            return inspected
+        await self._meet_new_launcher(inspected)
+        return None
 
-    async def _return_doors(self) -> None:
-        """A launcher with another pid lost its listeners; ours are the same sockets."""
+    async def _meet_new_launcher(self, inspected: Inspected) -> None:
+        """A launcher with another pid has neither the listeners nor the input that its predecessor held in memory."""
         greeting = self._launcher.greeting
-        if greeting is not None and greeting.pid != self._launcher_pid and self.live.held:
-            await self._starting.give_back_doors(self.live)
-            self._launcher_pid = greeting.pid
+        if greeting is None or greeting.pid == self._launcher_pid or inspected.draining:
+            return
+        try:
+            if self.live.held:
+                await self._starting.give_back_doors(self.live)
+            await self._starting.write_inputs(self.live, written=inspected.written)
+        except (IsolationFailed, NotFound):
+            now_found = await self._inspect()
+            if now_found.status.phase is Phase.RUNNING and not now_found.draining:
+                raise
+            return  # it ended meanwhile
+        self._launcher_pid = greeting.pid
 
     async def _wait_for_launcher(self, err: EleAgentError) -> None:
         """The sandbox does not need the launcher to run: neither does its session."""
@@ -217,19 +246,29 @@ class Runner:
         return inspected.status
 
     async def _stop(self, cause: Cause, by: str, *, grace_s: float) -> bool:
-        if not self.live.end_because(cause, by):
-            return False
+        """Whether this is the first reason to end it. The reason is durable; the stop is sent until it was taken."""
+        first = self.live.end_because(cause, by)
+        if first:
+            with contextlib.suppress(StorageUnavailable):  # what only takes away is done without its record too
+                await self.live.timeline.append(SessionStopping(reason=cause, by_user=by))
         self._deadline = None
-        with contextlib.suppress(StorageUnavailable):  # what only takes away is done without its record too
-            await self.live.timeline.append(SessionStopping(reason=cause, by_user=by))
-        with contextlib.suppress(NotFound):  # still being made: it is stopped when it runs
-            await self._launcher.ask(Stop(session=self.live.key, grace_s=grace_s), Done)
-        return True
+        self._grace_s, self._stop_sent = grace_s, False
+        with contextlib.suppress(LauncherUnavailable, EngineUnavailable):  # sent by `_follow` then
+            await self._send_stop()
+        return first
+
+    async def _send_stop(self) -> None:
+        if self.live.cause is None or self._stop_sent:
+            return
+        with contextlib.suppress(NotFound):  # not made yet, or gone: nothing runs
+            await self._launcher.ask(Stop(session=self.live.key, grace_s=self._grace_s), Done)
+            self._stop_sent = True
 
     async def stop(self, by: str, *, grace_s: float | None) -> None:
-        """End the session for a person. Raises Conflict when it is already on its way."""
-        if not await self._stop(Cause.STOPPED, by, grace_s=self._grace_s if grace_s is None else grace_s):
-            raise Conflict(f"session {self.live.key} is already being stopped")
+        """End the session for a person; said again, the newer grace counts. Raises Conflict when it ends otherwise."""
+        grace_s = self._grace_s if grace_s is None else grace_s
+        if not await self._stop(Cause.STOPPED, by, grace_s=grace_s) and self.live.cause is not Cause.STOPPED:
+            raise Conflict(f"session {self.live.key} is already being ended: {self.live.cause}")
 
     async def say(self, text: str, *, by: str) -> tuple[str, int]:
         """(message id, seq). In the timeline before it is written."""
@@ -249,7 +288,9 @@ class Runner:
     async def answer(self, approval: str, *, allow: bool, by: str, comment: str) -> None:
         """Raises NotFound when no such question is open."""
         send = self.live.adapter.answer(approval, allow=allow, comment=comment)
-        await self.live.timeline.append(ApprovalAnswered(id=approval, allow=allow, by_user=by, comment=comment))
+        answered = ApprovalAnswered(id=approval, allow=allow, by_user=by, comment=comment)
+        self.live.adapter.recall(answered)
+        await self.live.timeline.append(answered)
         await self._starting.write(self.live.key, send)
 
 

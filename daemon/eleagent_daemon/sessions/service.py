@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
+import asyncio
+import contextlib
 import logging
-from collections.abc import Callable
+from collections.abc import Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 
 import msgspec
 
-from eleagent.errors import BadRequest, Conflict, CredentialMissing, NotFound
+from eleagent.errors import BadRequest, Conflict, CredentialMissing, EleAgentError, StorageUnavailable
 from eleagent.wire.attestation import Report
-from eleagent.wire.events import TYPES, SandboxAttested, SessionCreated, SessionQueued, SessionStopping
+from eleagent.wire.events import SandboxAttested, SessionCreated, SessionQueued, SessionStopping
 from eleagent.wire.sessions import Session, SessionCreate, State
 from eleagent_daemon.domain.doors import Gateway, Terms
 from eleagent_daemon.domain.launch import Done, ListAll, Listing, Remove
@@ -24,28 +26,28 @@ from eleagent_daemon.sessions.claude import ClaudeAdapter
 from eleagent_daemon.sessions.ending import Ending
 from eleagent_daemon.sessions.launchclient import LauncherClient
 from eleagent_daemon.sessions.live import Live
-from eleagent_daemon.sessions.outcome import KILLED, Outcome
+from eleagent_daemon.sessions.outcome import KILLED, Cause, Outcome
 from eleagent_daemon.sessions.previews import Previews
 from eleagent_daemon.sessions.recall import recall
 from eleagent_daemon.sessions.runner import Runner
-from eleagent_daemon.sessions.starting import Starting
+from eleagent_daemon.sessions.starting import Starting, place_data
 from eleagent_daemon.sessions.supervisor import Supervisor
 from eleagent_daemon.store.registry import CallerIdentity, Record, Registry
 from eleagent_daemon.store.timeline import Timelines, now
 
 log = logging.getLogger(__name__)
 
-_LAUNCHER_WAIT_S = 30.0
+ORPHANS_S = 60.0
 
 
 @dataclass(frozen=True, kw_only=True)
 class Settings:
-    """What the operator set for every session. `policy` finds one by name."""
+    """What the operator set for every session. `policies` are by name."""
 
     home: Path
     runtime: str
     default_policy: str
-    policy: Callable[[str], Policy | None]
+    policies: Mapping[str, Policy]
     timeout_s: float
     grace_s: float
     output_bytes: int
@@ -84,15 +86,17 @@ class Sessions:
         Raises UnknownAgent, BadRequest, Refused, ImageMissing, CredentialMissing, Conflict, Unavailable.
         """
         profile = get_profile(request.agent)
-        request = msgspec.structs.replace(request, timeout_s=request.timeout_s or self._settings.timeout_s)
+        if request.timeout_s is None:
+            request = msgspec.structs.replace(request, timeout_s=self._settings.timeout_s)
         check_request(request, profile)
         if request.runtime not in (None, self._settings.runtime):
             raise BadRequest(f"runtime {request.runtime!r} is not here: this daemon has {self._settings.runtime}")
-        policy = choose_policy(request, self._settings.default_policy, self._settings.policy)
+        policy = choose_policy(request, self._settings.default_policy, self._settings.policies)
         if profile.adapter != "command":
             self._check_model(request, policy)
         image = await self._catalogue.get_image(profile.name)
         sources = await self._starting.open_sources(request.data, caller, reader_uid=0)
+        place_data(sources)
         version, digest = version_of(image)
         session = Session(
             key="",
@@ -143,21 +147,33 @@ class Sessions:
 
     async def recover(self) -> None:
         """Take up every session that an earlier daemon left, and remove what belongs to none."""
-        records = await self._registry.live()
-        for record in records:
-            await self._begin(record)
-        self._supervisor.serve("orphans", lambda: self._remove_orphans({record.session.key for record in records}))
+        for record in await self._registry.live():
+            try:
+                await self._begin(record)
+            except Exception:
+                # One session that can't be read must not keep the others from being looked after.
+                log.exception("session %s can't be taken up", record.session.key)
+        self._supervisor.serve("orphans", self._remove_orphans)
 
-    async def _remove_orphans(self, known: set[str]) -> None:
-        """Judged on a complete listing alone; `known` are the live sessions of before it."""
-        await self._launcher.ready(_LAUNCHER_WAIT_S)
-        listing = await self._launcher.ask(ListAll(), Listing)
-        if not listing.complete:
-            return
-        for entry in listing.entries:
-            if entry.session not in known and entry.session not in self._runners:
-                log.warning("removing sandbox of session %s, which is not alive", entry.session)
-                await self._launcher.ask(Remove(session=entry.session), Done)
+    async def _remove_orphans(self) -> None:
+        """Again and again. What is no session's is judged on a complete listing alone, older than the live sessions."""
+        while True:
+            try:
+                listing = await self._launcher.ask(ListAll(), Listing)
+                live = {record.session.key for record in await self._registry.live()}
+                strays = {entry.session for entry in listing.entries} - live - self._runners.keys()
+                for session in strays if listing.complete else ():
+                    log.warning("removing the sandbox of session %s, which is not alive", session)
+                    await self._launcher.ask(Remove(session=session), Done)
+            except EleAgentError as err:
+                log.warning("orphans were not looked for: %s", err.message)
+            await asyncio.sleep(ORPHANS_S)
+
+    async def close(self) -> None:
+        """Before the daemon ends: what is under way at the doors is broken off and recorded. Sandboxes live on."""
+        for runner in list(self._runners.values()):
+            if runner.live.doors is not None:
+                await runner.live.doors.close()
 
     async def get(self, key: str) -> Session:
         """A session as it stands; `last_seq` and `queue_position` are of now."""
@@ -184,8 +200,8 @@ class Sessions:
         """The last attestation in the timeline."""
         if (runner := self._runners.get(key)) is not None:
             return runner.live.report
-        attested = [event for event in await self._timelines.events(key) if event.type == SandboxAttested.type]
-        payload = attested[-1].payload() if attested else None
+        attested = await self._timelines.find_last(key, SandboxAttested)
+        payload = attested.payload() if attested else None
         return payload.report if isinstance(payload, SandboxAttested) else None
 
     def find_previews(self, key: str) -> Previews | None:
@@ -196,8 +212,10 @@ class Sessions:
         """Raises Conflict when it has ended or is being stopped already."""
         if self._supervisor.withdraw(key):
             live = self._runners[key].live
-            await live.timeline.append(SessionStopping(reason="stopped", by_user=by))
-            outcome = Outcome(State.STOPPED, "stopped", KILLED, detail=f"stopped by {by} while it was queued")
+            live.end_because(Cause.STOPPED, by)
+            with contextlib.suppress(StorageUnavailable):
+                await live.timeline.append(SessionStopping(reason=Cause.STOPPED, by_user=by))
+            outcome = Outcome(State.STOPPED, "stopped", KILLED, detail=f"by {by}, while it was queued")
             await self._ending.conclude(live, outcome, collect=False)
             self._runners.pop(key, None)
             return State.STOPPED
@@ -216,12 +234,9 @@ class Sessions:
         return State.RUNNING
 
     def _submit(self, live: Live) -> None:
-        policy = self._settings.policy(live.session.policy)
-        if policy is None:
-            raise NotFound(f"policy {live.session.policy!r} of session {live.key} is not in the configuration any more")
         runner = Runner(
             live=live,
-            policy=policy,
+            policy=self._policy_of(live.session),
             launcher=self._launcher,
             starting=self._starting,
             ending=self._ending,
@@ -237,20 +252,25 @@ class Sessions:
             finally:
                 self._runners.pop(live.key, None)
 
-        self._supervisor.submit(live.key, work)
+        self._supervisor.submit(live.key, work, at_once=live.session.state is not State.QUEUED)
+
+    def _policy_of(self, session: Session) -> Policy:
+        """A policy that the operator took away lets nothing pass a tunnel any more."""
+        return self._settings.policies.get(session.policy) or Policy(name=session.policy)
 
     async def _live(self, record: Record) -> Live:
         session, request = record.session, record.request
-        policy = self._settings.policy(session.policy)
         profile = get_profile(session.agent)
-        adapter = make_adapter(profile, session.key, request, model_door=self._has_model(request, policy))
+        has_model = self._has_model(request, self._policy_of(session))
+        adapter = make_adapter(profile, session.key, request, model_door=has_model)
         timeline = await self._timelines.open(session.key)
         spool = spool_folder(self._settings.home, session.key)
         live = Live(record=record, timeline=timeline, adapter=adapter, registry=self._registry, spool=spool)
         if isinstance(adapter, ClaudeAdapter):
-            adapter.observe(lambda: live.doors.model if live.doors else None)
+            adapter.observe(lambda: live.model)
         if timeline.last_seq:
-            recall(live, [event for event in await self._timelines.events(session.key) if event.type in TYPES])
+            async for block in self._timelines.events(session.key):
+                recall(live, block)
         return live
 
     def _check_model(self, request: SessionCreate, policy: Policy) -> None:
@@ -258,13 +278,12 @@ class Sessions:
             raise BadRequest(f"policy {policy.name!r} has no model door: agent {request.agent!r} can't work under it")
         self._gateway.check(Terms(session="", policy=policy, model_script=request.model_script))
 
-    def _has_model(self, request: SessionCreate, policy: Policy | None) -> bool:
+    def _has_model(self, request: SessionCreate, policy: Policy) -> bool:
         """A program gets a model door where there is a model."""
         try:
-            self._gateway.check(Terms(session="", policy=policy or Policy(name=""), model_script=request.model_script))
+            return bool(self._gateway.check(Terms(session="", policy=policy, model_script=request.model_script)))
         except (CredentialMissing, BadRequest):
             return False
-        return policy is not None and policy.model
 
     async def _runner(self, key: str) -> Runner:
         if (runner := self._runners.get(key)) is None:

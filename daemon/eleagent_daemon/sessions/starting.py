@@ -191,12 +191,12 @@ class Starting:
             raise IsolationFailed("the doors that the launcher has are not the ones that we hold")
 
     async def write_inputs(self, live: Live, *, written: list[str]) -> None:
-        """All that the agent was told so far, but for the messages that were `written` already."""
-        first = first_input(live.key)
-        sends = list(live.adapter.begin())
-        if any(send.id == first for send in sends) and first not in live.inputs:
-            await self.accept(live, first, str(live.record.request.prompt), by=live.session.owner)
-        sends += [live.adapter.say(text, message=message) for message, text in live.inputs.items() if message != first]
+        """All that the agent was told and has not taken yet, but for the messages that were `written` already."""
+        first, prompt = first_input(live.key), live.record.request.prompt
+        if prompt is not None and first not in live.inputs:
+            await self.accept(live, first, prompt, by=live.session.owner)
+        inputs = [(message, text) for message, text in live.inputs.items() if live.adapter.undelivered(message)]
+        sends = [*live.adapter.unread(), *(live.adapter.say(text, message=message) for message, text in inputs)]
         for send in sends:
             if send.id not in written:
                 await self.write(live.key, send)
@@ -235,5 +235,6 @@ def place_data(sources: list[tuple[str, Source]]) -> tuple[DataMount, ...]:
         for path, source in sources
     ]
     if len({mount.target for mount in mounts}) < len(mounts):
-        raise Conflict(f"two data sources have the same name: {', '.join(path for path, _ in sources)}")
+        named = ", ".join(path for path, _ in sources)
+        raise Conflict(f"two data sources have the same name: {named}; rename one, or name a folder that holds both")
     return tuple(mounts)

@@ -27,8 +27,11 @@ class Supervisor:
     def queued(self) -> int:
         return len(self._waiting)
 
-    def submit(self, key: str, work: Work) -> None:
-        """Run `work` when a slot is free."""
+    def submit(self, key: str, work: Work, *, at_once: bool = False) -> None:
+        """Run `work` when a slot is free; `at_once` for what runs already and has to be looked after."""
+        if at_once:
+            self._begin(key, work)
+            return
         self._waiting.append((key, work))
         self._fill()
 
@@ -60,10 +63,12 @@ class Supervisor:
 
     def _fill(self) -> None:
         while self._waiting and len(self._working) < self.slots:
-            key, work = self._waiting.popleft()
-            task = asyncio.create_task(self._guard(key, work), name=key)
-            self._working[key] = task
-            task.add_done_callback(partial(self._freed, key))
+            self._begin(*self._waiting.popleft())
+
+    def _begin(self, key: str, work: Work) -> None:
+        task = asyncio.create_task(self._guard(key, work), name=key)
+        self._working[key] = task
+        task.add_done_callback(partial(self._freed, key))
 
     def _freed(self, key: str, _: asyncio.Task[None]) -> None:
         del self._working[key]
