@@ -160,3 +160,15 @@ def test_seek_line_agrees_with_splitting(tmp_path_factory, content: bytes, line:
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(module, "_BLOCK", block)
         assert seek_line(path, line) == (sum(len(one) + 1 for one in before), len(before))
+
+
+def test_appendlog_of_a_new_file_makes_its_name_durable(
+    tmp_path: Path, pool: ThreadPoolExecutor, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    synced: list[str] = []
+    monkeypatch.setattr(module.os, "fsync", lambda fd: synced.append(str(Path(f"/proc/self/fd/{fd}").readlink())))
+    AppendLog.open(tmp_path / "log", pool=pool).close()
+    assert synced == [str(tmp_path)]
+    (tmp_path / "log").write_bytes(b"line\n")
+    AppendLog.open(tmp_path / "log", pool=pool).close()
+    assert synced == [str(tmp_path)], "a file with lines has been there"

@@ -10,8 +10,8 @@ from pathlib import Path
 import msgspec
 import pytest
 
-from eleagent.errors import StorageUnavailable
-from eleagent.wire.events import Event, OutputText, Position, SessionStarted
+from eleagent.errors import Conflict, StorageUnavailable
+from eleagent.wire.events import Event, OutputText, Position, Provenance, SessionQueued, SessionStarted
 from eleagent_daemon.store import appendlog
 from eleagent_daemon.store import timeline as module
 from eleagent_daemon.store.timeline import Timelines
@@ -28,6 +28,10 @@ def text(word: object) -> OutputText:
     return OutputText(stream="out", text=str(word))
 
 
+async def events_of(timelines: Timelines, key: str = "s") -> list[Event]:
+    return [event async for block in timelines.events(key) for event in block]
+
+
 async def watch(timelines: Timelines, key: str = "s", *, after: int = 0, follow: bool = True) -> list[int]:
     """The seqs that a watcher sees until its stream ends."""
     seqs: list[int] = []
@@ -42,7 +46,7 @@ async def test_timeline_line_n_is_the_event_with_seq_n(timelines: Timelines) -> 
     position = Position(offset=32, out=4, err=0, skip=1)
     assert await timeline.append(SessionStarted(), (text("a"), position)) == 2
     assert await timeline.append(text("b")) == timeline.last_seq == 3
-    events = await timelines.events("s")
+    events = await events_of(timelines)
     assert [(event.seq, event.type, event.by, event.position) for event in events] == [
         (1, "session.started", "observed", None),
         (2, "output.text", "claimed", position),
@@ -61,7 +65,7 @@ async def test_timeline_goes_on_where_a_dead_writer_tore_a_line(timelines: Timel
     assert await watch(timelines) == [1, 2], "a stream ends before a torn line"
     timeline = await timelines.open("s")
     assert await timeline.append(text("c")) == 3
-    assert [event.seq for event in await timelines.events("s")] == [1, 2, 3]
+    assert [event.seq for event in await events_of(timelines)] == [1, 2, 3]
     timelines.close("s")
 
 
@@ -175,7 +179,8 @@ async def test_timeline_follower_is_told_when_the_disk_refuses(timelines: Timeli
 
 async def test_timeline_of_nobody_is_empty(timelines: Timelines) -> None:
     assert await watch(timelines, "nobody") == []
-    assert await timelines.events("nobody") == []
+    assert await events_of(timelines, "nobody") == []
+    assert await timelines.find_last("nobody", SessionStarted) is None
 
 
 async def test_timeline_head_is_over_the_whole_file(timelines: Timelines) -> None:
@@ -186,3 +191,64 @@ async def test_timeline_head_is_over_the_whole_file(timelines: Timelines) -> Non
     assert timeline.head != first
     assert timeline.head == hashlib.sha256(timelines.path("s").read_bytes()).hexdigest()
     timelines.close("s")
+
+
+async def test_timeline_that_has_ended_takes_no_more(timelines: Timelines) -> None:
+    timeline = await timelines.open("s-a")
+    await timeline.append(text(1))
+    timelines.close("s-a")
+    with pytest.raises(Conflict, match="session s-a has ended"):
+        await timeline.append(text(2))
+
+
+async def test_timeline_last_seq_is_the_last_durable_one_after_a_failed_write(
+    timelines: Timelines, no_file_beyond
+) -> None:
+    timeline = await timelines.open("s")
+    await timeline.append(text(1))
+    with no_file_beyond(timeline.durable_bytes + 5):
+        failed = [asyncio.ensure_future(timeline.append(text(2), text(3))) for _ in range(3)]
+        for one in failed:
+            with pytest.raises(StorageUnavailable):
+                await one
+    with pytest.raises(StorageUnavailable):
+        await timeline.append(text(4))
+    assert timeline.last_seq == 1
+    timelines.close("s")
+
+
+async def test_timeline_finds_the_last_of_a_type_and_decodes_little_else(
+    timelines: Timelines, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(module, "_READ_BYTES", 300)
+    timeline = await timelines.open("s")
+    for position in (1, 2):
+        await timeline.append(SessionQueued(position=position), *(text(number) for number in range(9)))
+    await timeline.append(text('"type":"session.queued"'))
+    timelines.close("s")
+    later = Event(22, "", "agent.later", Provenance.CLAIMED, {"inner": {"type": "session.queued"}})
+    with timelines.path("s").open("ab") as file:
+        file.write(msgspec.json.encode(later) + b"\n")
+    decoded: list[bytes] = []
+
+    class Counting:
+        def decode(self, line: bytes) -> Event:
+            decoded.append(line)
+            return decode(line)
+
+    monkeypatch.setattr(module, "_decoder", Counting())
+    found = await timelines.find_last("s", SessionQueued)
+    assert found is not None
+    assert (found.seq, found.payload()) == (11, SessionQueued(position=2))
+    assert len(decoded) == 3, "both, and the one that holds the same bytes"
+    assert await timelines.find_last("s", SessionStarted) is None
+
+
+async def test_timeline_events_come_a_block_at_a_time(timelines: Timelines, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(module, "_READ_BYTES", 512)
+    timeline = await timelines.open("s")
+    await timeline.append(*(text(number) for number in range(100)))
+    timelines.close("s")
+    blocks = [block async for block in timelines.events("s")]
+    assert max(len(block) for block in blocks) < 10
+    assert [event.seq for block in blocks for event in block] == list(range(1, 101))

@@ -10,6 +10,7 @@ from hashlib import sha256
 from pathlib import Path
 
 from eleagent.errors import StorageUnavailable
+from eleagent_daemon.store.durable import sync_folder
 
 _BLOCK = 1 << 18
 
@@ -17,8 +18,8 @@ _BLOCK = 1 << 18
 class AppendLog:
     """Lines of one file; `durable_bytes` of it survive a crash. A torn last line is cut off when the file is opened.
 
-    After a failed write or fsync the log refuses everything (`failure` says why): what the disk holds is not known
-    then.
+    `lines` counts those taken, of which the last may not be durable yet. After a failed write or fsync the log refuses
+    everything (`failure` says why), since what the disk holds is not known then, and counts what was durable alone.
     """
 
     def __init__(self, *, path: Path, lines: int, size: int, hashed: bool, pool: ThreadPoolExecutor) -> None:
@@ -41,6 +42,8 @@ class AppendLog:
         path.parent.mkdir(parents=True, exist_ok=True)
         fd = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
         try:
+            if os.fstat(fd).st_size == 0:
+                sync_folder(path.parent)
             lines, size = 0, 0
             for offset, block in _blocks(fd):
                 lines += block.count(b"\n")
@@ -63,6 +66,10 @@ class AppendLog:
         if self._digest is None:
             raise ValueError(f"{self.path} keeps no digest")
         return self._digest.copy().hexdigest()
+
+    @property
+    def closed(self) -> bool:
+        return self._closed
 
     def push(self, lines: list[bytes]) -> asyncio.Future[None]:
         """Take lines (each ends with a newline) in this order; the future is done when they are durable, or has
@@ -107,7 +114,7 @@ class AppendLog:
         self._wake()
 
     def _write_next(self, loop: asyncio.AbstractEventLoop) -> None:
-        data, commits = b"".join(self._buffer), self._commits
+        data, count, commits = b"".join(self._buffer), len(self._buffer), self._commits
         self._buffer, self._commits, self._writing = [], [], True
         written = loop.run_in_executor(self._pool, self._write, data)
 
@@ -128,6 +135,7 @@ class AppendLog:
                 else:
                     commit.set_exception(StorageUnavailable(f"{self.path.name} can't be written: {self.failure}"))
             if error is not None:
+                self.lines -= count + len(self._buffer)
                 self._buffer, self._commits = [], []
             elif self._buffer:
                 self._write_next(loop)

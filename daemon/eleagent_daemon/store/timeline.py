@@ -4,14 +4,16 @@ from __future__ import annotations
 
 import asyncio
 import os
-from collections.abc import AsyncGenerator, Iterator
+from collections.abc import AsyncGenerator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import aclosing
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
 import msgspec
 
+from eleagent.errors import Conflict
 from eleagent.wire.events import Event, Payload, Position
 from eleagent_daemon.store.appendlog import AppendLog, seek_line
 
@@ -53,10 +55,23 @@ class Timelines:
         if timeline := self._open.pop(key, None):
             timeline.close()
 
-    async def events(self, key: str) -> list[Event]:
-        """Every durable event of a session, for recovery. Events of an unknown type are kept as they are."""
+    async def events(self, key: str) -> AsyncGenerator[list[Event], None]:
+        """Every durable event of a session in order, a block of them at a time. Events of an unknown type are kept as
+        they are.
+        """
         loop = asyncio.get_running_loop()
-        return await loop.run_in_executor(self._pool, lambda: list(_read_events(self.path(key))))
+        async with aclosing(self.stream(key, after=0, follow=False)) as blocks:
+            async for data, _ in blocks:
+                yield await loop.run_in_executor(self._pool, _decoder.decode_lines, data)
+
+    async def find_last(self, key: str, kind: type[Payload]) -> Event | None:
+        """A session's last durable event of this type."""
+        loop = asyncio.get_running_loop()
+        found = None
+        async with aclosing(self.stream(key, after=0, follow=False)) as blocks:
+            async for data, _ in blocks:
+                found = await loop.run_in_executor(self._pool, _last_of, data, kind.type) or found
+        return found
 
     async def stream(self, key: str, *, after: int, follow: bool) -> AsyncGenerator[tuple[bytes, int], None]:
         """Whole lines after seq `after`, as they are in the file, with the number of bytes still behind them.
@@ -113,8 +128,10 @@ class Timeline:
 
     async def append(self, *items: Payload | tuple[Payload, Position | None]) -> int:
         """Make events durable, in this order, and return the last one's seq. Raises StorageUnavailable when the disk
-        refuses.
+        refuses, Conflict when the session's last event was before these.
         """
+        if self._log.closed:
+            raise Conflict(f"session {self._log.path.stem} has ended")
         stamp = now()
         lines = []
         for number, item in enumerate(items, self._log.lines + 1):
@@ -147,13 +164,16 @@ def _encode(seq: int, ts: str, payload: Payload, position: Position | None) -> b
     return _encoder.encode(_Line(seq, ts, payload.type, payload.by, payload, position)) + b"\n"
 
 
-def _read_events(path: Path) -> Iterator[Event]:
-    if not path.exists():
-        return
-    with path.open("rb") as file:
-        for line in file:
-            if line.endswith(b"\n"):
-                yield _decoder.decode(line)
+def _last_of(data: bytes, kind: str) -> Event | None:
+    """Decodes what has the bytes of that type, which another event may have inside its data."""
+    mark = b'"type":"%b"' % kind.encode()
+    end = len(data)
+    while (at := data.rfind(mark, 0, end)) >= 0:
+        end = data.rfind(b"\n", 0, at) + 1
+        event = _decoder.decode(data[end : data.index(b"\n", at)])
+        if event.type == kind:
+            return event
+    return None
 
 
 def _read_lines(fd: int, offset: int, end: int) -> bytes:
