@@ -20,6 +20,7 @@ import msgspec
 
 from eleagent.client.locate import default_home
 from eleagent.errors import ConfigError, EleAgentError
+from eleagent_daemon.configcheck import check, convert
 from eleagent_daemon.domain.policy import BUILT_IN, MODEL_ONLY, Policy, parse_rule
 from eleagent_daemon.domain.sandbox import Limits, Mode
 
@@ -75,13 +76,17 @@ class Config(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=Tr
     limits: LimitsText = LimitsText()
     policies: dict[str, PolicyText] = {}
 
-    def policy(self, name: str) -> Policy | None:
-        """A policy of the file or a built-in one; None where there is no such name."""
-        if name in self.policies:
-            text = self.policies[name]
-            rules = tuple(parse_rule(rule) for rule in text.tunnel)
-            return Policy(name=name, tunnel=rules, model=text.model, server_tools=frozenset(text.server_tools))
-        return BUILT_IN.get(name)
+    def all_policies(self) -> dict[str, Policy]:
+        """The built-in ones and those of the file, which go before them, by name."""
+        return BUILT_IN | {
+            name: Policy(
+                name=name,
+                tunnel=tuple(parse_rule(rule) for rule in text.tunnel),
+                model=text.model,
+                server_tools=frozenset(text.server_tools),
+            )
+            for name, text in self.policies.items()
+        }
 
 
 @dataclass(frozen=True)
@@ -136,21 +141,26 @@ def load(
         setting = next((key for key in known if variable(key) == name), None)
         if setting is None:
             raise ConfigError(f"environment: {name} is no setting of EleAgent (see: eleagent config show)")
-        _set(merged, setting, _convert(value, known[setting], f"environment: {name}"))
+        _set(merged, setting, convert(value, known[setting], f"environment: {name}", strict=False))
         sources[setting] = name
     for name, value in flags.items():
         if name not in known:
             raise ConfigError(f"--set {name}: no such setting (see: eleagent config show)")
-        _set(merged, name, _convert(value, known[name], f"flag: {name}"))
+        _set(merged, name, convert(value, known[name], f"flag: {name}", strict=False))
         sources[name] = f"flag {flag_of(name)}"
-    try:
-        config = msgspec.convert(merged, Config)
-    except msgspec.ValidationError as err:
-        raise ConfigError(f"{path}: {err}") from None
-    config = _complete(config, path)
-    return config, [
-        Origin(name, _get(msgspec.to_builtins(config), name), sources.get(name, "default")) for name in known
+    check(merged, Config, str(path))
+    config = _complete(msgspec.convert(merged, Config), path)
+    settings = [Origin(name, _get(msgspec.to_builtins(config), name), sources.get(name, "default")) for name in known]
+    return config, settings + [
+        Origin(f"policies.{name}", _policy_text(policy), str(path) if name in config.policies else "built in")
+        for name, policy in config.all_policies().items()
     ]
+
+
+def _policy_text(policy: Policy) -> dict[str, object]:
+    """As it stands, or would stand, in the file."""
+    rules = [str(rule) for rule in policy.tunnel]
+    return {"tunnel": rules, "model": policy.model, "server_tools": sorted(policy.server_tools)}
 
 
 def _complete(config: Config, path: Path) -> Config:
@@ -173,8 +183,8 @@ def _complete(config: Config, path: Path) -> Config:
                 parse_rule(rule)
             except ConfigError as err:
                 raise ConfigError(f"{path}: policies.{name}.tunnel: {err.message}") from None
-    if config.policy(config.session.policy) is None:
-        known = ", ".join(sorted({*config.policies, *BUILT_IN}))
+    if config.session.policy not in config.all_policies():
+        known = ", ".join(config.all_policies())
         raise ConfigError(f"session.policy: there is no policy {config.session.policy!r}; known: {known}")
     positive = {f"session.{name}": getattr(config.session, name) for name in ("slots", "timeout_s", "output_bytes")}
     positive |= {f"limits.{name}": value for name, value in msgspec.structs.asdict(config.limits).items()}
@@ -204,13 +214,6 @@ def _read(path: Path, *, must_exist: bool) -> dict[str, Any]:
         return tomllib.loads(text.decode())
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as err:
         raise ConfigError(f"{path}: not TOML: {err}") from None
-
-
-def _convert(value: str, kind: Any, where: str) -> Any:
-    try:
-        return msgspec.convert(value, kind, strict=False)
-    except msgspec.ValidationError as err:
-        raise ConfigError(f"{where}: {value!r}: {err}") from None
 
 
 def _get(tree: Any, name: str) -> Any:
@@ -259,6 +262,8 @@ def parse_flags(arguments: Sequence[str]) -> tuple[dict[str, str], Path | None]:
     rest = list(arguments)
     while rest:
         flag, equals, value = rest.pop(0).partition("=")
+        if not flag.startswith("-"):
+            raise ConfigError(f"{flag}: no such argument (settings are flags: --NAME VALUE)")
         if not equals:
             if not rest:
                 raise ConfigError(f"{flag} needs a value")

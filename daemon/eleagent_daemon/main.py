@@ -13,7 +13,7 @@ from pathlib import Path
 
 from aiohttp import web
 
-from eleagent.errors import EleAgentError
+from eleagent.errors import ConfigError, Conflict, EleAgentError
 from eleagent.version import __version__
 from eleagent_daemon.account import daemon_account
 from eleagent_daemon.api.app import make_app
@@ -39,6 +39,7 @@ from eleagent_daemon.store.artefacts import Artefacts
 from eleagent_daemon.store.ledger import Ledger
 from eleagent_daemon.store.registry import Registry
 from eleagent_daemon.store.timeline import Timelines
+from eleagent_daemon.supervise import FATAL
 
 
 async def serve(config: Config, credential: Credential | None) -> None:
@@ -91,13 +92,15 @@ async def serve(config: Config, credential: Credential | None) -> None:
                 home=layout.home,
                 runtime=config.runtime,
                 default_policy=config.session.policy,
-                policy=config.policy,
+                policies=config.all_policies(),
                 timeout_s=config.session.timeout_s,
                 grace_s=config.session.stop_grace_s,
                 output_bytes=config.session.output_bytes,
             ),
             pool=pool,
         )
+
+        stack.push_async_callback(sessions.close)
 
         # What people meet.
         system = System(
@@ -149,7 +152,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         asyncio.run(serve(config, credential))
     except EleAgentError as err:
         print(f"eleagent: {err.message}", file=sys.stderr)  # noqa: T201 - told to whoever started it
-        return err.exit_code
+        return FATAL if isinstance(err, ConfigError | Conflict) else err.exit_code
     return 0
 
 

@@ -10,6 +10,7 @@ from eleagent.errors import BadRequest, Conflict, NotFound, TooLarge, UnknownAge
 from eleagent.wire.events import OutputText
 from eleagent.wire.sessions import PROMPT_LIMIT_BYTES, SessionCreate
 from eleagent_daemon.domain.doors import PLACEHOLDER_KEY
+from eleagent_daemon.domain.launch import Source
 from eleagent_daemon.domain.policy import BUILT_IN
 from eleagent_daemon.domain.sandbox import MODEL_PORT, TUNNEL_PORT, Doors
 from eleagent_daemon.sessions.admission import check_request, choose_policy, make_adapter, title
@@ -17,6 +18,7 @@ from eleagent_daemon.sessions.catalogue import get_profile
 from eleagent_daemon.sessions.claude import ClaudeAdapter
 from eleagent_daemon.sessions.command import CommandAdapter
 from eleagent_daemon.sessions.environment import base_environment, check_environment
+from eleagent_daemon.sessions.starting import place_data
 
 OURS = [
     *("PATH", "HOME", "https_proxy", "ALL_PROXY", "No_Proxy", "ANTHROPIC_BASE_URL", "ANTHROPIC_API_KEY"),
@@ -40,7 +42,8 @@ def test_admission_takes_what_can_be_started() -> None:
     [
         ({"prompt": None}, "prompt that is not empty"),
         ({"prompt": " \n"}, "prompt that is not empty"),
-        ({"argv": ["x"]}, "prompt"),
+        ({"argv": ["x"]}, "takes a prompt (eleagent run PROMPT), no program: programs run as eleagent run -- PROGRAM"),
+        ({"argv": ["x"], "prompt": None}, "agent claude takes a prompt"),
         ({"agent": "command", "prompt": None}, "eleagent run -- PROGRAM"),
         ({"agent": "command", "prompt": None, "argv": []}, "eleagent run -- PROGRAM"),
         ({"agent": "command", "argv": ["x"]}, "eleagent run -- PROGRAM"),
@@ -48,6 +51,7 @@ def test_admission_takes_what_can_be_started() -> None:
         ({"agent": "command", "prompt": None, "argv": ["x"], "ask": True}, "--ask"),
         *(({"name": name}, "name") for name in ("", "-x", ".x", "a b", "a/b", "ä", "@", "x\n", "x" * 64)),
         ({"name": "s-abcdefghij"}, "not a session's key"),
+        ({"timeout_s": 1e12}, "timeout 1e+12: must be more than 0 and less than 10000000 seconds"),
         *(({"timeout_s": value}, "timeout") for value in (0, -1, float("nan"), float("inf"), 1e12)),
         *(({"model": name}, "model") for name in ("", "-x", "a b", "--dangerously", "x" * 101, "a\nb")),
         *(({"data": [path]}, "absolute") for path in ("x", "./x", "", "~/x", "/a\0b")),
@@ -77,10 +81,17 @@ def test_admission_of_an_unknown_agent_names_the_known() -> None:
 
 def test_choose_policy_is_the_requests_or_the_default() -> None:
     request = SessionCreate(policy="seed-connect")
-    assert choose_policy(request, "model-only", BUILT_IN.get).name == "seed-connect"
-    assert choose_policy(SessionCreate(), "model-only", BUILT_IN.get).name == "model-only"
-    with pytest.raises(BadRequest, match="'none'"):
-        choose_policy(SessionCreate(policy="none"), "model-only", BUILT_IN.get)
+    assert choose_policy(request, "model-only", BUILT_IN).name == "seed-connect"
+    assert choose_policy(SessionCreate(), "model-only", BUILT_IN).name == "model-only"
+    with pytest.raises(BadRequest, match="no policy 'none'; there are: model-only, seed-connect"):
+        choose_policy(SessionCreate(policy="none"), "model-only", BUILT_IN)
+
+
+def test_place_data_of_one_name_says_what_to_do() -> None:
+    source = Source(token="", is_dir=True, device=1, inode=1, unreadable=[], unreadable_count=0, masked=[])
+    with pytest.raises(Conflict, match=r"/a/x, /b/x; rename one, or name a folder that holds both"):
+        place_data([("/a/x", source), ("/b/x", source)])
+    assert [mount.target for mount in place_data([("/a/x", source), ("/b/y", source)])] == ["/data/x", "/data/y"]
 
 
 @pytest.mark.parametrize(

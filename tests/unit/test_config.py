@@ -49,15 +49,23 @@ def test_config_every_setting_has_a_flag_and_a_variable_of_its_own() -> None:
 @pytest.mark.parametrize(
     ("text", "told"),
     [
-        ("bogus = 1", "`bogus`"),
-        ("[session]\nslot = 1", "`slot` - at `$.session`"),
-        ("[limits]\nmemory = 1", "`memory` - at `$.limits`"),
-        ("[docker]\nhost = 'x'", "`host` - at `$.docker`"),
-        ("[policies.p]\nhosts = []", "`hosts`"),
-        ("[session]\nslots = 'many'", "$.session.slots"),
-        ("session = 3", "$.session"),
-        ("log_level = 'loud'", "$.log_level"),
-        ("runtime = 'chroot'", "$.runtime"),
+        ("bogus = 1", "there is no setting bogus; there are: home, socket,"),
+        ("[session]\nslot = 1", "there is no setting session.slot; there are: session.slots,"),
+        ("[limits]\nmemory = 1", "there is no setting limits.memory; there are: limits.memory_bytes,"),
+        ("[docker]\nhost = 'x'", "there is no setting docker.host; there are: docker.socket"),
+        ("[policies.p]\nhosts = []", "there is no setting policies.p.hosts; there are: policies.p.tunnel,"),
+        ("[session]\nslots = 'many'", "session.slots: must be a whole number, is 'many'"),
+        ("[session]\nslots = 1.5", "session.slots: must be a whole number, is 1.5"),
+        ("[session]\ntimeout_s = true", "session.timeout_s: must be a number, is True"),
+        ("[session]\nmode = 'lax'", "session.mode: must be one of strict, best-effort, is 'lax'"),
+        ("session = 3", "session: must be a table, is 3"),
+        ("policies = 3", "policies: must be a table, is 3"),
+        ("[policies]\np = 3", "policies.p: must be a table, is 3"),
+        ("[policies.p]\ntunnel = 'x'", "policies.p.tunnel: must be a list of texts, is 'x'"),
+        ("[policies.p]\nmodel = 1", "policies.p.model: must be true or false, is 1"),
+        ("user = 3", "user: must be text, is 3"),
+        ("log_level = 'loud'", "log_level: must be one of debug, info, warning, error, is 'loud'"),
+        ("runtime = 'chroot'", "runtime: must be one of docker, is 'chroot'"),
         ("[policies.p]\ntunnel = ['https://x/']", "policies.p.tunnel"),
         ("[policies.p]\ntunnel = ['10.0.0.1']", "policies.p.tunnel"),
         ("slots =", "not TOML"),
@@ -91,7 +99,7 @@ def test_config_variable_that_is_no_setting_is_refused(tmp_path: Path) -> None:
     file = write(tmp_path, "")
     with pytest.raises(ConfigError, match="ELEAGENT_SLOTS is no setting"):
         load({}, environ=HOME | {"ELEAGENT_SLOTS": "3"}, file=file)
-    with pytest.raises(ConfigError, match="ELEAGENT_SESSION_SLOTS: 'x'"):
+    with pytest.raises(ConfigError, match="ELEAGENT_SESSION_SLOTS: must be a whole number, is 'x'"):
         load({}, environ=HOME | {"ELEAGENT_SESSION_SLOTS": "x"}, file=file)
     load({}, environ=HOME | {"ELEAGENT_HOST": "unix:///x", "ELEAGENT_CONFIG": "/x", "PATH": "/bin"}, file=file)
 
@@ -106,14 +114,11 @@ def test_config_file_that_is_named_must_exist(tmp_path: Path) -> None:
 def test_config_policies_are_the_files_or_built_in(tmp_path: Path) -> None:
     file = write(tmp_path, "[session]\npolicy='lab'\n[policies.lab]\ntunnel=['.Example.org:8443']\nmodel=false\n")
     config, _ = load({}, environ=HOME, file=file)
-    lab = config.policy("lab")
-    assert lab is not None
+    lab = config.all_policies()["lab"]
     assert (lab.model, lab.tunnel_rule("a.example.org", 8443) is not None) == (False, True)
     assert lab.tunnel_rule("a.example.org", 443) is None
-    built_in = config.policy("model-only")
-    assert built_in is not None
-    assert built_in.tunnel == ()
-    assert config.policy("none") is None
+    assert config.all_policies()["model-only"].tunnel == ()
+    assert list(config.all_policies()) == ["model-only", "seed-connect", "lab"]
 
 
 def test_config_flags_are_read_in_every_form() -> None:
@@ -125,7 +130,13 @@ def test_config_flags_are_read_in_every_form() -> None:
     assert parse_flags(["--listen=", "--home", "/h"])[0] == {"listen": "", "home": "/h"}, (
         "an empty value takes no other"
     )
-    for wrong, told in ((["--bogus", "1"], "--bogus"), (["--home"], "needs a value"), (["--set", "x"], "NAME=VALUE")):
+    for wrong, told in (
+        (["--bogus", "1"], "--bogus"),
+        (["--home"], "needs a value"),
+        (["--set", "x"], "NAME=VALUE"),
+        (["extra"], "^extra: no such argument"),
+        (["extra", "--home", "/h"], "^extra: no such"),
+    ):
         with pytest.raises(ConfigError, match=told):
             parse_flags(wrong)
     with pytest.raises(ConfigError, match="--set bogus: no such setting"):
@@ -204,6 +215,16 @@ def test_config_show_prints_each_value_and_where_it_came_from(tmp_path: Path) ->
     assert "sk-secret" not in done.stdout
     as_json = json.loads(show(tmp_path, "--json", "--home", "/h").stdout)
     assert {"name": "home", "value": "/h", "source": "flag --home"} in as_json
+
+
+def test_config_show_has_the_policies_of_the_file_and_the_built_in(tmp_path: Path) -> None:
+    file = tmp_path / "own.toml"
+    file.write_text("[policies.lab]\ntunnel = ['.Example.org']\nmodel = false\n")
+    done = show(tmp_path, "--config", str(file))
+    lab = '{"tunnel": [".example.org:443"], "model": false, "server_tools": []}'
+    assert ["policies.lab", f"{lab}  ({file})"] in [line.split(maxsplit=1) for line in done.stdout.splitlines()]
+    (built_in,) = [line for line in done.stdout.splitlines() if line.startswith("policies.model-only ")]
+    assert built_in.endswith('{"tunnel": [], "model": true, "server_tools": []}  (built in)')
 
 
 def test_config_show_of_a_wrong_setting_is_one_line(tmp_path: Path) -> None:

@@ -8,7 +8,7 @@ from eleagent.wire.sessions import State
 from eleagent_daemon.domain.sandbox import Phase, Status
 from eleagent_daemon.sessions.adapter import Verdict
 from eleagent_daemon.sessions.command import CommandAdapter
-from eleagent_daemon.sessions.outcome import Cause, decide
+from eleagent_daemon.sessions.outcome import Cause, decide, explained
 
 DONE = Verdict(succeeded=True, reason="completed", exit_code=0)
 FAILED = Verdict(succeeded=False, reason="model_failed", exit_code=125, detail="refused")
@@ -48,9 +48,17 @@ def test_decide_never_succeeds_where_somebody_ended_it(cause: Cause | None) -> N
 
 
 def test_decide_says_who_stopped_it_and_why_it_was_lost() -> None:
-    assert "ada" in decide(EXITED, cause=Cause.STOPPED, by="ada", verdict=DONE).detail
+    assert decide(EXITED, cause=Cause.STOPPED, by="ada", verdict=DONE).detail == "by ada"
     lost = Status(phase=Phase.LOST, error="engine restarted")
     assert decide(lost, cause=None, by="", verdict=DONE).detail == "engine restarted"
+
+
+@pytest.mark.parametrize("cause", [None, *Cause])
+def test_explained_adds_to_the_state_and_does_not_repeat_it(cause: Cause | None) -> None:
+    outcome = decide(EXITED, cause=cause, by="ada", verdict=FAILED)
+    told = explained(outcome, 90.0)
+    assert (told == "after 90 s") == (cause is Cause.TIMED_OUT)
+    assert not told.startswith((outcome.state.value, outcome.reason))
 
 
 @pytest.mark.parametrize("code", [0, 1, 2, 126, 137, 255])
