@@ -96,8 +96,8 @@ OPENAPI: Final = Operation(
 )  # fmt: skip
 AUDIT_LIST: Final = Operation(
     id="audit_list", method="GET", path="/v1/audit", permission=Permission.AUDIT_READ, audit="audit.read",
-    effect=Effect.CONTENT, summary="Audit records, oldest first", result=system.AuditList,
-    query=(("after", int), ("limit", int), ("session", str)),
+    effect=Effect.CONTENT, summary="Audit records after a seq, or the newest with newest=true; oldest first",
+    result=system.AuditList, query=(("after", int), ("limit", int), ("session", str), ("newest", bool)),
 )  # fmt: skip
 SESSION_CREATE: Final = Operation(
     id="session_create", method="POST", path="/v1/sessions", permission=Permission.SESSION_CREATE,

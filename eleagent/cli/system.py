@@ -48,12 +48,14 @@ def audit() -> None:
 
 @audit.command("ls")
 @click.option("--session", "key", metavar="KEY", help="Of one session.")
-@click.option("--after", type=click.IntRange(0), metavar="SEQ", help="Only later records.")
+@click.option("--after", type=click.IntRange(0), metavar="SEQ", help="The records that follow this one.")
 @click.option("-n", "--limit", type=click.IntRange(1), default=200, show_default=True, help="At most so many.")
 @pass_invocation
 def list_(invocation: Invocation, key: str | None, after: int | None, limit: int) -> None:
-    """List audit records, oldest first."""
-    found: AuditList = invocation.client.call(AUDIT_LIST, query={"after": after, "limit": limit, "session": key})
+    """List the newest audit records, oldest first."""
+    newest = True if after is None else None
+    query = {"after": after, "limit": limit, "session": key, "newest": newest}
+    found: AuditList = invocation.client.call(AUDIT_LIST, query=query)
     if invocation.json:
         invocation.emit(found)
         return

@@ -45,7 +45,10 @@ class Doctor(msgspec.Struct, frozen=True):
 class AuditRecord(msgspec.Struct, frozen=True, kw_only=True):
     """One line of the audit log, exactly as it is stored: `hash` covers the other fields and `prev`.
 
-    `phase` is `intent` (before the act), `outcome` (after it) or `event` (seen, not asked for).
+    `phase` is `intent` (before the act), `outcome` (after it) or `event` (a read, a denial, or what nobody asked for).
+    `decision` is `allowed` or `denied`: whether the caller's role gives the permission. An outcome's is `refused` where
+    the request itself was wrong or forbidden, and `outcome` then is the error's code. It is empty for what nobody asked
+    for.
     """
 
     seq: int

@@ -187,6 +187,8 @@ async def test_pipeline_error_becomes_its_problem_and_the_same_error_again(
     assert problem(answer, kind.status, kind.code) == "what was wrong"
     again = errors.from_problem(answer.json)
     assert (type(again), again.message, again.fields) == (kind, "what was wrong", {"limit": 3})
+    decision = "refused" if kind.status < 500 else "allowed"
+    assert [record["decision"] for record in api.records()] == ["allowed", decision]
     assert [record["outcome"] for record in api.records()] == ["", kind.code]
 
 

@@ -147,6 +147,12 @@ def test_audit_ls_pages(eleagent: CommandLine) -> None:
     assert eleagent.daemon.calls[0].query == {"after": "3", "limit": "200", "session": KEY}
 
 
+def test_audit_ls_shows_the_newest(eleagent: CommandLine) -> None:
+    eleagent.daemon.scripts[ops.AUDIT_LIST.id] = lambda call: AuditList([])
+    assert eleagent("audit", "ls", "-n", "2").code == 0
+    assert eleagent.daemon.calls[0].query == {"limit": "2", "newest": "true"}
+
+
 def test_agents_and_images_are_listed(eleagent: CommandLine) -> None:
     agents = [Agent(name="claude", adapter="claude", image="i", needs="run: eleagent agent install claude")]
     eleagent.daemon.scripts[ops.AGENT_LIST.id] = lambda call: AgentList(agents)

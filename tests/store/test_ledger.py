@@ -121,6 +121,15 @@ async def test_ledger_lists_one_sessions_records(tmp_path: Path, pool: ThreadPoo
     ledger.close()
 
 
+async def test_ledger_newest_are_the_last_in_order(tmp_path: Path, pool: ThreadPoolExecutor, three: Path) -> None:
+    ledger = await Ledger.open(tmp_path, pool=pool)
+    found = await ledger.list_records(after=0, limit=2, session="", newest=True)
+    assert ([record.seq for record in found.records], found.next) == ([2, 3], None)
+    found = await ledger.list_records(after=0, limit=1, session="s-a", newest=True)
+    assert [record.seq for record in found.records] == [3]
+    ledger.close()
+
+
 async def test_ledger_that_cannot_be_written_refuses(tmp_path, pool, three, no_file_beyond) -> None:
     ledger = await Ledger.open(tmp_path, pool=pool)
     with no_file_beyond(three.stat().st_size + 10), pytest.raises(AuditUnavailable, match=r"refused: .*File too large"):

@@ -5,6 +5,8 @@ from __future__ import annotations
 import asyncio
 import os
 from collections.abc import AsyncGenerator, Callable
+from contextlib import aclosing
+from functools import partial
 from typing import Any
 
 import msgspec
@@ -69,7 +71,12 @@ class Handlers:
         if session:
             session = await self._sessions.resolve(session, owner=call.caller.name)
         limit = min(call.query.get("limit", _LIST_LIMIT), _LIST_LIMIT)
-        return await self._ledger.list_records(after=call.query.get("after", 0), limit=max(1, limit), session=session)
+        return await self._ledger.list_records(
+            after=call.query.get("after", 0),
+            limit=max(1, limit),
+            session=session,
+            newest=call.query.get("newest", False),
+        )
 
     async def session_create(self, call: Call) -> Session:
         return await self._sessions.create(
@@ -96,10 +103,11 @@ class Handlers:
         return Stream(lines)
 
     async def _lines(self, key: str, *, after: int, follow: bool) -> AsyncGenerator[bytes, None]:
-        async for chunk, behind in self._timelines.stream(key, after=after, follow=follow):
-            yield chunk
-            if follow and behind > BEHIND_BYTES:
-                yield _encode(Notice(notice="behind", behind=behind)) + b"\n"
+        async with aclosing(self._timelines.stream(key, after=after, follow=follow)) as chunks:
+            async for chunk, behind in chunks:
+                yield chunk
+                if follow and behind > BEHIND_BYTES:
+                    yield _encode(Notice(notice="behind", behind=behind)) + b"\n"
 
     async def session_input(self, call: Call) -> InputAccepted:
         key = call.path["key"]
@@ -136,7 +144,7 @@ class Handlers:
         if not call.query.get("path"):
             raise BadRequest("query parameter path is missing: it names the artefact")
         fd, artefact = await self._artefacts.open_artefact(key, call.query["path"])
-        return Stream(_read(fd), length=artefact.size_bytes)
+        return Stream(_read(fd), length=artefact.size_bytes, release=partial(os.close, fd))
 
     async def agent_list(self, call: Call) -> AgentList:
         return AgentList(agents=await self._catalogue.list_agents())
@@ -164,11 +172,10 @@ class Handlers:
 
 async def _read(fd: int) -> AsyncGenerator[bytes, None]:
     loop = asyncio.get_running_loop()
-    try:
-        while chunk := await loop.run_in_executor(None, os.read, fd, 1 << 18):
-            yield chunk
-    finally:
-        os.close(fd)
+    offset = 0
+    while chunk := await loop.run_in_executor(None, os.pread, fd, 1 << 18, offset):
+        yield chunk
+        offset += len(chunk)
 
 
 async def _merge(lines: AsyncGenerator[bytes, None], listen: Callable[[], Any]) -> AsyncGenerator[bytes, None]:
@@ -191,3 +198,4 @@ async def _merge(lines: AsyncGenerator[bytes, None], listen: Callable[[], Any]) 
             line.cancel()
             preview.cancel()
             await asyncio.gather(line, preview, return_exceptions=True)
+            await lines.aclose()

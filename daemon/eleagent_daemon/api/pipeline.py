@@ -6,14 +6,15 @@ A handler is reached through here alone.
 
 from __future__ import annotations
 
+import asyncio
 import contextvars
 import logging
 import secrets
-from collections.abc import AsyncGenerator, Awaitable, Callable, Mapping
+from collections.abc import AsyncGenerator, Awaitable, Callable, Coroutine, Mapping
 from contextlib import aclosing
 from dataclasses import dataclass
 from functools import partial
-from typing import Any, Final
+from typing import Any, Final, TypeVar
 
 import msgspec
 from aiohttp import web
@@ -33,14 +34,17 @@ from eleagent.operations import Answer, Body, Effect, Operation
 from eleagent.permissions import may
 from eleagent.version import VERSION_HEADER, __version__, check_skew
 from eleagent.wire.events import Notice
-from eleagent_daemon.api.identity import Caller, identify
+from eleagent_daemon.api.identity import Caller, identify, peer_name
+from eleagent_daemon.api.refusals import Refusals
 from eleagent_daemon.store.ledger import Ledger
 
 log = logging.getLogger(__name__)
 
 REQUEST_ID: contextvars.ContextVar[str] = contextvars.ContextVar("request_id", default="")
+_GONE_CHECK_S: Final = 0.5
 _LOCAL_HOSTS: Final = frozenset({"", "eleagent", "localhost"})
 _encoder = msgspec.json.Encoder()
+_T = TypeVar("_T")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -59,11 +63,12 @@ class Call:
 @dataclass(frozen=True)
 class Stream:
     """A streamed answer: chunks of NDJSON or bytes; `length` where it is known. It is closed when its end is reached or
-    the caller is gone.
+    the caller is gone; `release` gives back what they are read from, even when the first was never asked for.
     """
 
     chunks: AsyncGenerator[bytes, None]
     length: int | None = None
+    release: Callable[[], None] = lambda: None
 
 
 Handler = Callable[[Call], Awaitable[Any]]
@@ -80,6 +85,7 @@ class Pipeline:
 
     def __init__(self, *, ledger: Ledger, resolve: Resolver, identify: Identifier = identify) -> None:
         self._ledger = ledger
+        self._refusals = Refusals(ledger=ledger)
         self._resolve = resolve
         self._identify = identify
 
@@ -93,9 +99,8 @@ class Pipeline:
     def no_operation(self) -> web.RouteDef:
         """What every request gets that is none of the table."""
 
-        async def refuse(request: web.Request, _: str) -> web.StreamResponse:
-            self._identify(request)
-            _refuse_foreign(request)
+        async def refuse(request: web.Request, identifier: str) -> web.StreamResponse:
+            await self._meet(request, identifier, action="")
             raise NotFound(f"there is no operation {request.method} {request.path}")
 
         async def serve(request: web.Request) -> web.StreamResponse:
@@ -106,8 +111,7 @@ class Pipeline:
     async def _serve(
         self, operation: Operation, handler: Handler, request: web.Request, identifier: str
     ) -> web.StreamResponse:
-        caller = self._identify(request)
-        _refuse_foreign(request)
+        caller = await self._meet(request, identifier, action=operation.audit)
         if not may(caller.role, operation.permission):
             await self._denied(operation, caller, identifier)
             raise Refused(f"{caller.name} ({caller.role}) may not {operation.audit}: it needs {operation.permission}")
@@ -129,13 +133,24 @@ class Pipeline:
             result = await handler(call)
             response, outcome = await _answer(operation, request, result)
         except EleAgentError as err:
-            await self._outcome(call, identifier, intent, err.code)
+            decision = "refused" if err.status < 500 else "allowed"
+            await self._outcome(call, identifier, intent, err.code, decision=decision)
             raise
         except BaseException:
             await self._outcome(call, identifier, intent, "broken_off")
             raise
         await self._outcome(call, identifier, intent, outcome, session=_session_of(result))
         return response
+
+    async def _meet(self, request: web.Request, identifier: str, *, action: str) -> Caller:
+        """Who is calling. Who is refused here is recorded."""
+        try:
+            caller = self._identify(request)
+            _refuse_foreign(request)
+        except Refused as err:
+            await self._refusals.record(actor=peer_name(request), action=action, why=err.message, request=identifier)
+            raise
+        return caller
 
     async def _denied(self, operation: Operation, caller: Caller, identifier: str) -> None:
         await self._ledger.write(
@@ -163,7 +178,16 @@ class Pipeline:
                 return None
             raise
 
-    async def _outcome(self, call: Call, identifier: str, intent: int | None, outcome: str, session: str = "") -> None:
+    async def _outcome(
+        self,
+        call: Call,
+        identifier: str,
+        intent: int | None,
+        outcome: str,
+        *,
+        session: str = "",
+        decision: str = "allowed",
+    ) -> None:
         if intent is None or call.operation.effect is Effect.CONTENT:
             return
         try:
@@ -171,7 +195,7 @@ class Pipeline:
                 phase="outcome",
                 action=call.operation.audit,
                 actor=call.caller.name,
-                decision="allowed",
+                decision=decision,
                 session=session or call.path.get("key", ""),
                 request=identifier,
                 intent=intent,
@@ -256,6 +280,28 @@ async def _answer(operation: Operation, request: web.Request, result: Any) -> tu
     response.content_type = "application/x-ndjson" if operation.answer is Answer.NDJSON else "application/octet-stream"
     if result.length is not None:
         response.content_length = result.length
+    try:
+        return response, await _unless_gone(request, _send(operation, request, response, result))
+    finally:
+        result.release()
+
+
+async def _unless_gone(request: web.Request, work: Coroutine[Any, Any, _T]) -> _T:
+    """The result of `work`, which waits for an event perhaps. Raises ConnectionResetError soon after the caller left."""
+    working = asyncio.ensure_future(work)
+    try:
+        while not working.done():
+            await asyncio.wait({working}, timeout=_GONE_CHECK_S)
+            if not working.done() and (request.transport is None or request.transport.is_closing()):
+                raise ConnectionResetError("the caller is gone")
+        return working.result()
+    finally:
+        working.cancel()
+        await asyncio.gather(working, return_exceptions=True)
+
+
+async def _send(operation: Operation, request: web.Request, response: web.StreamResponse, result: Stream) -> str:
+    """Returns the outcome."""
     outcome = "done"
     async with aclosing(result.chunks) as chunks:
         await response.prepare(request)
@@ -272,7 +318,7 @@ async def _answer(operation: Operation, request: web.Request, result: Any) -> tu
             outcome = "broken_off"
             await _break_off(operation, request, response, f"internal error in request {REQUEST_ID.get()}")
     await response.write_eof()
-    return response, outcome
+    return outcome
 
 
 async def _break_off(operation: Operation, request: web.Request, response: web.StreamResponse, why: str) -> None:

@@ -96,20 +96,23 @@ class Ledger:
             raise AuditUnavailable(f"the audit log can't be written, so this is refused: {err.message}") from err
         return record.seq
 
-    async def list_records(self, *, after: int, limit: int, session: str) -> AuditList:
-        """Records with a seq above `after`, oldest first; only one session's where `session` is given."""
+    async def list_records(self, *, after: int, limit: int, session: str, newest: bool = False) -> AuditList:
+        """Records with a seq above `after`, oldest first; only one session's where `session` is given. Of more than
+        `limit` the first, with a cursor, or the `newest`.
+        """
 
         def select() -> AuditList:
-            found: list[AuditRecord] = []
             records = [_decoder.decode(line) for line in _lines(self._log.path)]
             # What was asked before a session had a key belongs to it by its request.
             requests = {record.request for record in records if record.request and record.session == session}
-            for record in records:
-                if record.seq > after and (not session or record.session == session or record.request in requests):
-                    if len(found) == limit:
-                        return AuditList(records=found, next=found[-1].seq)
-                    found.append(record)
-            return AuditList(records=found)
+            found = [
+                record
+                for record in records
+                if record.seq > after and (not session or record.session == session or record.request in requests)
+            ]
+            if newest or len(found) <= limit:
+                return AuditList(records=found[-limit:])
+            return AuditList(records=found[:limit], next=found[limit - 1].seq)
 
         return await asyncio.get_running_loop().run_in_executor(self._pool, select)
 
