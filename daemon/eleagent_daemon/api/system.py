@@ -17,6 +17,8 @@ from eleagent_daemon.store.ledger import Ledger
 from eleagent_daemon.store.registry import Registry
 from eleagent_daemon.store.timeline import now
 
+_NO_CREDENTIAL = "no credential"
+
 
 class System:
     """`model` names the upstream or raises CredentialMissing."""
@@ -78,9 +80,9 @@ class System:
         findings.append(self._account())
         try:
             findings.append(Finding(name="model", level="ok", found=self._model()))
-        except CredentialMissing as err:
+        except CredentialMissing:
             fix = "set ANTHROPIC_API_KEY or CLAUDE_CODE_OAUTH_TOKEN where the daemon starts, or use --model-script"
-            findings.append(Finding(name="model", level="warn", found=err.message, fix=fix))
+            findings.append(Finding(name="model", level="warn", found=_NO_CREDENTIAL, fix=fix))
         try:
             findings += [
                 Finding(
@@ -113,4 +115,4 @@ class System:
         try:
             return self._model()
         except CredentialMissing:
-            return "no credential"
+            return _NO_CREDENTIAL

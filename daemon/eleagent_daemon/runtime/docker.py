@@ -48,7 +48,11 @@ class DockerRuntime:
         return f"{kind} {version.version} (API {version.api_version}) at {self._engine.socket}"
 
     async def facts(self) -> list[HostFact]:
-        return await engine_facts(self._engine)
+        try:
+            return await engine_facts(self._engine)
+        except EngineUnavailable as err:
+            found, _, fix = err.message.partition(": ")
+            return [HostFact("engine", "fail", found, fix)]
 
     async def create(self, spec: SandboxSpec, placement: Placement) -> Sandbox:
         """Raises Conflict when something else has the name."""

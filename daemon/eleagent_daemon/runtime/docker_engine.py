@@ -45,7 +45,9 @@ class Engine:
 
     @asynccontextmanager
     async def asked(self, action: str, limit_s: float | None = ANSWER_LIMIT_S) -> AsyncIterator[Docker]:
-        """The client, for one question. Whatever goes wrong with it is an EleAgentError that names `action`."""
+        """The client, for one question. What the engine refuses is an EleAgentError that names `action`; that it is not
+        there, or is none, is EngineUnavailable with what to do after the first colon.
+        """
         try:
             async with asyncio.timeout(limit_s):
                 yield (await self._connect()).docker
@@ -130,7 +132,7 @@ class Engine:
                 why = "the container engine at {} broke off: see its log (journalctl -u docker)"
             case _:
                 why = "what answers at {} does not speak the Docker Engine API: set docker.socket"
-        return EngineUnavailable(f"{why.format(self.socket)} (to {action})", socket=self.socket)
+        return EngineUnavailable(why.format(self.socket), socket=self.socket)
 
 
 def _errno(err: BaseException) -> int | None:
