@@ -12,8 +12,17 @@ from typing import Any
 
 from warm import ELEAGENT, Warm, paired
 
-from eleagent_daemon.domain.sandbox import ARTEFACTS_DIR, HOME_DIR, WORKSPACE_DIR, Doors, Placement, SandboxSpec
+from eleagent_daemon.domain.sandbox import (
+    ARTEFACTS_DIR,
+    DATA_DIR,
+    HOME_DIR,
+    WORKSPACE_DIR,
+    Doors,
+    Placement,
+    SandboxSpec,
+)
 from eleagent_daemon.domain.seccomp import load
+from eleagent_daemon.launcher.identity import write_identity
 from eleagent_daemon.runtime.docker_render import render
 from eleagent_daemon.sessions.environment import base_environment
 
@@ -45,11 +54,14 @@ def docker_command(image: str, scratch: Path) -> list[str]:
     profile = scratch / "seccomp.json"
     profile.write_text(load().oci)
     doors = Doors()
+    covers = scratch / "data"
+    covers.mkdir()
     spec = SandboxSpec(
         session="s-bench", installation="bench", attempt=1, image=image, argv=("true",), env=base_environment(doors),
         uid=UID, stdin=False, doors=doors,
     )  # fmt: skip
-    body = render(spec, Placement(writable=writable, readonly={}))
+    readonly = write_identity(scratch / "etc", UID) | {DATA_DIR: str(covers)}
+    body = render(spec, Placement(writable=writable, readonly=readonly))
     return ["docker", "run", "--rm", "-i", *_flags(body, profile), "--entrypoint", "", image, "true"]
 
 
@@ -78,6 +90,8 @@ def _flags(body: dict[str, Any], profile: Path) -> Iterator[str]:
     )
     yield from (f"--ulimit={limit['Name']}={limit['Soft']}:{limit['Hard']}" for limit in host["Ulimits"])
     yield from (f"--tmpfs={target}:{options}" for target, options in host["Tmpfs"].items())
-    yield from (f"--mount=type=bind,src={mount['Source']},dst={mount['Target']}" for mount in host["Mounts"])
+    for mount in host["Mounts"]:
+        only = ",readonly" if mount["ReadOnly"] else ""
+        yield f"--mount=type=bind,src={mount['Source']},dst={mount['Target']}{only}"
     yield f"--log-driver={host['LogConfig']['Type']}"
     yield from (f"--log-opt={name}={value}" for name, value in host["LogConfig"]["Config"].items())
