@@ -320,7 +320,9 @@ async def test_credential_that_the_provider_refuses_is_never_a_401(status: int) 
 
     assert (answered, event.status, event.allowed) == (403, 403, True)
     assert "the provider refused the daemon's credential" in str(body)
-    assert "the provider refused the daemon's credential" in door.doors.model.failure
+    assert door.doors.model.failure == (
+        f"the provider refused the daemon's credential (HTTP {status}): set another key and restart the daemon"
+    )
     assert REAL_KEY not in f"{body!r}{event}"
 
 
@@ -333,7 +335,7 @@ async def test_error_of_the_provider_is_passed_on_and_told() -> None:
     async with lab(provider) as door:
         assert await door.post() == (529, error)
         assert (await door.records.wait()).status == 529
-        assert door.doors.model.failure == "overloaded_error: Overloaded"
+        assert door.doors.model.failure == "the upstream answered 529 (overloaded_error: Overloaded)"
 
 
 async def test_error_of_the_provider_without_a_word_is_told_by_its_status() -> None:

@@ -32,6 +32,8 @@ CLOSE_S: Final = 0.5
 CONNECTION_LIMIT: Final = 24
 """With the tunnel door's 40 a session has at most 64, and idle tunnels can't keep it from its model."""
 
+_REFUSED_KEY: Final = "the provider refused the daemon's credential (HTTP {}): set another key and restart the daemon"
+
 
 class ModelDoor:
     """Serves one session's model listener until it is closed."""
@@ -160,8 +162,8 @@ class ModelDoor:
             exchange.status = answer.status
             if answer.status in (401, 403):
                 # never 401: the CLI would retry it for minutes
-                exchange.fail(403, f"the provider refused the daemon's credential (HTTP {answer.status})")
-                return _error(403, f"EleAgent: {exchange.reason}; an operator has to look at it")
+                exchange.fail(403, _REFUSED_KEY.format(answer.status))
+                return _error(403, f"EleAgent: {exchange.reason}")
             response = web.StreamResponse(status=answer.status, headers=response_headers(answer.headers))
             await response.prepare(request)
             meter = meter_for(answer.headers.get("content-type", ""))

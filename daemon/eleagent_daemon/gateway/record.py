@@ -82,9 +82,9 @@ class Exchange:
     def read(self, meter: Meter) -> None:
         """Take over what the answer told so far."""
         self.usage, self.stop_reason = meter.usage, meter.stop_reason
+        if not self.reason and self.status >= 400:
+            self.reason = f"the upstream answered {self.status}" + (f" ({meter.error})" if meter.error else "")
         self.reason = self.reason or meter.error
-        if self.status >= 400 and not self.reason:
-            self.reason = f"the upstream answered {self.status}"
 
     def event(self) -> EgressModel:
         return EgressModel(
