@@ -160,7 +160,7 @@ def test_ask_on_a_terminal_does_what_the_person_says(claude, script, key, stored
 
 
 def test_real_key_reaches_the_provider_alone(claude, docker_socket):
-    """The daemon's key goes out, the placeholder does not; nothing inside the sandbox, its events or logs has the key."""
+    """The daemon's key goes out, the placeholder does not; nothing in the sandbox, its events or logs has the key."""
     with provider(CANARY_KEY) as stub:
         url = f"http://127.0.0.1:{stub.port}"
         with running_daemon(docker_socket, ELEAGENT_MODEL_UPSTREAM=url) as own:

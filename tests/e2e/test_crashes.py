@@ -33,7 +33,7 @@ def test_sessions_started_while_a_process_dies_again_and_again(docker_socket, mo
 
         def killer() -> None:
             nonlocal kills
-            """At a random moment after it answers: one that is killed while it starts gets nowhere, which is no test."""
+            """At a random moment after it answers: killed while it starts it gets nowhere, which is no test."""
             while not done.is_set():
                 if own.cli("status", "--json").returncode == 0 and own.pids(module):
                     time.sleep(chance.uniform(0.0, 1.0))
