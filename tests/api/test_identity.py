@@ -79,6 +79,8 @@ async def test_identity_refuses_strangers(api: Api, uid: int, told: str) -> None
     assert b" 403 " in head.splitlines()[0]
     assert told in msgspec.json.decode(body)["detail"]
     assert seen == []
+    (record,) = api.records()
+    assert (record["action"], record["actor"], record["object"]) == ("caller.refused", f"uid-{uid}", "system.status")
 
 
 @as_root

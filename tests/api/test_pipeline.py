@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import io
 import json
+import os
 from collections.abc import AsyncGenerator, Callable
 from contextlib import AbstractContextManager
 from typing import Any
@@ -16,8 +17,9 @@ from eleagent.operations import OPERATIONS, Body, Operation
 from eleagent.permissions import Permission, Role, may
 from eleagent.version import VERSION_HEADER, __version__
 from eleagent.wire.sessions import Accepted, SessionStop, State
+from eleagent_daemon.api.answer import Stream
 from eleagent_daemon.api.identity import Caller
-from eleagent_daemon.api.pipeline import Call, Stream
+from eleagent_daemon.api.pipeline import Call
 from eleagent_daemon.store.registry import CallerIdentity
 
 from .conftest import Api, serving
@@ -157,6 +159,39 @@ async def test_pipeline_refuses_a_body_over_its_limit(api: Api) -> None:
 )
 async def test_pipeline_unknown_operation_is_a_problem_too(api: Api, method: str, path: str) -> None:
     assert f"{method} {path}" in problem(await api.request(method, path), 404, "not_found")
+
+
+async def refused(api: Api, count: int) -> list[dict[str, Any]]:
+    """The records of refusals, once they are `count`."""
+    while len(found := [record for record in api.records() if record["action"] == "caller.refused"]) < count:
+        await asyncio.sleep(0.01)
+    return found
+
+
+async def test_pipeline_records_a_foreign_request(api: Api) -> None:
+    problem(await api.request("POST", STOP, headers={"Origin": "https://evil.example"}), 403, "refused")
+    (record,) = await refused(api, 1)
+    assert (record["phase"], record["decision"], record["actor"]) == ("event", "denied", f"uid-{os.getuid()}")
+    assert (record["object"], record["details"]["count"]) == ("session.stop", "1")
+    assert "web page" in record["details"]["why"]
+
+
+async def test_pipeline_records_a_flood_of_refusals_as_a_number(api: Api) -> None:
+    for path in ("/v1/status", "/nothing"):
+        flood = (api.request("GET", path, headers={"Host": "evil.example"}) for _ in range(20))
+        assert {answer.status for answer in await asyncio.gather(*flood)} == {403}
+    records = await refused(api, 2)
+    assert sum(int(record["details"]["count"]) for record in records) == 40
+    assert records[0]["details"]["count"] == "1"
+    assert len(records) <= 3
+
+
+async def test_pipeline_refuses_when_the_refusal_cannot_be_recorded(
+    api: Api, no_file_beyond: Callable[[int], AbstractContextManager[None]], caplog: pytest.LogCaptureFixture
+) -> None:
+    with no_file_beyond(0):
+        problem(await api.request("GET", "/v1/status", headers={"Host": "evil.example"}), 403, "refused")
+    assert "are not recorded" in caplog.text
 
 
 async def test_pipeline_resolves_what_a_person_calls_a_session(api: Api) -> None:
@@ -364,3 +399,44 @@ async def test_pipeline_closes_a_stream_whose_caller_left(api: Api) -> None:
     await reader.readexactly(100)
     writer.close()
     await asyncio.wait_for(closed.wait(), 5)
+
+
+async def ask_and_leave(api: Api, path: str, *, read: int = 0) -> None:
+    """Ask as a client that hangs up after `read` bytes of the answer."""
+    reader, writer = await asyncio.open_unix_connection(str(api.socket))
+    writer.write(f"GET {path} HTTP/1.1\r\nHost: eleagent\r\n{VERSION_HEADER}: {__version__}\r\n\r\n".encode())
+    await reader.readexactly(read)
+    writer.close()
+
+
+async def test_pipeline_closes_a_silent_stream_whose_watcher_left(api: Api) -> None:
+    closed = asyncio.Event()
+
+    async def events(_: Call) -> Stream:
+        async def give() -> AsyncGenerator[bytes, None]:
+            try:
+                yield b"{}\n"
+                await asyncio.Event().wait()
+            finally:
+                closed.set()
+
+        return Stream(give())
+
+    api.handlers.answers["session_events"] = events
+    await ask_and_leave(api, f"/v1/sessions/{KEY}/events?follow=1", read=100)
+    await asyncio.wait_for(closed.wait(), 1)
+
+
+async def test_pipeline_releases_a_stream_that_never_began(api: Api) -> None:
+    gone, released = asyncio.Event(), asyncio.Event()
+
+    async def artefact(call: Call) -> Stream:
+        while call.request.transport is not None:
+            await asyncio.sleep(0.005)
+        gone.set()
+        return Stream((await stream(b"x")).chunks, length=1, release=released.set)
+
+    api.handlers.answers["artefact_get"] = artefact
+    await ask_and_leave(api, f"/v1/sessions/{KEY}/artefact?path=x")
+    await asyncio.wait_for(released.wait(), 2)
+    assert gone.is_set()

@@ -23,8 +23,9 @@ from eleagent.wire.sessions import (
     SessionList,
 )
 from eleagent.wire.system import AuditList, Doctor, Status
+from eleagent_daemon.api.answer import Stream
 from eleagent_daemon.api.openapi import document
-from eleagent_daemon.api.pipeline import Call, Stream
+from eleagent_daemon.api.pipeline import Call
 from eleagent_daemon.api.system import System
 from eleagent_daemon.sessions.catalogue import Catalogue
 from eleagent_daemon.sessions.service import Sessions

@@ -33,11 +33,10 @@ class Caller:
 
 def identify(request: web.Request) -> Caller:
     """The peer of the Unix socket: root and the daemon's own account are the owner. Raises Refused for others."""
-    transport = request.transport
-    peer = transport.get_extra_info("socket") if transport is not None else None
-    if peer is None or peer.family != socket.AF_UNIX:
+    peer = _peer(request)
+    if peer is None:
         raise Refused("only callers on the Unix socket are known")
-    _, uid, gid = struct.unpack("3i", peer.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, struct.calcsize("3i")))
+    uid, gid = _uid_and_gid(peer)
     if uid == _OVERFLOW_UID or POOL_FIRST_UID <= uid < POOL_FIRST_UID + POOL_SIZE:
         raise Refused(f"uid {uid} is a sandbox's or from another user namespace: it has no business here")
     if uid not in (0, os.getuid()):
@@ -49,6 +48,23 @@ def identify(request: web.Request) -> Caller:
     except OSError:
         raise Refused(f"uid {uid} is in more than {_GROUPS_BYTES // 4} groups, which can't be taken on") from None
     return Caller(name=account(uid), role=Role.OWNER, identity=CallerIdentity(uid=uid, gid=gid, groups=list(groups)))
+
+
+def peer_name(request: web.Request) -> str:
+    """Who a caller is that may be nobody here: the kernel's word alone."""
+    peer = _peer(request)
+    return f"uid-{_uid_and_gid(peer)[0]}" if peer is not None else "unknown"
+
+
+def _peer(request: web.Request) -> socket.socket | None:
+    transport = request.transport
+    peer = transport.get_extra_info("socket") if transport is not None else None
+    return peer if peer is not None and peer.family == socket.AF_UNIX else None
+
+
+def _uid_and_gid(peer: socket.socket) -> tuple[int, int]:
+    _, uid, gid = struct.unpack("iII", peer.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, struct.calcsize("iII")))
+    return uid, gid
 
 
 def account(uid: int) -> str:

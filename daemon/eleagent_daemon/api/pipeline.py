@@ -6,34 +6,30 @@ A handler is reached through here alone.
 
 from __future__ import annotations
 
-import asyncio
 import contextvars
 import logging
 import secrets
-from collections.abc import AsyncGenerator, Awaitable, Callable, Coroutine, Mapping
-from contextlib import aclosing
+from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass
 from functools import partial
-from typing import Any, Final, TypeVar
+from typing import Any, Final
 
 import msgspec
 from aiohttp import web
 from aiohttp.hdrs import METH_ANY
 
 from eleagent.errors import (
-    PROBLEM_TYPE,
     AuditUnavailable,
     BadRequest,
     EleAgentError,
     NotFound,
     Refused,
     TooLarge,
-    VersionSkew,
 )
-from eleagent.operations import Answer, Body, Effect, Operation
+from eleagent.operations import Body, Effect, Operation
 from eleagent.permissions import may
 from eleagent.version import VERSION_HEADER, __version__, check_skew
-from eleagent.wire.events import Notice
+from eleagent_daemon.api.answer import answer, problem
 from eleagent_daemon.api.identity import Caller, identify, peer_name
 from eleagent_daemon.api.refusals import Refusals
 from eleagent_daemon.store.ledger import Ledger
@@ -41,10 +37,7 @@ from eleagent_daemon.store.ledger import Ledger
 log = logging.getLogger(__name__)
 
 REQUEST_ID: contextvars.ContextVar[str] = contextvars.ContextVar("request_id", default="")
-_GONE_CHECK_S: Final = 0.5
 _LOCAL_HOSTS: Final = frozenset({"", "eleagent", "localhost"})
-_encoder = msgspec.json.Encoder()
-_T = TypeVar("_T")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -58,17 +51,6 @@ class Call:
     body: Any
     token: str | None
     request: web.Request
-
-
-@dataclass(frozen=True)
-class Stream:
-    """A streamed answer: chunks of NDJSON or bytes; `length` where it is known. It is closed when its end is reached or
-    the caller is gone; `release` gives back what they are read from, even when the first was never asked for.
-    """
-
-    chunks: AsyncGenerator[bytes, None]
-    length: int | None = None
-    release: Callable[[], None] = lambda: None
 
 
 Handler = Callable[[Call], Awaitable[Any]]
@@ -131,7 +113,7 @@ class Pipeline:
         intent = await self._intent(call, identifier)
         try:
             result = await handler(call)
-            response, outcome = await _answer(operation, request, result)
+            response, outcome = await answer(operation, request, result, identifier)
         except EleAgentError as err:
             decision = "refused" if err.status < 500 else "allowed"
             await self._outcome(call, identifier, intent, err.code, decision=decision)
@@ -212,16 +194,14 @@ async def _answered(work: Callable[[str], Awaitable[web.StreamResponse]]) -> web
     try:
         return await work(identifier)
     except EleAgentError as err:
-        return _problem(err, identifier)
+        return problem(err, identifier)
     except web.HTTPRequestEntityTooLarge:
-        return _problem(TooLarge("the body is larger than the 1 MiB that are allowed"), identifier)
+        return problem(TooLarge("the body is larger than the 1 MiB that are allowed"), identifier)
     except (web.HTTPException, ConnectionError):
         raise
     except Exception:
         log.exception("request %s failed", identifier)
-        return _problem(
-            EleAgentError(f"internal error; the daemon's log has it under request {identifier}"), identifier
-        )
+        return problem(EleAgentError(f"internal error; the daemon's log has it under request {identifier}"), identifier)
 
 
 def _refuse_foreign(request: web.Request) -> None:
@@ -267,74 +247,6 @@ async def _body(operation: Operation, request: web.Request) -> Any:
         return msgspec.json.decode(data, type=operation.body)
     except (msgspec.DecodeError, UnicodeDecodeError) as err:
         raise BadRequest(f"the body is not a valid {operation.body.__name__}: {err}") from None
-
-
-async def _answer(operation: Operation, request: web.Request, result: Any) -> tuple[web.StreamResponse, str]:
-    """The response and the outcome: a stream is sent here and may fail after it has begun."""
-    headers = {VERSION_HEADER: __version__, "X-Content-Type-Options": "nosniff", "Cache-Control": "no-store"}
-    if operation.answer is Answer.JSON:
-        body = _encoder.encode(result)
-        made = web.Response(body=body, status=operation.status, content_type="application/json", headers=headers)
-        return made, "done"
-    response = web.StreamResponse(status=operation.status, headers=headers)
-    response.content_type = "application/x-ndjson" if operation.answer is Answer.NDJSON else "application/octet-stream"
-    if result.length is not None:
-        response.content_length = result.length
-    try:
-        return response, await _unless_gone(request, _send(operation, request, response, result))
-    finally:
-        result.release()
-
-
-async def _unless_gone(request: web.Request, work: Coroutine[Any, Any, _T]) -> _T:
-    """The result of `work`, which waits for an event perhaps. Raises ConnectionResetError soon after the caller left."""
-    working = asyncio.ensure_future(work)
-    try:
-        while not working.done():
-            await asyncio.wait({working}, timeout=_GONE_CHECK_S)
-            if not working.done() and (request.transport is None or request.transport.is_closing()):
-                raise ConnectionResetError("the caller is gone")
-        return working.result()
-    finally:
-        working.cancel()
-        await asyncio.gather(working, return_exceptions=True)
-
-
-async def _send(operation: Operation, request: web.Request, response: web.StreamResponse, result: Stream) -> str:
-    """Returns the outcome."""
-    outcome = "done"
-    async with aclosing(result.chunks) as chunks:
-        await response.prepare(request)
-        try:
-            async for chunk in chunks:
-                await response.write(chunk)
-        except ConnectionError:
-            raise
-        except EleAgentError as err:
-            outcome = err.code
-            await _break_off(operation, request, response, err.message)
-        except Exception:
-            log.exception("request %s (%s) failed in its answer", REQUEST_ID.get(), operation.id)
-            outcome = "broken_off"
-            await _break_off(operation, request, response, f"internal error in request {REQUEST_ID.get()}")
-    await response.write_eof()
-    return outcome
-
-
-async def _break_off(operation: Operation, request: web.Request, response: web.StreamResponse, why: str) -> None:
-    """Say in a stream that has begun that it ends here: by an error notice, where it has none by hanging up."""
-    if operation.answer is Answer.NDJSON:
-        await response.write(_encoder.encode(Notice(notice="error", text=why)) + b"\n")
-    elif request.transport is not None:
-        request.transport.abort()
-
-
-def _problem(err: EleAgentError, identifier: str) -> web.Response:
-    body = _encoder.encode(err.to_problem() | {"instance": f"urn:eleagent:request:{identifier}"})
-    headers = {VERSION_HEADER: __version__, "Cache-Control": "no-store"}
-    if isinstance(err, VersionSkew):
-        headers["Upgrade"] = f"eleagent/{__version__}"
-    return web.Response(body=body, status=err.status, content_type=PROBLEM_TYPE, headers=headers)
 
 
 def _session_of(result: Any) -> str:
