@@ -5,12 +5,14 @@ from __future__ import annotations
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from typing import Any
 
 import msgspec
 import pytest
 
 from eleagent.errors import AuditUnavailable
 from eleagent.wire.system import AuditRecord
+from eleagent_daemon.store import ledger as ledger_module
 from eleagent_daemon.store.ledger import GENESIS, Ledger, seal
 
 Lines = list[bytes]
@@ -127,6 +129,40 @@ async def test_ledger_newest_are_the_last_in_order(tmp_path: Path, pool: ThreadP
     assert ([record.seq for record in found.records], found.next) == ([2, 3], None)
     found = await ledger.list_records(after=0, limit=1, session="s-a", newest=True)
     assert [record.seq for record in found.records] == [3]
+    ledger.close()
+
+
+@pytest.mark.parametrize(
+    ("asked", "seqs", "most"),
+    [
+        ({"after": 30, "limit": 3}, [31, 32, 33], 4),
+        ({"limit": 3, "newest": True}, [38, 39, 40], 3),
+        ({"after": 39, "limit": 3, "newest": True}, [40], 1),
+        ({"limit": 9, "session": "s-a"}, [7, 8, 21], 5),
+        ({"limit": 1, "session": "s-a", "newest": True}, [21], 5),
+    ],
+)
+async def test_ledger_decodes_what_is_asked_for_alone(
+    tmp_path: Path, pool: ThreadPoolExecutor, monkeypatch: pytest.MonkeyPatch, asked: dict[str, Any], seqs: list[int],
+    most: int,
+) -> None:  # fmt: skip
+    ledger = await Ledger.open(tmp_path, pool=pool)
+    for seq in range(1, 41):
+        session = "s-a" if seq in (8, 21) else ""
+        await ledger.write(
+            phase="event", action="x.y", actor="ada", decision="", session=session, request=f"r{8 if seq == 7 else seq}"
+        )
+    decoded: list[bytes] = []
+
+    class Counting:
+        def decode(self, line: bytes) -> AuditRecord:
+            decoded.append(line)
+            return msgspec.json.decode(line, type=AuditRecord)
+
+    monkeypatch.setattr(ledger_module, "_decoder", Counting())
+    found = await ledger.list_records(**{"after": 0, "session": ""} | asked)
+    assert [record.seq for record in found.records] == seqs
+    assert len(decoded) <= most
     ledger.close()
 
 

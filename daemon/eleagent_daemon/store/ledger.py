@@ -4,19 +4,24 @@ from __future__ import annotations
 
 import asyncio
 import hashlib
+import re
+import sys
+from collections import deque
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
+from itertools import islice
 from pathlib import Path
 
 import msgspec
 
 from eleagent.errors import AuditUnavailable, StorageUnavailable
 from eleagent.wire.system import AuditList, AuditRecord
-from eleagent_daemon.store.appendlog import AppendLog
+from eleagent_daemon.store.appendlog import AppendLog, seek_line
 from eleagent_daemon.store.timeline import now
 
 _encoder = msgspec.json.Encoder()
 _decoder = msgspec.json.Decoder(AuditRecord)
+_REQUEST = re.compile(rb'"request":"([^"]+)"')
 GENESIS = "0" * 64
 
 
@@ -102,17 +107,16 @@ class Ledger:
         """
 
         def select() -> AuditList:
-            records = [_decoder.decode(line) for line in _lines(self._log.path)]
-            # What was asked before a session had a key belongs to it by its request.
-            requests = {record.request for record in records if record.request and record.session == session}
-            found = [
-                record
-                for record in records
-                if record.seq > after and (not session or record.session == session or record.request in requests)
-            ]
-            if newest or len(found) <= limit:
-                return AuditList(records=found[-limit:])
-            return AuditList(records=found[:limit], next=found[limit - 1].seq)
+            path = self._log.path
+            if session:
+                found = _of_session(path, session, after)
+            else:
+                past = max(after, seek_line(path, sys.maxsize)[1] - limit) if newest else after
+                found = (_decoder.decode(line) for line in _lines(path, past))
+            if newest:
+                return AuditList(records=list(deque(found, maxlen=limit)))
+            records = list(islice(found, limit + 1))
+            return AuditList(records=records[:limit], next=records[limit - 1].seq if len(records) > limit else None)
 
         return await asyncio.get_running_loop().run_in_executor(self._pool, select)
 
@@ -141,6 +145,23 @@ def _next_link(line: bytes, head: str, seq: int) -> str:
     return digest
 
 
-def _lines(path: Path) -> Iterator[bytes]:
+def _of_session(path: Path, session: str, after: int) -> Iterator[AuditRecord]:
+    """A session's records with a seq above `after`. Lines that can't be among them are not decoded.
+
+    What was asked before a session had a key belongs to it by its request.
+    """
+    key = session.encode()
+    named = (_decoder.decode(line) for line in _lines(path) if key in line)
+    requests = {record.request.encode() for record in named if record.session == session and record.request}
+    for line in _lines(path, after):
+        if key in line or not requests.isdisjoint(_REQUEST.findall(line)):
+            record = _decoder.decode(line)
+            if record.session == session or record.request.encode() in requests:
+                yield record
+
+
+def _lines(path: Path, past: int = 0) -> Iterator[bytes]:
+    """Whole lines after the first `past`: line N has the record with seq N."""
     with path.open("rb") as file:
+        file.seek(seek_line(path, past)[0])
         yield from (line for line in file if line.endswith(b"\n"))
