@@ -13,7 +13,7 @@ from pathlib import Path
 
 import pytest
 
-from eleagent.errors import BadRequest, EleAgentError, Refused
+from eleagent.errors import BadRequest, EleAgentError, Refused, Unavailable
 from eleagent_daemon.domain import launch
 from eleagent_daemon.domain.sandbox import DataMount
 from eleagent_daemon.launcher.child import in_child
@@ -226,6 +226,22 @@ async def test_source_cover_follows_no_link_out(folder: Path, places: Places, tm
         bind_source(fd, places.root / "mnt" / "here", [b"sub/sock"], places.covers)
     os.close(fd)
     assert (victim / "sock").read_text() == "precious"
+
+
+async def test_child_names_the_path_of_what_failed(folder: Path) -> None:
+    (folder / "file").touch()
+
+    def by_name() -> tuple[None, list[int]]:
+        return None, [os.open(folder / "nothing", os.O_RDONLY)]
+
+    def by_descriptor() -> tuple[None, list[int]]:
+        os.listdir(os.open(folder / "file", os.O_RDONLY))
+        return None, []
+
+    with pytest.raises(Unavailable, match=f"failed at {folder}/nothing: No such file"):
+        await in_child(by_name, type(None))
+    with pytest.raises(Unavailable, match=f"failed at {folder}/file: Not a directory"):
+        await in_child(by_descriptor, type(None))
 
 
 def _swap(one: str, other: str) -> None:

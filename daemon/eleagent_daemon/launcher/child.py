@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import logging
 import os
 import signal
@@ -74,7 +75,7 @@ def _run(job: Callable[[], tuple[T, Sequence[int]]], sock: socket.socket, keep: 
         except EleAgentError as error:
             data = _FAILED + msgspec.json.encode(Failed.of(error))
         except OSError as error:
-            data = _FAILED + msgspec.json.encode(Failed.of(Unavailable(f"a step of the launcher failed: {error}")))
+            data = _FAILED + msgspec.json.encode(Failed.of(Unavailable(f"a step of the launcher failed{_told(error)}")))
         socket.send_fds(sock, [data[:1]], list(fds))
         sock.sendall(data[1:])
         sock.close()  # the answer is whole: nobody need wait until this process is taken apart
@@ -82,6 +83,16 @@ def _run(job: Callable[[], tuple[T, Sequence[int]]], sock: socket.socket, keep: 
         log.exception("a step of the launcher broke")
     finally:
         os._exit(0)
+
+
+def _told(error: OSError) -> str:
+    """Why, and at which path: a call that was given a descriptor names that."""
+    name = error.filename
+    if isinstance(name, int):
+        with contextlib.suppress(OSError):
+            name = os.readlink(f"/proc/self/fd/{name}")
+    where = "" if name is None else f" at {os.fsdecode(name) if isinstance(name, bytes) else name}"
+    return f"{where}: {error.strerror or error}"
 
 
 def _close_but(kept: set[int]) -> None:
