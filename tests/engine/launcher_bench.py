@@ -11,6 +11,7 @@ import sys
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
+from functools import cached_property
 from pathlib import Path
 
 from eleagent.wire.attestation import Report
@@ -34,6 +35,12 @@ class Bench:
     @property
     def socket(self) -> Path:
         return self.home / "run" / "launcher.sock"
+
+    @cached_property
+    def image(self) -> str:
+        """The base image's content digest."""
+        asked = ["docker", "-H", f"unix://{self.docker_socket}", "image", "inspect", "-f", "{{.Id}}", BASE_IMAGE]
+        return subprocess.run(asked, capture_output=True, text=True, check=True).stdout.strip()
 
     @property
     def installation(self) -> str:
@@ -65,7 +72,7 @@ class Bench:
             session=key,
             installation=self.installation,
             attempt=1,
-            image=BASE_IMAGE,
+            image=self.image,
             argv=argv,
             env={"PATH": "/usr/local/bin:/usr/bin:/bin"},
             uid=10001 + len(self.sessions),

@@ -13,6 +13,7 @@ import pytest
 from eleagent.errors import IsolationFailed
 from eleagent_daemon.domain import launch
 from eleagent_daemon.domain.sandbox import Phase
+from eleagent_daemon.launcher.record import Record
 
 from .launcher_bench import Bench, launcher_bench, output
 
@@ -158,3 +159,32 @@ async def test_launcher_second_one_for_a_home_gives_way(bench: Bench) -> None:
     _, told = await second.communicate()
     assert second.returncode == 1
     assert b"another launcher has" in told
+
+
+ECHO = "import sys; [print(repr(line), flush=True) for line in sys.stdin]"
+
+
+@pytest.mark.parametrize("written", [False, True], ids=["before-the-word", "after-the-word"])
+async def test_launcher_killed_over_a_release_opens_the_gate_once(bench: Bench, written: bool) -> None:
+    spec = bench.spec("python3", "-c", ECHO, stdin=True)
+    made = await bench.make(spec)
+    await bench.attest(spec.session)
+    for fd in (await bench.open_doors(spec.session)).values():
+        os.close(fd)
+    if written:
+        await bench.release(spec.session)
+    bench.kill()
+    # As it was at the moment of death: the intent on disk, and not that the word was written.
+    folder = bench.home / "launcher" / spec.session
+    record = Record.load(folder)
+    record.released, record.opened = True, False
+    record.save(folder)
+    await bench.start()
+    early = launch.Write(session=spec.session, message="a", data=b"first\n", last=True)
+    await bench.client.ask(early, launch.Done)  # waits for the gate, else it would be taken for its word
+    for _ in range(2):
+        await bench.release(spec.session)
+    while not output(made).endswith(b"\n"):
+        await asyncio.sleep(0.05)
+    assert output(made) == b"'first\\n'\n"
+    assert (await bench.inspect(spec.session)).status.phase is Phase.RUNNING

@@ -15,7 +15,7 @@ from pathlib import Path
 import msgspec
 import pytest
 
-from eleagent.errors import BadRequest, Conflict, IsolationFailed, NotFound
+from eleagent.errors import BadRequest, Conflict, ImageMissing, IsolationFailed, NotFound, Refused
 from eleagent_daemon.domain import launch
 from eleagent_daemon.domain.sandbox import Phase
 from eleagent_daemon.store.spoolreader import SpoolReader
@@ -229,8 +229,8 @@ async def test_launcher_other_attempt_waits_for_the_removal(bench: Bench) -> Non
 
 
 async def test_launcher_failed_creation_leaves_nothing(bench: Bench) -> None:
-    spec = msgspec.structs.replace(bench.spec("true"), image="no-such-image:at-all")
-    with pytest.raises(Exception, match="no-such-image"):
+    spec = msgspec.structs.replace(bench.spec("true"), image=f"sha256:{'0' * 64}")
+    with pytest.raises(ImageMissing, match="0000 is not on this engine"):
         await bench.make(spec)
     with pytest.raises(NotFound):
         await bench.inspect(spec.session)
@@ -252,6 +252,49 @@ async def test_launcher_loosened_sandbox_is_killed_at_the_next_attestation(bench
             violation += notice.violation
     assert any("512" in line and "5000" in line for line in violation), violation
     assert (await bench.inspect(spec.session)).status.phase is Phase.EXITED
+
+
+async def test_launcher_lets_no_two_live_alike(bench: Bench) -> None:
+    spec = bench.spec("true")
+    await bench.make(spec)
+    twin = msgspec.structs.replace(bench.spec("true"), uid=spec.uid)
+    with pytest.raises(Conflict, match=f"is the live sandbox's of {spec.session}"):
+        await bench.make(twin)
+    await bench.remove(spec.session)
+    twins = [twin, msgspec.structs.replace(bench.spec("true"), uid=spec.uid)]
+    made = await asyncio.gather(*map(bench.make, twins), return_exceptions=True)
+    assert sorted(type(one).__name__ for one in made) == ["Conflict", "Made"]
+
+
+async def test_launcher_collects_into_no_folder_but_the_daemons(bench: Bench, tmp_path: Path) -> None:
+    spec = bench.spec("sh", "-c", "echo mine > /artefacts/file")
+    await bench.run(spec)
+    await bench.ended(spec.session)
+    others = tmp_path / "others"
+    others.mkdir()
+    os.chown(others, 23001, 23001)
+    fd = os.open(others, os.O_RDONLY | os.O_DIRECTORY)
+    verb = launch.Collect(session=spec.session, limit_bytes=1 << 20, limit_files=100)
+    with pytest.raises(Refused, match="uid 23001"):
+        await bench.client.ask(verb, launch.Collected, [fd])
+    os.close(fd)
+    assert list(others.iterdir()) == []
+
+
+async def test_launcher_greeted_after_it_was_asked_to_go_stays(bench: Bench) -> None:
+    assert bench.process is not None
+    spec = bench.spec("sleep", "60")
+    await bench.run(spec)
+    bench.process.send_signal(signal.SIGTERM)
+    await asyncio.sleep(0.3)
+    with socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET) as newer:
+        newer.connect(str(bench.socket))  # the older connection is let go, and its client greets again
+        await asyncio.sleep(0.3)
+    await bench.client.ready(10)
+    await bench.client.ask(launch.Stop(session=spec.session, grace_s=0.1), launch.Done)
+    await bench.ended(spec.session)
+    await asyncio.sleep(1.0)
+    assert bench.process.poll() is None
 
 
 async def test_launcher_asked_to_go_stays_while_a_sandbox_lives(bench: Bench) -> None:

@@ -109,3 +109,20 @@ def test_spool_files_are_nobody_elses(tmp_path: Path) -> None:
     spool.append(Stream.OUT, b"secret")
     modes = [path.stat().st_mode & 0o777 for path in (tmp_path / "s", tmp_path / "s" / f"{0:020d}.spool")]
     assert [mode & 0o007 for mode in modes] == [0, 0]
+
+
+@pytest.mark.parametrize("left", [b"", b'{"offset": 12'])
+def test_spool_without_its_mark_goes_on_and_says_so(tmp_path: Path, left: bytes) -> None:
+    spool = writer(tmp_path / "s")
+    spool.append(Stream.OUT, b"before")
+    end = spool.end
+    spool.close()
+    (tmp_path / "s" / "mark.json").write_bytes(left)
+    again = writer(tmp_path / "s")
+    again.append(Stream.OUT, b"after")
+    told = frames(tmp_path / "s")
+    assert [(frame.stream, frame.at) for frame in told] == [(Stream.OUT, 0), (Stream.GAP, 0), (Stream.OUT, 6)]
+    assert told[1].offset == end
+    again.close()
+    assert writer(tmp_path / "s").counts[Stream.OUT] == 11
+    assert len(frames(tmp_path / "s")) == 3

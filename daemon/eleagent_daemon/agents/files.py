@@ -1,18 +1,50 @@
-"""Where are the files that this release brings for an agent: its lock and its Dockerfile?"""
+"""What does this release bring for an agent: its lock, its Dockerfile, and so its image's name and labels?"""
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from functools import cache
 from importlib.resources import files
 from importlib.resources.abc import Traversable
 from pathlib import Path
+from typing import Final
 
 import msgspec
 
 from eleagent.errors import NotFound
+from eleagent.version import __version__
 from eleagent.wire.agents import AgentLock
 
-_PACKAGE = files("eleagent_daemon.agents")
+VERSION_LABEL: Final = "io.eleagent.version"
+DIGEST_LABEL: Final = "io.eleagent.digest"
+_PACKAGE: Final = files("eleagent_daemon.agents")
+
+
+@dataclass(frozen=True)
+class ImageName:
+    """What the image of an agent is called and labelled with; `lock` is of its binary, where it has one."""
+
+    agent: str
+    lock: AgentLock | None
+
+    @property
+    def reference(self) -> str:
+        return f"eleagent/{self.agent}:{self.lock.version if self.lock else __version__}"
+
+    @property
+    def labels(self) -> dict[str, str]:
+        if self.lock is None:
+            return {VERSION_LABEL: __version__}
+        return {VERSION_LABEL: self.lock.version, DIGEST_LABEL: self.lock.sha256}
+
+
+def get_image_name(agent: str) -> ImageName:
+    """Raises NotFound for an agent that this release brings no image for."""
+    get_dockerfile(agent)
+    try:
+        return ImageName(agent, get_lock(agent))
+    except NotFound:
+        return ImageName(agent, None)
 
 
 @cache
@@ -27,11 +59,12 @@ def get_lock(agent: str) -> AgentLock:
 @cache
 def get_dockerfile(agent: str) -> str:
     """The text of its Dockerfile. Raises NotFound for an agent that this release brings no image for."""
-    dockerfile = _images() / agent / "Dockerfile"
-    if not dockerfile.is_file():
-        known = ", ".join(sorted(folder.name for folder in _images().iterdir() if folder.is_dir()))
-        raise NotFound(f"there is no image for agent {agent!r} in this release; there is one for: {known}", agent=agent)
-    return dockerfile.read_text(encoding="utf-8")
+    known = sorted(folder.name for folder in _images().iterdir() if folder.is_dir())
+    if agent not in known:  # which also keeps a name from leading elsewhere
+        raise NotFound(
+            f"there is no image for agent {agent!r} in this release; there is one for: {', '.join(known)}", agent=agent
+        )
+    return (_images() / agent / "Dockerfile").read_text(encoding="utf-8")
 
 
 def _images() -> Traversable:

@@ -31,7 +31,10 @@ class Hello(Verb, frozen=True, tag="hello"):
 
 class OpenSource(Verb, frozen=True, tag="open_source"):
     """Open a host path with the caller's uid and groups (a child takes them on), following no symlink out of what was
-    named; refuse what contains or lies in `forbidden`. Answered by `Source`; the launcher keeps the descriptor."""
+    named; refuse what contains or lies in `forbidden`. Answered by `Source`; the launcher keeps the descriptor.
+
+    Who the caller is, is eleagentd's word: it holds the API's socket and alone sees the peer's credentials.
+    """
 
     path: str
     uid: int
@@ -64,7 +67,9 @@ class OpenDoors(Verb, frozen=True, tag="open_doors"):
 
 
 class Release(Verb, frozen=True, tag="release"):
-    """Open the gate. Refused unless the last attestation of this very sandbox was complete."""
+    """Open the gate. Refused unless the last attestation of this very sandbox was complete. To be asked again after a
+    launcher died over it: the gate is opened once.
+    """
 
     session: str
 
@@ -105,8 +110,9 @@ class ListAll(Verb, frozen=True, tag="list"):
 
 
 class Collect(Verb, frozen=True, tag="collect"):
-    """Copy the regular files of /artefacts into the directory whose descriptor comes along, hashing them.
-    Answered by `Collected`. Names may be any bytes the kernel allows: they travel as UTF-8 with surrogateescape."""
+    """Copy the regular files of /artefacts into the directory whose descriptor comes along, hashing them. Refused
+    unless it is the daemon's own. Answered by `Collected`. A name that is no UTF-8 travels with its bytes written out.
+    """
 
     session: str
     limit_bytes: int
@@ -114,7 +120,9 @@ class Collect(Verb, frozen=True, tag="collect"):
 
 
 class Remove(Verb, frozen=True, tag="remove"):
-    """Remove container, doors, mounts and spool; the disk with HOME is kept for resume unless `forget`. Idempotent."""
+    """Remove container, doors, mounts and spool; the disk with HOME is kept for resume unless `forget`. Idempotent, and
+    to be asked again when it failed half-way.
+    """
 
     session: str
     forget: bool = False
@@ -134,14 +142,12 @@ class Images(Verb, frozen=True, tag="images"):
 
 
 class Build(Verb, frozen=True, tag="build"):
-    """Build an image from a Dockerfile and named files, whose descriptors come along in order. Progress comes as
-    notices with `session` set to `reference`; answered by `ImageSet` at the end.
+    """Build the image of an agent from what this release brings for it. Where it has a binary, its descriptor comes
+    along, and it is refused unless its digest is the lock's. Progress comes as notices with `session` set to the
+    image's reference; answered by `ImageSet` at the end.
     """
 
-    reference: str
-    dockerfile: str
-    names: list[str]
-    labels: dict[str, str]
+    agent: str
 
 
 class Host(Verb, frozen=True, tag="host"):
@@ -200,17 +206,24 @@ class DoorSet(msgspec.Struct, frozen=True, tag="doors"):
 
 
 class Inspected(msgspec.Struct, frozen=True, tag="inspected"):
-    """`written` are the input messages that went into the pipe whole; `spooled` is how far the output reaches."""
+    """`written` are the input messages that went into the pipe whole; `spooled` is how far the output reaches.
+
+    `draining`: it has exited, and counts as running until its output is spooled: nothing is there to attest.
+    """
 
     status: Status
     spooled: int
     written: list[str]
+    draining: bool = False
 
 
 class Entry(msgspec.Struct, frozen=True):
+    """`made` is when, in seconds since 1970; 0 where there is a record alone."""
+
     session: str
     attempt: int
     phase: str
+    made: float = 0.0
 
 
 class Listing(msgspec.Struct, frozen=True, tag="listing"):

@@ -79,6 +79,10 @@ class Doors(msgspec.Struct, frozen=True):
         return {name: port for name, port in named.items() if port}
 
 
+def sandbox_name(session: str, attempt: int) -> str:
+    return f"eleagent-{session}-{attempt}"
+
+
 class SandboxSpec(msgspec.Struct, frozen=True, kw_only=True):
     """One description, rendered by every runtime. It holds no secret.
 
@@ -104,7 +108,7 @@ class SandboxSpec(msgspec.Struct, frozen=True, kw_only=True):
     @property
     def name(self) -> str:
         """The runtime's name for it, known before it is made."""
-        return f"eleagent-{self.session}-{self.attempt}"
+        return sandbox_name(self.session, self.attempt)
 
     @property
     def labels(self) -> dict[str, str]:

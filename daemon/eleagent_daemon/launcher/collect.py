@@ -15,10 +15,13 @@ from typing import Final
 
 import msgspec
 
+from eleagent.errors import Refused
 from eleagent_daemon.domain.launch import Collected, StoredFile
 from eleagent_daemon.launcher.kernel import INSIDE, RESOLVE_NO_XDEV, open_inside
 
 SKIPPED_LIMIT: Final = 100
+SKIPPED_BYTES: Final = 64 * 1024
+"""Of what was skipped, as written in JSON: the answer is one message, and a name may be all control characters."""
 ENTRIES_LIMIT: Final = 200_000
 _BLOCK_BYTES: Final = 1 << 20
 _READ: Final = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_NOCTTY
@@ -41,6 +44,7 @@ class Collection:
     stored: list[StoredFile] = field(default_factory=list)
     skipped: list[str] = field(default_factory=list)
     skipped_count: int = 0
+    skipped_bytes: int = 0
     total_bytes: int = 0
 
     def run(self) -> Collected:
@@ -169,8 +173,17 @@ class Collection:
 
     def _skip(self, path: bytes, reason: str) -> None:
         self.skipped_count += 1
-        if len(self.skipped) < SKIPPED_LIMIT:
-            self.skipped.append(f"{path.decode('utf-8', 'backslashreplace')[:500]}: {reason}")
+        line = f"{path.decode('utf-8', 'backslashreplace')[:500]}: {reason}"
+        self.skipped_bytes += len(msgspec.json.encode(line))
+        if len(self.skipped) < SKIPPED_LIMIT and self.skipped_bytes <= SKIPPED_BYTES:
+            self.skipped.append(line)
+
+
+def check_target(fd: int, owner: int) -> None:
+    """Raises Refused for what is no folder of `owner`: root would write where the daemon itself must not."""
+    found = os.fstat(fd)
+    if not stat.S_ISDIR(found.st_mode) or found.st_uid != owner:
+        raise Refused(f"artefacts are collected into a folder of uid {owner} alone, this is uid {found.st_uid}'s")
 
 
 def _names(folder_fd: int) -> list[bytes]:

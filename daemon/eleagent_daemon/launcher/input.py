@@ -7,7 +7,7 @@ from collections import deque
 from collections.abc import Callable
 from typing import Final
 
-from eleagent.errors import TooLarge
+from eleagent.errors import Conflict, TooLarge
 from eleagent_daemon.launcher.record import Record
 from eleagent_daemon.runtime.seam import InputChannel
 
@@ -29,14 +29,23 @@ class Input:
         self._queue: deque[tuple[str, bytes]] = deque()
         self._channel: InputChannel | None = None
         self._changed = asyncio.Event()
+        self._attached = asyncio.Event()
 
-    @property
-    def channel(self) -> InputChannel | None:
+    async def channel(self, timeout_s: float) -> InputChannel:
+        """The pipe, once it is attached. Raises Conflict when that takes longer."""
+        try:
+            async with asyncio.timeout(timeout_s):
+                while self._channel is None:
+                    self._attached.clear()
+                    await self._attached.wait()
+        except TimeoutError:
+            raise Conflict(f"the input of {self._record.spec.session} is not attached: try again") from None
         return self._channel
 
     def use(self, channel: InputChannel) -> None:
         """From here on messages go into `channel`."""
         self._channel = channel
+        self._attached.set()
         self._changed.set()
 
     def piece(self, message: str, data: bytes, *, last: bool) -> None:
@@ -68,7 +77,7 @@ class Input:
     async def run(self) -> None:
         """Write until cancelled."""
         while True:
-            if not (self._queue and self._channel and self._record.released):
+            if not (self._queue and self._channel and self._record.opened):
                 self._changed.clear()
                 await self._changed.wait()
                 continue

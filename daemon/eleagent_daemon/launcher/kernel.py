@@ -88,5 +88,13 @@ def start_ticks(pid: int) -> int:
     return int(stat.rpartition(")")[2].split()[19])
 
 
+def command_line(pid: int) -> tuple[str, ...]:
+    """What the process was started with (proc_pid_cmdline(5)); empty for one that is gone."""
+    try:
+        return tuple(Path(f"/proc/{pid}/cmdline").read_bytes().decode(errors="surrogateescape").split("\0")[:-1])
+    except (FileNotFoundError, ProcessLookupError):
+        return ()
+
+
 def namespace_inode(pid: int, kind: str) -> int:
     return Path(f"/proc/{pid}/ns/{kind}").stat().st_ino

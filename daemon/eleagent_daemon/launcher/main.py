@@ -57,7 +57,12 @@ async def _run(options: argparse.Namespace, places: Places) -> None:
         stack.push_async_callback(tasks.close)
         sources = Sources(own_folders=(options.home, options.socket.parent))
         server = Server(
-            path=options.socket, owner=options.daemon_uid, tasks=tasks, on_lost=lambda: sandboxes.daemon_lost()
+            path=options.socket,
+            owner=options.daemon_uid,
+            tasks=tasks,
+            # Who greets needs the launcher, whatever it was asked before.
+            on_greeted=stopping.clear,
+            on_lost=lambda: sandboxes.daemon_lost(),
         )
         sandboxes = Sandboxes(
             places=places,

@@ -16,7 +16,8 @@ NAME = "record.json"
 class Record(msgspec.Struct, kw_only=True):
     """`sandbox_id` is empty until the runtime made it. `report` is of the last attestation before the release.
 
-    `writing` is the input message that is going into the pipe, `written` are those that went in whole.
+    `released`: the gate's word may have been written; `opened`: it was. `writing` is the input message that is going
+    into the pipe, `written` are those that went in whole.
     """
 
     spec: SandboxSpec
@@ -24,6 +25,7 @@ class Record(msgspec.Struct, kw_only=True):
     sandbox_id: str = ""
     report: Report | None = None
     released: bool = False
+    opened: bool = False
     writing: str = ""
     written: list[str] = []
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-import contextlib
+import logging
 import os
 import signal
 import socket
@@ -26,13 +26,20 @@ from eleagent_daemon.launcher import doors
 from eleagent_daemon.launcher.child import in_child
 from eleagent_daemon.launcher.evidence import collect
 from eleagent_daemon.launcher.input import Input
-from eleagent_daemon.launcher.kernel import namespace_inode, start_ticks
+from eleagent_daemon.launcher.kernel import command_line, namespace_inode, start_ticks
 from eleagent_daemon.launcher.record import Record
 from eleagent_daemon.launcher.spool import SpoolWriter
 from eleagent_daemon.launcher.tasks import Tasks
 from eleagent_daemon.runtime.seam import Chunk, Cursor, InputChannel, Runtime
 
+log = logging.getLogger(__name__)
+
 RETRY_S: Final = 1.0
+ATTACH_S: Final = 5.0
+SETTLE_S: Final = 1.0
+"""Within this time what was written to a pipe has come through the engine, and a gate has read it."""
+UNATTESTED_LIMIT: Final = 3
+"""So many attestations in a row may fail before that is called a violation."""
 END_FOLLOWS_S: Final = 0.5
 """A stream that ends with its sandbox is followed by the exit within this time; otherwise the stream broke."""
 
@@ -66,6 +73,7 @@ class LiveSandbox:
         self._drained = False
         self._end: Status | None = None
         self._stopping = False
+        self._unattested = 0
 
     @property
     def alive(self) -> bool:
@@ -94,9 +102,10 @@ class LiveSandbox:
     async def inspect(self) -> Inspected:
         """An exit is told once all output is in the spool; until then the sandbox counts as running."""
         status = self._end or await self._runtime.inspect(self.record.spec.name)
-        if status.phase is Phase.EXITED and not self._drained:
+        draining = status.phase is Phase.EXITED and not self._drained
+        if draining:
             status = msgspec.structs.replace(status, phase=Phase.RUNNING, exit_code=None)
-        return Inspected(status=status, spooled=self._spool.end, written=self.record.written)
+        return Inspected(status=status, spooled=self._spool.end, written=self.record.written, draining=draining)
 
     async def attest(self) -> Report:
         """Before the release the report is what the sandbox is held to; after it a difference ends the sandbox.
@@ -112,10 +121,21 @@ class LiveSandbox:
         return report
 
     async def watch(self) -> None:
-        """Attest again: a sandbox that is not what was released is killed."""
-        if self.record.released and self.alive and not self._stopping:
-            with contextlib.suppress(NotFound):
-                await self._compare(await self._evaluate())
+        """Attest again: a sandbox that is not what was released is killed; one that can't be judged is told of."""
+        if not self.record.released or not self.alive or self._stopping:
+            return
+        try:
+            await self._compare(await self._evaluate())
+        except NotFound:
+            return
+        except Exception as error:
+            log.exception("%s could not be attested", self.session)
+            self._unattested += 1
+            if self._unattested >= UNATTESTED_LIMIT:
+                why = f"it could not be attested {self._unattested} times in a row: {error}"
+                self._notify(Notice(session=self.session, violation=[why]))
+        else:
+            self._unattested = 0
 
     async def open_doors(self, held: Mapping[str, socket.socket]) -> dict[str, socket.socket]:
         """The listeners of the attested sandbox by name. `held` are taken over where they are what they should be."""
@@ -131,16 +151,21 @@ class LiveSandbox:
         return {name: self._doors[name] for name in ports}
 
     async def release(self) -> None:
-        """Idempotent. Raises IsolationFailed unless this very sandbox was attested completely."""
-        if self.record.released:
+        """Idempotent: the gate's word is written once, whatever died over it. Raises IsolationFailed unless this very
+        sandbox was attested completely, Conflict when it can't be released now."""
+        if self.record.opened:
             return
-        self._attested()
-        channel = self.input.channel
-        if channel is None:
-            raise Conflict(f"the input of {self.session} is not attached: it can't be released")
-        self.record.released = True
+        if not self.record.released or await self._is_shut():
+            self._attested()
+            channel = await self.input.channel(ATTACH_S)
+            self.record.released = True
+            self._save()
+            try:
+                await channel.write(GATE_WORD)
+            except ConnectionError as error:
+                raise Conflict(f"the gate of {self.session} could not be reached, ask again: {error}") from None
+        self.record.opened = True
         self._save()
-        await channel.write(GATE_WORD)
         self.input.wake()
 
     async def signal(self, signum: int) -> None:
@@ -148,16 +173,10 @@ class LiveSandbox:
 
     async def stop(self, grace_s: float) -> None:
         """SIGTERM to each of its processes; SIGKILL follows where some are left after `grace_s`."""
-        self._stopping = True
-        self._running.append(self._tasks.start(self._kill_after(grace_s), f"end of grace of {self.session}"))
+        self._kill_after(grace_s)
         pids = (await self._runtime.view(self.record.sandbox)).pids
         for pid in pids[1:] or pids:
             _signal_inside(pid, pids[0], signal.SIGTERM)
-
-    async def kill(self) -> None:
-        self._stopping = True
-        self._spool.lift_cap()
-        await self._runtime.kill(self.record.sandbox)
 
     def consumed(self, offset: int) -> None:
         self._spool.consumed(offset)
@@ -267,7 +286,7 @@ class LiveSandbox:
         if differences := attestation.differences(self.record.report, report):
             # Told first, so that the reason is known before the end is.
             self._notify(Notice(session=self.session, violation=differences))
-            await self.kill()
+            self._kill_after(0.0)
 
     def _attested(self) -> Binding:
         """What the complete report holds for, as long as the attested process lives. Raises IsolationFailed."""
@@ -285,10 +304,33 @@ class LiveSandbox:
             raise IsolationFailed(f"the sandbox of {self.session} is not the one that was attested")
         return bound
 
-    async def _kill_after(self, grace_s: float) -> None:
+    async def _is_shut(self) -> bool:
+        """A word that was written may still be on its way, and a second one would be the agent's first input: judged
+        when it must have arrived. Raises Conflict for a sandbox that is paused, EngineUnavailable.
+        """
+        await asyncio.sleep(SETTLE_S)
+        try:
+            view = await self._runtime.view(self.record.sandbox)
+        except NotFound:
+            return False
+        if view.status.phase in (Phase.PAUSED, Phase.LOST):
+            raise Conflict(f"the sandbox of {self.session} is {view.status.phase}: nobody can tell if it was released")
+        return any(command_line(pid) == self.record.spec.gate() for pid in view.pids)
+
+    def _kill_after(self, grace_s: float) -> None:
+        self._stopping = True
+        self._running.append(self._tasks.start(self._kill(grace_s), f"end of {self.session}"))
+
+    async def _kill(self, grace_s: float) -> None:
+        """Again and again until the end was seen: an engine may be away at any moment."""
         await asyncio.sleep(grace_s)
-        if not self._drained:
-            await self.kill()
+        while not self._drained:
+            self._spool.lift_cap()
+            try:
+                await self._runtime.kill(self.record.sandbox)
+            except EleAgentError as error:
+                log.warning("%s was not killed yet: %s", self.session, error.message)
+            await asyncio.sleep(RETRY_S)
 
     def _close_doors(self) -> None:
         """A listener that is held keeps its network namespace alive."""

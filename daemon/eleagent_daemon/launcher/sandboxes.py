@@ -6,18 +6,22 @@ import asyncio
 import contextlib
 import logging
 import os
+import re
+import time
 from collections.abc import Awaitable, Callable
 from typing import Final, TypeVar
 
 import msgspec
 
-from eleagent.errors import BadRequest, Conflict, NotFound, Refused
+from eleagent.errors import Conflict, EleAgentError, EngineUnavailable, NotFound, Refused
+from eleagent.wire.sessions import KEY_PATTERN
 from eleagent_daemon.domain.launch import Entry, Listing, Made, Notice
-from eleagent_daemon.domain.sandbox import DATA_DIR, LABEL, POOL_FIRST_UID, POOL_SIZE, Phase, SandboxSpec
+from eleagent_daemon.domain.sandbox import LABEL, Phase, SandboxSpec, sandbox_name
 from eleagent_daemon.launcher.places import Places
 from eleagent_daemon.launcher.record import Record
 from eleagent_daemon.launcher.sandbox import LiveSandbox
 from eleagent_daemon.launcher.sources import Sources
+from eleagent_daemon.launcher.specs import check
 from eleagent_daemon.launcher.spool import SpoolWriter
 from eleagent_daemon.launcher.tasks import Tasks
 from eleagent_daemon.runtime.seam import Runtime
@@ -25,6 +29,8 @@ from eleagent_daemon.runtime.seam import Runtime
 log = logging.getLogger(__name__)
 
 WATCH_S: Final = 60.0
+STRAY_S: Final = 60.0
+"""How old a container of ours without a record is when it is removed."""
 
 T = TypeVar("T")
 
@@ -51,6 +57,7 @@ class Sandboxes:
         self._reader_group = reader_group
         self._notify = notify
         self._live: dict[str, LiveSandbox] = {}
+        self._making: dict[str, int] = {}
         self._locks: dict[str, asyncio.Lock] = {}
 
     @property
@@ -70,25 +77,44 @@ class Sandboxes:
         return self._locks.setdefault(session, asyncio.Lock())
 
     async def recover(self) -> None:
-        """Take up what an earlier launcher left behind."""
+        """Take up what an earlier launcher left behind. A session that can't be taken up stops no other."""
         for session in self._places.sessions():
             try:
-                record = Record.load(self._places.folder(session))
-            except (FileNotFoundError, msgspec.DecodeError) as error:
-                log.warning("the record of %s can't be read, it is cleared away: %s", session, error)
-                await self._places.unmount(session)
-                self._places.clear(session, forget=False)
-                continue
-            self._live[session] = self._sandbox(record)
-            await self._live[session].recover()
+                await self._recover(session)
+            except Exception:
+                log.exception("%s can't be taken up, it waits for its removal", session)
+
+    async def _recover(self, session: str) -> None:
+        try:
+            record = Record.load(self._places.folder(session))
+        except (FileNotFoundError, msgspec.DecodeError) as error:
+            log.warning("the record of %s can't be read, it is cleared away: %s", session, error)
+            await self.remove(session, forget=False)
+        else:
+            sandbox = self._sandbox(record)
+            await sandbox.recover()
+            self._live[session] = sandbox
 
     async def create(self, spec: SandboxSpec) -> Made:
         """Idempotent by `spec.name`. Raises BadRequest, Conflict, Refused, and what the runtime raises."""
-        self._check(spec)
+        if os.geteuid() != 0:
+            raise Refused(
+                f"the {self._runtime.name} runtime needs a launcher that runs as root: sudo eleagent daemon run"
+            )
+        check(spec, installation=self._installation)
         if (sandbox := self._live.get(spec.session)) is not None:
             if sandbox.record.spec != spec:
                 raise Conflict(f"{sandbox.record.spec.name} is still there: remove it before {spec.name} is made")
             return self._made(sandbox)
+        if holder := self._find_holder(spec.uid):
+            raise Conflict(f"uid {spec.uid} is the live sandbox's of {holder}: stop it, or take another")
+        self._making[spec.session] = spec.uid
+        try:
+            return await self._make(spec)
+        finally:
+            del self._making[spec.session]
+
+    async def _make(self, spec: SandboxSpec) -> Made:
         held = {
             mount.token: self._sources.take(mount.token, spec.session, mount.device, mount.inode) for mount in spec.data
         }
@@ -118,11 +144,10 @@ class Sandboxes:
             removal = self._runtime.remove(sandbox.record.spec.name)
             # What has exited holds none of its mounts any more.
             await (_both(removal, self._places.unmount(session)) if sandbox.exited else removal)
-        elif folder.is_dir():
+        else:
             with contextlib.suppress(FileNotFoundError, msgspec.DecodeError):
                 await self._runtime.remove(Record.load(folder).spec.name)
-        else:
-            await self._remove_strays(session)
+            await self._remove_recordless(session)
         await self._places.unmount(session)
         self._places.clear(session, forget=forget)
         self._sources.drop(session)
@@ -140,11 +165,26 @@ class Sandboxes:
         return Listing(entries + only_recorded, complete)
 
     async def watch(self) -> None:
-        """Attest every running sandbox again and again, until cancelled."""
+        """Attest every running sandbox and remove strays, again and again, until cancelled."""
         while True:
+            self._tasks.start(self.remove_strays(), "removal of strays")
             await asyncio.sleep(WATCH_S)
             for sandbox in list(self._live.values()):
                 self._tasks.start(sandbox.watch(), f"watch of {sandbox.session}")
+
+    async def remove_strays(self) -> None:
+        """Remove containers of this installation that belong to no record: nobody else knows of them any more."""
+        entries, _ = await self._runtime.list({f"{LABEL}.installation": self._installation})
+        for entry in entries:
+            if time.time() - entry.made < STRAY_S or not re.fullmatch(KEY_PATTERN, entry.session):
+                continue
+            async with self.lock(entry.session):
+                if not self._is_recorded(entry):
+                    log.warning("removing attempt %d of %s, which has no record", entry.attempt, entry.session)
+                    try:
+                        await self._runtime.remove(sandbox_name(entry.session, entry.attempt))
+                    except EleAgentError as error:
+                        log.warning("%s", error.message)
 
     def daemon_lost(self) -> None:
         for sandbox in self._live.values():
@@ -155,13 +195,25 @@ class Sandboxes:
         for sandbox in self._live.values():
             await sandbox.close()
 
-    async def _remove_strays(self, session: str) -> None:
-        """A container of ours whose record is gone."""
-        entries, _ = await self._runtime.list(
+    async def _remove_recordless(self, session: str) -> None:
+        """Containers of ours whose record is gone. Raises EngineUnavailable where nobody can say if there are any."""
+        entries, complete = await self._runtime.list(
             {f"{LABEL}.session": session, f"{LABEL}.installation": self._installation}
         )
+        if not complete:
+            raise EngineUnavailable(f"the engine can't be asked for the containers of {session}: remove it again later")
         for entry in entries:
-            await self._runtime.remove(f"eleagent-{session}-{entry.attempt}")
+            await self._runtime.remove(sandbox_name(session, entry.attempt))
+
+    def _is_recorded(self, entry: Entry) -> bool:
+        """Or may be: a session that was not taken up still has its folder."""
+        if (sandbox := self._live.get(entry.session)) is not None:
+            return sandbox.record.spec.attempt == entry.attempt
+        return self._places.folder(entry.session).is_dir()
+
+    def _find_holder(self, uid: int) -> str | None:
+        live = {session: sandbox.record.spec.uid for session, sandbox in self._live.items() if sandbox.alive}
+        return next((session for session, held in (live | self._making).items() if held == uid), None)
 
     def _sandbox(self, record: Record) -> LiveSandbox:
         session = record.spec.session
@@ -176,25 +228,6 @@ class Sandboxes:
 
     def _made(self, sandbox: LiveSandbox) -> Made:
         return Made(sandbox_id=sandbox.record.sandbox_id, spool=str(self._places.spool(sandbox.session)))
-
-    def _check(self, spec: SandboxSpec) -> None:
-        """What a launcher must not take from anybody unread."""
-        if os.geteuid() != 0:
-            raise Refused(
-                f"the {self._runtime.name} runtime needs a launcher that runs as root: sudo eleagent daemon run"
-            )
-        if spec.installation != self._installation:
-            raise BadRequest(f"installation {spec.installation!r} is not this launcher's, {self._installation!r}")
-        if not POOL_FIRST_UID <= spec.uid < POOL_FIRST_UID + POOL_SIZE:
-            raise BadRequest(f"uid {spec.uid} is none of the sandboxes' ({POOL_FIRST_UID} and up)")
-        targets = [mount.target for mount in spec.data]
-        names = [target.removeprefix(f"{DATA_DIR}/") for target in targets]
-        distinct = len(set(targets)) == len(targets) and all(
-            name not in ("", ".", "..") and "/" not in name and f"{DATA_DIR}/{name}" == target
-            for name, target in zip(names, targets, strict=True)
-        )
-        if not distinct and targets != [DATA_DIR]:
-            raise BadRequest(f"data targets {targets} are neither {DATA_DIR} alone nor different names in it")
 
 
 async def _both(first: Awaitable[T], second: Awaitable[None]) -> T:

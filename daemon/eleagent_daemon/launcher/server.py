@@ -33,11 +33,20 @@ class Server:
     Notices go to whoever is connected. Of a session's `spooled` only the newest waits while the daemon is slow to read.
     """
 
-    def __init__(self, *, path: Path, owner: int, tasks: Tasks, on_lost: Callable[[], None]) -> None:
+    def __init__(
+        self,
+        *,
+        path: Path,
+        owner: int,
+        tasks: Tasks,
+        on_lost: Callable[[], None],
+        on_greeted: Callable[[], None] = lambda: None,
+    ) -> None:
         self._path = path
         self._owner = owner
         self._tasks = tasks
         self._on_lost = on_lost
+        self._on_greeted = on_greeted
         self._handlers: Mapping[type, Handler] = {}
         self._listener: socket.socket | None = None
         self._channel: Channel | None = None
@@ -137,6 +146,7 @@ class Server:
             answer, sent = await self._handlers[type(verb)](verb, fds)
             if isinstance(verb, Hello):
                 self._greeted = True
+                self._on_greeted()
             if not isinstance(verb, Consumed):
                 channel.send(msgspec.json.encode(Reply(id=verb.id, answer=answer)), sent)
         except EleAgentError as error:

@@ -50,7 +50,8 @@ class SpoolWriter:
         folder.mkdir(mode=0o750, exist_ok=True)
         if os.geteuid() == 0:
             os.chown(folder, 0, group)
-        self._mark = self._read_mark()
+        known = self._read_mark()
+        self._mark = known or _Mark()
         self.end = self._mark.offset
         self.counts = {Stream.OUT: self._mark.out, Stream.ERR: self._mark.err}
         starts = self._starts()
@@ -59,6 +60,8 @@ class SpoolWriter:
         self._fd = self._open(self._start) if starts else -1
         for start in starts:
             self._recover(start, last=start == starts[-1])
+        if known is None:
+            self.gap(Stream.OUT, "the count of the output was lost: some of it may be missing or come again", None)
 
     @property
     def full(self) -> bool:
@@ -149,11 +152,14 @@ class SpoolWriter:
         names = (path.name for path in self._folder.iterdir() if path.suffix == SUFFIX)
         return sorted(int(name.removesuffix(SUFFIX)) for name in names)
 
-    def _read_mark(self) -> _Mark:
+    def _read_mark(self) -> _Mark | None:
+        """None for one that a power cut tore or emptied: then only the frames that are left say how far we are."""
         try:
             return msgspec.json.decode((self._folder / "mark.json").read_bytes(), type=_Mark)
         except FileNotFoundError:
             return _Mark()
+        except msgspec.DecodeError:
+            return None
 
     def _write_mark(self) -> None:
         self._mark = _Mark(offset=self.end, out=self.counts[Stream.OUT], err=self.counts[Stream.ERR])

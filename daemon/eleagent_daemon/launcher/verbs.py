@@ -10,10 +10,13 @@ from typing import Any, Final
 
 from eleagent.errors import BadRequest, EleAgentError, VersionSkew
 from eleagent.version import __version__
+from eleagent_daemon.agents.files import get_dockerfile, get_image_name
 from eleagent_daemon.domain import launch
+from eleagent_daemon.domain.channel import close_all
 from eleagent_daemon.domain.launch import PROTOCOL, AnyAnswer, Done, Notice
+from eleagent_daemon.launcher.binary import copy_verified
 from eleagent_daemon.launcher.child import in_child
-from eleagent_daemon.launcher.collect import Collection
+from eleagent_daemon.launcher.collect import Collection, check_target
 from eleagent_daemon.launcher.host import launcher_facts
 from eleagent_daemon.launcher.places import Places
 from eleagent_daemon.launcher.sandboxes import Sandboxes
@@ -108,6 +111,7 @@ class Verbs:
     async def collect(self, verb: launch.Collect, fds: list[int]) -> Answered:
         if len(fds) != 1:
             raise BadRequest("collect needs the descriptor of one folder")
+        check_target(fds[0], self.owner)
         async with self.sandboxes.lock(verb.session):
             spec = self.sandboxes.get(verb.session).record.spec
 
@@ -137,12 +141,16 @@ class Verbs:
         return launch.ImageSet(await self.runtime.images(verb.reference)), ()
 
     async def build(self, verb: launch.Build, fds: list[int]) -> Answered:
-        if len(fds) != len(verb.names):
-            raise BadRequest(f"{len(fds)} descriptors came with {len(verb.names)} names")
-        files = dict(zip(verb.names, fds, strict=True))
-        async for line in self.runtime.build(verb.reference, verb.dockerfile, files, verb.labels):
-            self.notify(Notice(session=verb.reference, text=line))
-        return launch.ImageSet(await self.runtime.images(verb.reference)), ()
+        image = get_image_name(verb.agent)
+        if len(fds) != (1 if image.lock else 0):
+            raise BadRequest(f"{len(fds)} descriptors came to build {image.reference}")
+        files = {verb.agent: await copy_verified(fds[0], image.lock, self.places.root)} if image.lock else {}
+        try:
+            async for line in self.runtime.build(image.reference, get_dockerfile(verb.agent), files, image.labels):
+                self.notify(Notice(session=image.reference, text=line))
+        finally:
+            close_all(list(files.values()))
+        return launch.ImageSet(await self.runtime.images(image.reference)), ()
 
     async def host(self, verb: launch.Host, fds: list[int]) -> Answered:
         return launch.HostFacts([*launcher_facts(), *await self.runtime.facts()]), ()

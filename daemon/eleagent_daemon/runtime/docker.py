@@ -203,7 +203,7 @@ class DockerRuntime:
         try:
             async with self._engine.asked("list sandboxes") as docker:
                 found = await docker.containers.list(all=True, filters=msgspec.json.encode(filters).decode())
-                entries = [_entry(row["State"], row["Labels"] or {}) for row in found]
+                entries = [_entry(row["State"], row["Labels"] or {}, row["Created"]) for row in found]
         except EngineUnavailable:
             return [], False
         return entries, True
@@ -252,9 +252,9 @@ def _short(option: str) -> str:
     return f"{name}{equals}sha256:{hashlib.sha256(value.encode()).hexdigest()}" if value.startswith("{") else option
 
 
-def _entry(state: str, labels: Mapping[str, str]) -> Entry:
+def _entry(state: str, labels: Mapping[str, str], made: float) -> Entry:
     attempt = labels.get(f"{LABEL}.attempt", "")
-    return Entry(labels.get(f"{LABEL}.session", ""), int(attempt) if attempt.isdecimal() else 0, phase(state))
+    return Entry(labels.get(f"{LABEL}.session", ""), int(attempt) if attempt.isdecimal() else 0, phase(state), made)
 
 
 def _attach(sandbox: Sandbox, streams: str) -> str:

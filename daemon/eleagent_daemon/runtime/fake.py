@@ -6,6 +6,7 @@ import asyncio
 import os
 import signal
 import subprocess
+import time
 from collections.abc import AsyncIterator, Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
@@ -30,6 +31,7 @@ class _Held:
     placement: Placement
     folder: Path
     process: subprocess.Popen[bytes] | None = None
+    made: float = field(default_factory=time.time)
     started_at: str = ""
 
     def status(self) -> Status:
@@ -175,7 +177,7 @@ class FakeRuntime:
             return [], False
         wanted = {f"{LABEL}.installation": self._installation, **labels}
         found = [held for held in self._engine.held.values() if wanted.items() <= held.spec.labels.items()]
-        return [Entry(held.spec.session, held.spec.attempt, held.status().phase) for held in found], True
+        return [Entry(held.spec.session, held.spec.attempt, held.status().phase, held.made) for held in found], True
 
 
 class _Input:

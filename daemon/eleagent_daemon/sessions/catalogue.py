@@ -21,14 +21,10 @@ from eleagent.errors import (
     TooLarge,
     UnknownAgent,
 )
-from eleagent.version import __version__
 from eleagent.wire.agents import Agent, AgentLock, BuildStep, Image
-from eleagent_daemon.agents.files import get_dockerfile, get_lock
+from eleagent_daemon.agents.files import DIGEST_LABEL, VERSION_LABEL, get_image_name, get_lock
 from eleagent_daemon.domain.launch import Build, ImageFacts, Images, ImageSet
 from eleagent_daemon.sessions.launchclient import LauncherClient
-
-_VERSION_LABEL: Final = "io.eleagent.version"
-_DIGEST_LABEL: Final = "io.eleagent.digest"
 
 
 @dataclass(frozen=True)
@@ -144,17 +140,14 @@ class Catalogue:
     async def build(self, name: str) -> AsyncIterator[BuildStep]:
         """Build the agent's image; the last step has the image or the error."""
         profile = get_profile(name)
-        reference, labels, fds = self.reference(profile), {_VERSION_LABEL: __version__}, []
+        fds = []
         if profile.binary:
-            lock = get_lock(name)
-            labels |= {_VERSION_LABEL: lock.version, _DIGEST_LABEL: lock.sha256}
             if not self._binary(profile).exists():
-                raise Conflict(f"{name} {lock.version} is not installed yet: eleagent agent install {name}")
+                raise Conflict(f"{name} {get_lock(name).version} is not installed yet: eleagent agent install {name}")
             fds = [os.open(self._binary(profile), os.O_RDONLY | os.O_CLOEXEC)]
-        verb = Build(reference=reference, dockerfile=get_dockerfile(name), names=[name] if fds else [], labels=labels)
         try:
-            with self._launcher.notices(reference) as notices:
-                building = asyncio.ensure_future(self._launcher.ask(verb, ImageSet, fds))
+            with self._launcher.notices(self.reference(profile)) as notices:
+                building = asyncio.ensure_future(self._launcher.ask(Build(agent=name), ImageSet, fds))
                 try:
                     while not building.done():
                         line = asyncio.ensure_future(notices.next())
@@ -173,12 +166,12 @@ class Catalogue:
                 os.close(fd)
 
     def reference(self, profile: Profile) -> str:
-        return f"eleagent/{profile.name}:{get_lock(profile.name).version if profile.binary else __version__}"
+        return get_image_name(profile.name).reference
 
     async def _find_image(self, profile: Profile) -> ImageFacts | None:
         found = await self._launcher.ask(Images(reference=self.reference(profile)), ImageSet)
         digest = get_lock(profile.name).sha256 if profile.binary else None
-        fitting = (image for image in found.images if digest is None or image.labels.get(_DIGEST_LABEL) == digest)
+        fitting = (image for image in found.images if digest is None or image.labels.get(DIGEST_LABEL) == digest)
         return next(fitting, None)
 
     def _binary(self, profile: Profile) -> Path:
@@ -187,7 +180,7 @@ class Catalogue:
 
 def version_of(image: ImageFacts) -> tuple[str | None, str | None]:
     """The agent's version and binary digest that an image was built with."""
-    return image.labels.get(_VERSION_LABEL), image.labels.get(_DIGEST_LABEL)
+    return image.labels.get(VERSION_LABEL), image.labels.get(DIGEST_LABEL)
 
 
 def _wire(image: ImageFacts) -> Image:
