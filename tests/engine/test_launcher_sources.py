@@ -235,7 +235,7 @@ async def test_child_names_the_path_of_what_failed(folder: Path) -> None:
         return None, [os.open(folder / "nothing", os.O_RDONLY)]
 
     def by_descriptor() -> tuple[None, list[int]]:
-        os.listdir(os.open(folder / "file", os.O_RDONLY))
+        os.scandir(os.open(folder / "file", os.O_RDONLY))
         return None, []
 
     with pytest.raises(Unavailable, match=f"failed at {folder}/nothing: No such file"):

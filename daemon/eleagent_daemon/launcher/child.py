@@ -9,6 +9,7 @@ import os
 import signal
 import socket
 from collections.abc import Callable, Iterable, Sequence
+from pathlib import Path
 from typing import Final, TypeVar
 
 import msgspec
@@ -90,7 +91,7 @@ def _told(error: OSError) -> str:
     name = error.filename
     if isinstance(name, int):
         with contextlib.suppress(OSError):
-            name = os.readlink(f"/proc/self/fd/{name}")
+            name = Path(f"/proc/self/fd/{name}").readlink()
     where = "" if name is None else f" at {os.fsdecode(name) if isinstance(name, bytes) else name}"
     return f"{where}: {error.strerror or error}"
 
