@@ -85,9 +85,9 @@ def lines(payload: ev.Payload) -> Iterator[Line]:
                 Style.DIM, f"{answer} by {payload.by_user}" + (f": {payload.comment}" if payload.comment else "")
             )
         case ev.EgressModel(allowed=False):
-            yield _refused(f"{payload.method} {payload.path}", payload.reason, payload.rule)
+            yield _refused(f"{payload.method} {payload.path}", payload.reason, payload.rule, payload.count)
         case ev.EgressTunnel(allowed=False):
-            yield _refused(f"{payload.host}:{payload.port}", payload.reason, payload.rule)
+            yield _refused(f"{payload.host}:{payload.port}", payload.reason, payload.rule, payload.count)
         case ev.EgressTunnel():
             yield _note(Style.DIM, f"connected: {payload.host}:{payload.port} (rule {payload.rule})")
         case ev.SecurityFinding():
@@ -100,10 +100,11 @@ def lines(payload: ev.Payload) -> Iterator[Line]:
             pass
 
 
-def _refused(what: str, reason: str, rule: str) -> Line:
+def _refused(what: str, reason: str, rule: str, count: int) -> Line:
     # The reason is the sentence that the agent was answered; most name what was asked for.
     reason = reason.removeprefix("EleAgent: ")
-    return _note(Style.BAD, f"refused: {reason if what in reason else f'{what}: {reason}'} (rule {rule})")
+    times = f", {count} attempts of this rule" if count > 1 else ""
+    return _note(Style.BAD, f"refused: {reason if what in reason else f'{what}: {reason}'} (rule {rule}{times})")
 
 
 class _Retry(msgspec.Struct):

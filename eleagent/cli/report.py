@@ -30,8 +30,8 @@ class Egress(msgspec.Struct):
         egress = cls()
         for event in events:
             match payload_of(event) if event.type.startswith(("egress.", "security.")) else None:
-                case SecurityFinding(kind, detail):
-                    egress.findings.append(f"{kind}: {detail}")
+                case SecurityFinding(kind, detail, count):
+                    egress.findings.append(f"{kind}: {detail}" + (f" (and {count - 1} more)" if count > 1 else ""))
                 case EgressModel() as model:
                     egress.model_requests += model.allowed
                     egress._count(model, f"{model.method} {model.path} ({model.reason or model.rule})")
@@ -43,7 +43,7 @@ class Egress(msgspec.Struct):
         self.bytes_up += attempt.bytes_up
         self.bytes_down += attempt.bytes_down
         if not attempt.allowed:
-            self.refused[name] = self.refused.get(name, 0) + 1
+            self.refused[name] = self.refused.get(name, 0) + attempt.count
         elif isinstance(attempt, EgressTunnel):
             self.tunnels[name] = self.tunnels.get(name, 0) + 1
 

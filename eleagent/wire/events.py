@@ -269,7 +269,10 @@ class ApprovalAnswered(Payload, frozen=True):
 
 
 class EgressModel(Payload, frozen=True):
-    """One request at the model door. `rule` allowed or refused it; `status` is what the agent was answered."""
+    """One request at the model door. `rule` allowed or refused it; `status` is what the agent was answered.
+
+    Past a burst of refused ones an event a second stands for `count` of one rule: the last of them, with all bytes.
+    """
 
     type: ClassVar[str] = "egress.model"
     allowed: bool
@@ -285,10 +288,11 @@ class EgressModel(Payload, frozen=True):
     bytes_up: int = 0
     bytes_down: int = 0
     duration_ms: int = 0
+    count: int = 1
 
 
 class EgressTunnel(Payload, frozen=True):
-    """One CONNECT. `address` is the checked one that was connected to, empty where nothing was."""
+    """One CONNECT. `address` is the checked one that was connected to, empty where nothing was; `count` as above."""
 
     type: ClassVar[str] = "egress.tunnel"
     allowed: bool
@@ -300,14 +304,16 @@ class EgressTunnel(Payload, frozen=True):
     bytes_up: int = 0
     bytes_down: int = 0
     duration_ms: int = 0
+    count: int = 1
 
 
 class SecurityFinding(Payload, frozen=True):
-    """Something that a well-behaved agent does not do, seen by the host."""
+    """Something that a well-behaved agent does not do, seen by the host; `count` as for an attempt at a door."""
 
     type: ClassVar[str] = "security.finding"
     kind: str
     detail: str
+    count: int = 1
 
 
 class ArtefactStored(Payload, frozen=True):

@@ -9,7 +9,12 @@ from collections.abc import Callable
 from contextlib import suppress
 from typing import Final
 
+from eleagent_daemon.gateway.pace import Pace
+
 RETRY_S: Final = 0.5
+BURST: Final = 200
+PER_S: Final = 50
+"""More new connections a second than an agent makes; each costs the daemon a fraction of a millisecond."""
 
 log = logging.getLogger(__name__)
 
@@ -17,7 +22,8 @@ log = logging.getLogger(__name__)
 class Acceptor:
     """Accepts from `listener`, which it owns, and gives each connection a protocol from `factory`.
 
-    At `limit` live connections the listener is simply not read: other sessions notice nothing.
+    At `limit` live connections, and past the pace of new ones, the listener is simply not read: other sessions notice
+    nothing.
 
     The owner of the protocols calls `released` once for each connection that ended.
     """
@@ -33,6 +39,7 @@ class Acceptor:
         self._listener = listener
         self._factory = factory
         self._free = asyncio.Semaphore(limit)
+        self._pace = Pace(burst=BURST, per_s=PER_S)
         # the loop of one listener: it lives as long as this object and fails on its own
         self._task = asyncio.create_task(self._run(), name=f"accept {listener.fileno()}")
 
@@ -50,6 +57,7 @@ class Acceptor:
         loop = asyncio.get_running_loop()
         while True:
             await self._free.acquire()
+            await asyncio.sleep(self._pace.reserve_s())
             try:
                 connection, _ = await loop.sock_accept(self._listener)
                 await loop.connect_accepted_socket(self._factory, connection)

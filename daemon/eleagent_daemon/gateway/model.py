@@ -4,20 +4,19 @@ from __future__ import annotations
 
 import asyncio
 import socket
-from collections.abc import Callable
 from typing import Final
 
 from aiohttp import web
-from aiohttp.web_protocol import RequestHandler
 
 from eleagent.wire.events import SecurityFinding
 from eleagent_daemon.domain.policy import Policy
 from eleagent_daemon.gateway.accept import Acceptor
 from eleagent_daemon.gateway.body import BODY_LIMIT_BYTES, CheckedBody, check_body
+from eleagent_daemon.gateway.connection import Patience, Server
 from eleagent_daemon.gateway.denial import Denied, ForeignCredential, error_json
 from eleagent_daemon.gateway.headers import allowed_betas, check_credentials, request_headers, response_headers
 from eleagent_daemon.gateway.meter import Meter, meter_for
-from eleagent_daemon.gateway.record import Exchange, Recorder, SessionView
+from eleagent_daemon.gateway.record import LOCAL, Exchange, Recorder, SessionView
 from eleagent_daemon.gateway.upstream import Answer, Call, Upstream, UpstreamDown
 
 MESSAGES: Final = frozenset({"/v1/messages", "/v1/messages?beta=true"})
@@ -27,7 +26,6 @@ THREAD_BYTES: Final = 128 * 1024
 """A larger body is checked in a thread: it would hold up the other sessions for milliseconds."""
 BUFFER_LIMIT_BYTES: Final = 2 * BODY_LIMIT_BYTES
 """Bodies that one session may have under way together."""
-BODY_S: Final = 60.0
 CLOSE_S: Final = 0.5
 CONNECTION_LIMIT: Final = 24
 """With the tunnel door's 40 a session has at most 64, and idle tunnels can't keep it from its model."""
@@ -46,18 +44,23 @@ class ModelDoor:
         upstream: Upstream,
         recorder: Recorder,
         view: SessionView,
+        turns: asyncio.Semaphore,
+        patience: Patience = Patience(),  # noqa: B008 - frozen
     ) -> None:
+        """`turns` is every session's: one large body is checked at a time, and each session has one in that queue."""
         self._policy = policy
         self._upstream = upstream
         self._recorder = recorder
         self._view = view
         self._under_way: set[asyncio.Task[None]] = set()
         self._buffered = 0
+        self._patience = patience
         self._checking = asyncio.Semaphore(1)
+        self._turns = turns
         self._closing = False
-        self._server = _Server(self._handle, handler_cancellation=True, access_log=None, auto_decompress=False)
+        self._server = Server(self._handle, patience=patience, malformed=self._malformed)
         self._acceptor = Acceptor(listener=listener, factory=self._server, limit=CONNECTION_LIMIT)
-        self._server.on_lost = self._acceptor.released
+        self._server.lost = self._acceptor.released
 
     async def close(self) -> None:
         """What is under way is broken off and recorded as such."""
@@ -99,12 +102,18 @@ class ModelDoor:
             await self._recorder.record(exchange.event())
             self._under_way.discard(task)
 
+    def _malformed(self, what: str) -> None:
+        exchange = Exchange(method="", path="")
+        exchange.refuse(Denied("malformed", f"EleAgent: {what}", http_status=400))
+        self._view.end(exchange)
+        self._recorder.note(exchange.event())
+
     async def _answer(self, request: web.BaseRequest, exchange: Exchange) -> web.StreamResponse:
         self._recorder.check()
         credential = check_credentials(request.headers.items())
         if (request.method, request.raw_path) == ("HEAD", "/"):
             # the CLI's look whether somebody is there
-            exchange.allowed, exchange.rule, exchange.status = True, "local", 200
+            exchange.allowed, exchange.rule, exchange.status = True, LOCAL, 200
             return web.Response()
         if request.method != "POST" or request.raw_path not in MESSAGES | COUNTS:
             allowed = "POST /v1/messages and POST /v1/messages/count_tokens, with no query but beta=true"
@@ -126,10 +135,12 @@ class ModelDoor:
         if request.content_type != "application/json":
             raise Denied("body", "EleAgent: the body is not application/json", http_status=400)
         body = bytearray()
+        begun = asyncio.get_running_loop().time()
         try:
-            async with asyncio.timeout(BODY_S):
+            async with asyncio.timeout_at(begun + self._patience.body_deadline_s(0)) as due:
                 async for chunk in request.content.iter_any():
                     body += chunk
+                    due.reschedule(begun + self._patience.body_deadline_s(len(body)))
                     exchange.bytes_up += len(chunk)
                     self._buffered += len(chunk)
                     if len(body) > BODY_LIMIT_BYTES:
@@ -139,13 +150,16 @@ class ModelDoor:
                     if self._buffered > BUFFER_LIMIT_BYTES:
                         raise Denied("buffer", "EleAgent: too many large requests at once", http_status=429)
         except TimeoutError as error:
-            raise Denied("body", f"EleAgent: the body did not come within {BODY_S:.0f} s", http_status=400) from error
+            why = f"EleAgent: the body came too slowly, {len(body)} bytes of it"
+            raise Denied("body", why, http_status=400) from error
+        except web.RequestPayloadError as error:
+            raise Denied("malformed", "EleAgent: the body's framing is malformed HTTP", http_status=400) from error
         return bytes(body)
 
     async def _check(self, raw: bytes) -> CheckedBody:
         if len(raw) <= THREAD_BYTES:
             return check_body(raw, self._policy)
-        async with self._checking:
+        async with self._checking, self._turns:
             return await asyncio.to_thread(check_body, raw, self._policy)
 
     async def _forward(self, request: web.BaseRequest, exchange: Exchange, checked: CheckedBody) -> web.StreamResponse:
@@ -194,17 +208,6 @@ class ModelDoor:
         """Before the agent can see the end, so that who hears of it from the agent finds it here."""
         exchange.read(meter)
         self._view.end(exchange)
-
-
-class _Server(web.Server):
-    """aiohttp's low-level server, telling when a connection is gone."""
-
-    on_lost: Callable[[], None] | None = None
-
-    def connection_lost(self, handler: RequestHandler, exc: BaseException | None = None) -> None:
-        super().connection_lost(handler, exc)
-        if self.on_lost is not None:
-            self.on_lost()
 
 
 def _error(status: int, message: str) -> web.Response:

@@ -5,7 +5,12 @@ from __future__ import annotations
 import asyncio
 import logging
 import time
+from collections.abc import Coroutine
+from contextlib import suppress
 from dataclasses import dataclass, field
+from typing import Final
+
+import msgspec
 
 from eleagent.errors import EleAgentError
 from eleagent.wire.events import EgressModel, EgressTunnel, SecurityFinding
@@ -13,41 +18,102 @@ from eleagent.wire.sessions import Usage
 from eleagent_daemon.domain.doors import Sink
 from eleagent_daemon.gateway.denial import Denied
 from eleagent_daemon.gateway.meter import Meter
+from eleagent_daemon.gateway.pace import Pace
+
+LOCAL: Final = "local"
+"""The rule of what a door answers itself."""
+BURST: Final = 100
+HOLD_S: Final = 1.0
+
+Observation = EgressModel | EgressTunnel | SecurityFinding
 
 log = logging.getLogger(__name__)
 
 
 class Recorder:
-    """A sink that remembers whether its last event was kept, and keeps one though who asked for it is cancelled."""
+    """A sink that remembers whether its last event was kept, and keeps one though who asked for it is cancelled.
+
+    Attempts that came to nothing cost an agent nothing either, so past a burst of them one event a second tells how
+    many more there were of one rule: all are counted, and none makes a timeline grow.
+    """
 
     def __init__(self, sink: Sink) -> None:
         self._sink = sink
         self._broken = ""
         self._pending: set[asyncio.Task[None]] = set()
+        self._pace = Pace(burst=BURST, per_s=1)
+        self._held: dict[tuple[str, str], Observation] = {}
+        self._closing = asyncio.Event()
 
     def check(self) -> None:
         """Raises Denied while events can't be kept."""
         if self._broken:
             raise Denied("record", f"EleAgent: nothing passes, since it can't be recorded: {self._broken}")
 
-    async def record(self, payload: EgressModel | EgressTunnel | SecurityFinding) -> None:
-        # a peer that hangs up cancels its handler, just when there is something to record
-        task = asyncio.create_task(self._keep(payload))
-        self._pending.add(task)
-        task.add_done_callback(self._pending.discard)
-        await asyncio.shield(task)
+    async def record(self, payload: Observation) -> None:
+        """Past the burst it returns late, so that who asks again and again waits."""
+        task = self.note(payload)
+        if task is None:
+            await self._wait(HOLD_S)
+        else:
+            # a peer that hangs up cancels its handler, just when there is something to record
+            await asyncio.shield(task)
+
+    def note(self, payload: Observation) -> asyncio.Task[None] | None:
+        """Begin to keep it; None where it is held to be told with others."""
+        if not _came_to_nothing(payload) or (not self._held and self._pace.take()):
+            return self._start(self._keep(payload))
+        if not self._held:
+            self._start(self._tell_held())
+        rule = payload.kind if isinstance(payload, SecurityFinding) else payload.rule
+        before = self._held.get((payload.type, rule))
+        self._held[payload.type, rule] = _with(before, payload) if before else payload
+        return None
 
     async def close(self) -> None:
         """Wait until all is kept."""
-        await asyncio.gather(*self._pending)
+        self._closing.set()
+        while self._pending:
+            await asyncio.gather(*self._pending)
 
-    async def _keep(self, payload: EgressModel | EgressTunnel | SecurityFinding) -> None:
+    def _start(self, keeping: Coroutine[None, None, None]) -> asyncio.Task[None]:
+        task = asyncio.create_task(keeping)
+        self._pending.add(task)
+        task.add_done_callback(self._pending.discard)
+        return task
+
+    async def _tell_held(self) -> None:
+        while self._held:
+            await self._wait(1)
+            self._pace.take()  # it is this second's
+            await self._keep(self._held.pop(next(iter(self._held))))
+
+    async def _wait(self, seconds: float) -> None:
+        with suppress(TimeoutError):
+            async with asyncio.timeout(seconds):
+                await self._closing.wait()
+
+    async def _keep(self, payload: Observation) -> None:
         try:
             await self._sink.record(payload)
             self._broken = ""
         except (EleAgentError, OSError) as error:
+            if not self._broken:
+                log.error("an egress event could not be recorded: %s", error)  # noqa: TRY400 - one line says it
             self._broken = str(error)
-            log.error("an egress event could not be recorded: %s", error)  # noqa: TRY400 - one line says it
+
+
+def _came_to_nothing(payload: Observation) -> bool:
+    """A refusal, a finding, or an answer that the door gave itself."""
+    return isinstance(payload, SecurityFinding) or not payload.allowed or payload.rule == LOCAL
+
+
+def _with(before: Observation, last: Observation) -> Observation:
+    count = before.count + last.count
+    if isinstance(before, SecurityFinding) or isinstance(last, SecurityFinding):
+        return msgspec.structs.replace(last, count=count)
+    up, down = before.bytes_up + last.bytes_up, before.bytes_down + last.bytes_down
+    return msgspec.structs.replace(last, count=count, bytes_up=up, bytes_down=down)
 
 
 @dataclass

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import socket
 from collections.abc import Mapping
 from typing import Final
@@ -33,6 +34,7 @@ class Gateway:
         network: Network | None = None,
     ) -> None:
         self._network = network or HostNetwork()
+        self._turns = asyncio.Semaphore(1)
         self._provider = (
             ProviderUpstream(base_url=base_url, credential=credential, network=self._network) if credential else None
         )
@@ -50,7 +52,12 @@ class Gateway:
         if upstream is not None:
             doors.append(
                 ModelDoor(
-                    listener=sockets["model"], policy=terms.policy, upstream=upstream, recorder=recorder, view=view
+                    listener=sockets["model"],
+                    policy=terms.policy,
+                    upstream=upstream,
+                    recorder=recorder,
+                    view=view,
+                    turns=self._turns,
                 )
             )
         if "tunnel" in sockets:
