@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ctypes
+import errno
 import multiprocessing
 import os
 import socket
@@ -318,6 +319,39 @@ async def test_source_is_what_the_sandbox_reads(folder: Path, tmp_path: Path, do
         assert output(made) == b"a,b\n1,2\n0\nagent\nreports\n"
         await bench.remove(spec.session)
         assert bench.left() == {"containers": [], "mounts": [], "loops": [], "files": []}
+
+
+async def test_source_socket_in_a_folder_that_hides_its_names_cant_be_connected_to(
+    folder: Path, tmp_path: Path, docker_socket: str
+) -> None:
+    hall = folder / "hall"
+    hall.mkdir()
+    home = tmp_path / "bench"
+    home.mkdir()
+    with socket.socket(socket.AF_UNIX) as sock:
+        sock.bind(str(hall / "sock"))
+        sock.listen()
+        (hall / "sock").chmod(0o777)
+        os.chown(hall, CALLER, CALLER)
+        hall.chmod(0o711)
+        async with launcher_bench(home, docker_socket) as bench:
+            source = await bench.client.ask(
+                launch.OpenSource(
+                    path=str(folder), uid=CALLER, gid=CALLER, groups=[], reader_uid=READER, forbidden=[str(home)]
+                ),
+                launch.Source,
+            )
+            mount = DataMount(source.token, str(folder), "/data", source.device, source.inode)
+            program = "import socket; print(socket.socket(socket.AF_UNIX).connect_ex('/data/hall/sock'))"
+            spec = bench.spec("python3", "-c", program, data=[mount])
+            made = await bench.make(spec)
+            await bench.attest(spec.session)
+            for fd in (await bench.open_doors(spec.session)).values():
+                os.close(fd)
+            await bench.release(spec.session)
+            await bench.ended(spec.session)
+            assert output(made) == f"{errno.ECONNREFUSED}\n".encode()
+            await bench.remove(spec.session)
 
 
 async def test_mounts_private_folder_is_bound_once(tmp_path: Path) -> None:
