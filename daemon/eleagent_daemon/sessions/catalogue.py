@@ -25,6 +25,7 @@ from eleagent.wire.agents import Agent, AgentLock, BuildStep, Image
 from eleagent_daemon.agents.files import DIGEST_LABEL, VERSION_LABEL, get_image_name, get_lock
 from eleagent_daemon.domain.launch import Build, ImageFacts, Images, ImageSet
 from eleagent_daemon.sessions.launchclient import LauncherClient
+from eleagent_daemon.store.durable import discard, open_beside, put
 
 
 @dataclass(frozen=True)
@@ -72,7 +73,9 @@ class Catalogue:
         return [await self._describe(profile) for profile in PROFILES.values()]
 
     async def _describe(self, profile: Profile) -> Agent:
-        installed = not profile.binary or self._binary(profile).exists()
+        installed = not profile.binary or await asyncio.get_running_loop().run_in_executor(
+            self._pool, self._binary(profile).exists
+        )
         steps = [] if installed else [f"eleagent agent install {profile.name}"]
         image = None
         try:
@@ -113,28 +116,23 @@ class Catalogue:
         """
         lock, profile = self.get_lock(name), get_profile(name)
         target = self._binary(profile)
-        target.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
-        partial = target.with_suffix(".partial")
-        digest, size = hashlib.sha256(), 0
         loop = asyncio.get_running_loop()
+        digest, size = hashlib.sha256(), 0
+        file = await loop.run_in_executor(self._pool, _open_beside, target)
         try:
-            with partial.open("wb") as file:
-                async for chunk in chunks:
-                    size += len(chunk)
-                    if size > lock.size_bytes:
-                        raise TooLarge(
-                            f"the binary is larger than the {lock.size_bytes} bytes of {name} {lock.version}"
-                        )
-                    await loop.run_in_executor(self._pool, _store, file, digest, chunk)
+            async for chunk in chunks:
+                size += len(chunk)
+                if size > lock.size_bytes:
+                    raise TooLarge(f"the binary is larger than the {lock.size_bytes} bytes of {name} {lock.version}")
+                await loop.run_in_executor(self._pool, _store, file, digest, chunk)
             if digest.hexdigest() != lock.sha256:
                 raise BadRequest(
                     f"this is not {name} {lock.version}: its SHA-256 is {digest.hexdigest()}, "
                     f"the lock file says {lock.sha256}"
                 )
-            partial.chmod(0o755)
-            partial.rename(target)
+            await loop.run_in_executor(self._pool, put, file, target)
         finally:
-            partial.unlink(missing_ok=True)
+            await loop.run_in_executor(self._pool, discard, file)
         return await self._describe(profile)
 
     async def build(self, name: str) -> AsyncIterator[BuildStep]:
@@ -191,6 +189,11 @@ def _wire(image: ImageFacts) -> Image:
         created=image.created,
         labels=image.labels,
     )
+
+
+def _open_beside(target: Path) -> BinaryIO:
+    target.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
+    return open_beside(target, mode=0o755)
 
 
 def _store(file: BinaryIO, digest: hashlib._Hash, chunk: bytes) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import tempfile
 from pathlib import Path
 from typing import BinaryIO
 
@@ -16,9 +17,23 @@ def sync_folder(folder: Path) -> None:
         os.close(fd)
 
 
-def put(file: BinaryIO, path: Path, target: Path) -> None:
-    """Blocking. Let `file`, written at `path` beside it, take the place of `target`, whole and durable."""
+def open_beside(target: Path, *, mode: int) -> BinaryIO:
+    """A file of the caller's own in the target's folder, to `put` in its place, or to `discard`."""
+    fd, path = tempfile.mkstemp(prefix=f".{target.name}.", dir=target.parent)
+    os.fchmod(fd, mode)
+    os.close(fd)
+    return Path(path).open("wb")
+
+
+def put(file: BinaryIO, target: Path) -> None:
+    """Blocking. Let a file from `open_beside` take the place of `target`, whole and durable."""
     file.flush()
     os.fsync(file.fileno())
-    path.rename(target)
+    Path(file.name).rename(target)
     sync_folder(target.parent)
+
+
+def discard(file: BinaryIO) -> None:
+    """Blocking. Close a file from `open_beside`; it is gone unless it was put in a place."""
+    file.close()
+    Path(file.name).unlink(missing_ok=True)
