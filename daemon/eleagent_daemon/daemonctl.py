@@ -74,14 +74,13 @@ def _detach(rest: list[str], config: Config) -> int:
     log = Path(config.home) / "daemon.log"
     try:
         log.parent.mkdir(mode=0o711, parents=True, exist_ok=True)
-        output = log.open("ab")
+        output = os.open(log, os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600)
+        os.fchmod(output, 0o600)
     except OSError as err:
         raise ConfigError(f"home: {config.home} can't be used: {err.strerror} ({err.filename})") from None
-    with output:
-        command = [sys.executable, "-P", "-m", "eleagent_daemon.daemonctl", *rest]
-        parent = subprocess.Popen(
-            command, stdin=subprocess.DEVNULL, stdout=output, stderr=output, start_new_session=True
-        )
+    command = [sys.executable, "-P", "-m", "eleagent_daemon.daemonctl", *rest]
+    parent = subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=output, stderr=output, start_new_session=True)
+    os.close(output)
     until = time.monotonic() + _READY_S
     while time.monotonic() < until:
         if parent.poll() is not None:

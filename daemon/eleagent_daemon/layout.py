@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import secrets
 from dataclasses import dataclass
 from pathlib import Path
 
 from eleagent.errors import ConfigError
+from eleagent_daemon.store.durable import discard, open_beside, sync_folder
 
 _NETWORK_FILESYSTEMS = frozenset(
     {"nfs", "nfs4", "cifs", "smb3", "9p", "ceph", "fuse.sshfs", "glusterfs", "afs", "lustre"}
@@ -80,19 +82,40 @@ class Layout:
             self.launcher.mkdir(mode=0o711, exist_ok=True)
             _check_way(self.home, uid, gid)
             if not self.installation_file.exists():
-                self.installation_file.write_text(secrets.token_hex(8) + "\n")
+                _write_once(self.installation_file, secrets.token_hex(8) + "\n")
         except OSError as err:
             raise ConfigError(f"home: {self.home} can't be used: {err.strerror} ({err.filename})") from None
         return self.installation()
 
     def installation(self) -> str:
-        """The label that tells this installation's sandboxes from others. Raises ConfigError before `prepare`."""
+        """The label that tells this installation's sandboxes from others. Raises ConfigError before `prepare`, and for
+        an empty file: another label would let the sandboxes of the first be forgotten.
+        """
         try:
-            return self.installation_file.read_text().strip()
+            if label := self.installation_file.read_text().strip():
+                return label
+            raise ConfigError(
+                f"home: {self.installation_file} is empty: write into it what docker ps -a --filter "
+                "label=io.eleagent.installation shows, or delete it when no sandbox is left"
+            )
         except OSError as err:
             raise ConfigError(
                 f"home: {self.home} was not prepared ({err.strerror}): eleagent daemon run does it"
             ) from None
+
+
+def _write_once(path: Path, text: str) -> None:
+    """Whole and durable or not at all. What another made there meanwhile stays."""
+    file = open_beside(path, mode=0o644)
+    try:
+        file.write(text.encode())
+        file.flush()
+        os.fsync(file.fileno())
+        with contextlib.suppress(FileExistsError):
+            path.hardlink_to(file.name)
+        sync_folder(path.parent)
+    finally:
+        discard(file)
 
 
 def _give(folder: Path, uid: int, gid: int) -> None:

@@ -1,0 +1,47 @@
+"""Is an installation's label made once, whole, and never made again behind its sandboxes' backs?"""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import pytest
+
+from eleagent.errors import ConfigError
+from eleagent_daemon.layout import Layout
+from eleagent_daemon.store import durable
+
+
+def prepare(layout: Layout) -> str:
+    return layout.prepare(uid=os.getuid(), gid=os.getgid())
+
+
+def test_layout_makes_the_label_once_for_all_to_read(tmp_path: Path) -> None:
+    layout = Layout(tmp_path)
+    label = prepare(layout)
+    assert len(label) == 16
+    assert prepare(layout) == layout.installation() == label
+    assert layout.installation_file.stat().st_mode & 0o777 == 0o644
+    assert [path.name for path in tmp_path.iterdir() if path.is_file()] == ["installation"]
+
+
+def test_layout_label_is_there_once_its_bytes_are_durable(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    layout = Layout(tmp_path)
+    synced: list[tuple[str, bool]] = []
+
+    def sync(fd: int) -> None:
+        synced.append((Path(f"/proc/self/fd/{fd}").readlink().name, layout.installation_file.exists()))
+
+    monkeypatch.setattr(durable.os, "fsync", sync)
+    prepare(layout)
+    (file, before), folder = synced
+    assert (file.startswith(".installation."), before) == (True, False)
+    assert folder == (tmp_path.name, True)
+
+
+@pytest.mark.parametrize("content", ["", "\n"])
+def test_layout_refuses_an_empty_label(tmp_path: Path, content: str) -> None:
+    (tmp_path / "installation").write_text(content)
+    with pytest.raises(ConfigError, match="installation is empty: write into it"):
+        prepare(Layout(tmp_path))
+    assert (tmp_path / "installation").read_text() == content
