@@ -12,7 +12,7 @@ import pytest
 from eleagent_daemon.domain.policy import MODEL_ONLY, Policy
 from eleagent_daemon.gateway.body import check_body
 from eleagent_daemon.gateway.denial import Denied
-from eleagent_daemon.gateway.weight import PIECE_BYTES, members, weigh
+from eleagent_daemon.gateway.weight import DENSE_LIMIT_BYTES, PIECE_BYTES, members, weigh
 
 SAMPLE = Path(__file__).parent / "data" / "claude-request.json"
 IMAGE = {"type": "image", "source": {"type": "base64", "media_type": "image/png", "data": "AA=="}}
@@ -203,6 +203,13 @@ def test_body_of_more_values_than_a_request_needs_is_refused_before_it_is_parsed
     assert denied.http_status == 400
     assert "brackets, commas and colons" in denied.message
     assert peak < 100 << 20
+
+
+@pytest.mark.parametrize("part", [b"\\n", b'\\"', b"\\u00e9", "😀".encode()])
+def test_body_of_more_escapes_than_a_context_can_hold_is_refused_before_it_is_parsed(part: bytes) -> None:
+    raw = b'{"model":"m","system":"' + part * (DENSE_LIMIT_BYTES + 1) + b'"}'
+
+    assert "beyond ASCII" in refusal(raw).message
 
 
 def test_structure_is_told_from_text_across_the_pieces_it_is_weighed_in() -> None:

@@ -11,11 +11,15 @@ from typing import Any, Final
 
 STRUCTURE_LIMIT: Final = 400_000
 """Characters of structure outside of texts; the longest conversations have some ten thousand."""
+DENSE_LIMIT_BYTES: Final = 6 << 20
+"""Escapes and bytes beyond ASCII, which cost several times what others do: more than the longest context of a model can
+hold. What makes a body larger is base64, which has neither."""
 DEPTH_LIMIT: Final = 200
 PIECE_BYTES: Final = 1 << 20
 """Between pieces other threads get their turn."""
 
 _NOT_STRUCTURE: Final = bytes(set(range(256)) - set(b"[]{},:"))
+_NOT_DENSE: Final = bytes(set(range(128)) - set(b"\\"))
 _STEPS: Final = {ord("["): 1, ord("{"): 1, ord("]"): -1, ord("}"): -1}
 
 
@@ -25,12 +29,15 @@ def weigh(raw: bytes) -> int:
     What is not JSON is weighed up to the first fault rightly, and no parser comes further.
     """
     structure = bytearray()
-    in_text, at = False, 0
+    in_text, at, dense = False, 0, 0
     while at < len(raw):
         piece = raw[at : at + PIECE_BYTES]
         if (len(piece) - len(piece.rstrip(b"\\"))) % 2:  # an escape is not cut in two
             piece += raw[at + len(piece) : at + len(piece) + 1]
         at += len(piece)
+        dense += len(piece.translate(None, _NOT_DENSE))
+        if dense > DENSE_LIMIT_BYTES:
+            raise ValueError(f"it has more than {DENSE_LIMIT_BYTES >> 20} MiB of escapes and characters beyond ASCII")
         plain = piece.replace(b"\\\\", b"").replace(b'\\"', b"")
         if plain.count(b'"') > STRUCTURE_LIMIT:
             _too_much()
