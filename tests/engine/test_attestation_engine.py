@@ -25,6 +25,8 @@ from eleagent_daemon.domain.attestation import differences, evaluate, refusal
 from eleagent_daemon.domain.evidence import Evidence
 from eleagent_daemon.domain.sandbox import DataMount, Doors, Limits, Mode, Placement, SandboxSpec
 from eleagent_daemon.launcher.evidence import collect
+from eleagent_daemon.launcher.limits import limit_tcp
+from eleagent_daemon.launcher.mounts import mount_terminals
 from eleagent_daemon.launcher.seccomp_read import read_filters
 from eleagent_daemon.runtime.cgroup import processes
 from eleagent_daemon.runtime.docker_render import render
@@ -93,7 +95,16 @@ def disk(tmp_path: Path) -> Iterator[Path]:
 
 
 @pytest.fixture
-def placement(disk: Path, tmp_path: Path) -> Placement:
+def terminals(tmp_path: Path) -> Iterator[Path]:
+    folder = tmp_path / "pts"
+    folder.mkdir()
+    mount_terminals(folder)
+    yield folder
+    subprocess.run(["umount", folder], check=True)
+
+
+@pytest.fixture
+def placement(disk: Path, terminals: Path, tmp_path: Path) -> Placement:
     data = tmp_path / "reports"
     data.mkdir()
     (data / "report.txt").write_text("passed")
@@ -104,6 +115,8 @@ def placement(disk: Path, tmp_path: Path) -> Placement:
             "/home/agent": str(disk / "home"),
         },
         readonly={"/data/reports": str(data)},
+        data={"/data/reports": (data.stat().st_dev, data.stat().st_ino)},
+        terminals=str(terminals),
     )
 
 
@@ -131,6 +144,7 @@ def _gated(spec: SandboxSpec, body: dict[str, Any]) -> Iterator[tuple[str, Attac
     try:
         with contextlib.closing(Attached(made)) as stdin:
             _ask("POST", f"/containers/{made}/start")
+            limit_tcp(made, _state(made)["Pid"])
             yield made, stdin
     finally:
         _ask("DELETE", f"/containers/{made}?force=1&v=1")
@@ -218,12 +232,21 @@ def _another_mount(body: dict[str, Any]) -> None:
     body["HostConfig"]["Mounts"].append({"Type": "bind", "Source": "/etc", "Target": "/opt/etc", "ReadOnly": True})
 
 
+def _data_mount(body: dict[str, Any]) -> dict[str, Any]:
+    mount: dict[str, Any] = next(each for each in body["HostConfig"]["Mounts"] if each["Target"] == "/data/reports")
+    return mount
+
+
 def _writable_data(body: dict[str, Any]) -> None:
-    body["HostConfig"]["Mounts"][-1]["ReadOnly"] = False
+    _data_mount(body)["ReadOnly"] = False
 
 
 def _another_source(body: dict[str, Any]) -> None:
-    body["HostConfig"]["Mounts"][-1]["Source"] = "/usr/share"
+    _data_mount(body)["Source"] = "/usr/share"
+
+
+def _engines_terminals(body: dict[str, Any]) -> None:
+    body["HostConfig"]["Mounts"] = [each for each in body["HostConfig"]["Mounts"] if each["Target"] != "/dev/pts"]
 
 
 def _unmasked(body: dict[str, Any]) -> None:
@@ -244,6 +267,7 @@ WEAKENED: dict[str, tuple[Callable[[dict[str, Any]], None], set[str]]] = {
     "tmpfs": (_exec_from_tmp, {"/tmp"}),
     "pids": (_without("HostConfig", "PidsLimit"), {"processes"}),
     "memory": (_without("HostConfig", "MemorySwap"), {"memory and swap"}),
+    "terminals": (_engines_terminals, {"terminals"}),
     "cpu": (_without("HostConfig", "NanoCpus"), {"cpu"}),
     "nofile and core": (_without("HostConfig", "Ulimits"), {"open files", "core file"}),
     "sysctl": (_without("HostConfig", "Sysctls"), {"ports"}),
@@ -275,7 +299,8 @@ def test_attestation_of_folders_without_a_limit_of_their_own_names_the_disk_alon
         subprocess.run(["mount", "--bind", folder, folder], check=True)
         subprocess.run(["mount", "-o", "remount,bind,nosuid,nodev", folder], check=True)
     try:
-        unlimited = Placement({target: str(folder) for target, folder in folders.items()}, placement.readonly)
+        writable = {target: str(folder) for target, folder in folders.items()}
+        unlimited = msgspec.structs.replace(placement, writable=writable)
         with _gated(spec, render(spec, unlimited)) as (container, _):
             report = _report(spec, unlimited, container)
     finally:

@@ -18,7 +18,7 @@ from eleagent.errors import BadRequest, EleAgentError, Refused, Unavailable
 from eleagent_daemon.domain import launch
 from eleagent_daemon.domain.sandbox import DataMount
 from eleagent_daemon.launcher.child import in_child
-from eleagent_daemon.launcher.mounts import bind_source, make_private, unmount_all
+from eleagent_daemon.launcher.mounts import make_private, mount_source, unmount_all
 from eleagent_daemon.launcher.places import Places
 from eleagent_daemon.launcher.sources import Sources
 
@@ -208,7 +208,7 @@ async def test_source_is_bound_read_only_with_its_sockets_covered(
     source = await opened(sources, folder)
     held = sources.take(source.token, "s-abcdefghij", source.device, source.inode)
     target = places.root / "mnt" / "here"
-    bind_source(held.fd, target, held.masked, places.covers)
+    mount_source(held.fd, target, held.masked, places.covers)
     assert (target / "file").read_text() == "content"
     assert stat.S_ISREG((target / "sock").stat().st_mode)
     assert os.statvfs(target).f_flag & (os.ST_RDONLY | os.ST_NOSUID | os.ST_NODEV) == 7
@@ -224,7 +224,7 @@ async def test_source_cover_follows_no_link_out(folder: Path, places: Places, tm
     (folder / "sub").symlink_to(victim)
     fd = os.open(folder, os.O_RDONLY)
     with pytest.raises(OSError, match="symbolic links"):
-        bind_source(fd, places.root / "mnt" / "here", [b"sub/sock"], places.covers)
+        mount_source(fd, places.root / "mnt" / "here", [b"sub/sock"], places.covers)
     os.close(fd)
     assert (victim / "sock").read_text() == "precious"
 
@@ -276,7 +276,7 @@ async def test_source_swapped_under_the_launcher_never_mounts_anything_else(
             target = places.root / "mnt" / "here"
 
             def job(fd: int = held.fd, target: Path = target) -> tuple[None, list[int]]:
-                bind_source(fd, target, [], places.covers)
+                mount_source(fd, target, [], places.covers)
                 return None, []
 
             await in_child(job, type(None), keep=[held.fd])

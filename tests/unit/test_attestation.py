@@ -27,7 +27,9 @@ SPEC = SandboxSpec(
     data=(DataMount("t", "/srv/x", "/data/x", 5, 77),),
 )
 PLACEMENT = Placement(
-    {"/workspace": "/m/w", "/artefacts": "/m/a", "/home/agent": "/m/h"}, {"/data/x": "/m/d", "/opt/agent": "/m/b"}
+    {"/workspace": "/m/w", "/artefacts": "/m/a", "/home/agent": "/m/h"},
+    {"/data/x": "/m/d", "/opt/agent": "/m/b"},
+    {"/data/x": (6, 77)},
 )
 
 
@@ -47,7 +49,7 @@ MOUNTS = {
         _mount("/", "overlay", "ro,relatime"),
         _mount("/proc", "proc", CLOSED),
         _mount("/dev", "tmpfs", "rw,nosuid", "rw,size=65536k,mode=755"),
-        _mount("/dev/pts", "devpts", "rw,nosuid,noexec"),
+        _mount("/dev/pts", "devpts", "rw,nosuid,noexec", "rw,gid=5,max=64"),
         _mount("/dev/mqueue", "mqueue", CLOSED),
         _mount("/dev/shm", "tmpfs", CLOSED, "rw,size=65536k"),
         _mount("/sys", "sysfs", "ro,nosuid,nodev,noexec"),
@@ -63,7 +65,7 @@ MOUNTS = {
         _mount("/workspace", "ext4", "rw,nosuid,nodev", device=20),
         _mount("/artefacts", "ext4", "rw,nosuid,nodev", device=20),
         _mount("/home/agent", "ext4", "rw,nosuid,nodev", device=20),
-        _mount("/data/x", "ext4", "ro", device=5),
+        _mount("/data/x", "overlay", "ro", device=6),
         _mount("/data/x/agent.sock", "ext4", "ro"),
         _mount("/opt/agent", "ext4", "ro"),
     )
@@ -87,6 +89,7 @@ EVIDENCE = Evidence(
     seccomp=((DENY_ALL,),),
     memory_bytes=2 << 30,
     memory_swap_bytes=2 << 30,
+    memory_tcp_bytes=(2 << 30) + (64 << 20),
     cpus=2.0,
     pids=512,
     nofile=4096,
@@ -145,7 +148,7 @@ WEAKENED: list[tuple[str, dict[str, Any]]] = [
     ("other mounts", _with_mount("/dev", super_options=("rw", "mode=1777"))),
     ("other mounts", _with_mount("/etc/hosts", options=("rw",))),
     ("data", _with_mount("/data/x", inode=78)),
-    ("data", _with_mount("/data/x", device=6)),
+    ("data", _with_mount("/data/x", device=5)),
     ("kernel paths", {"exposed": ("/proc/kcore",)}),
     ("kernel paths", {"exposed": None}),
     ("devices", {"devices": ("null", "sda")}),
@@ -164,6 +167,10 @@ WEAKENED: list[tuple[str, dict[str, Any]]] = [
     ("memory", {"memory_bytes": (2 << 30) + 4096}),
     ("memory", {"memory_bytes": None}),
     ("memory and swap", {"memory_swap_bytes": 4 << 30}),
+    ("memory and TCP", {"memory_tcp_bytes": 3 << 30}),
+    ("memory and TCP", {"memory_tcp_bytes": None}),
+    ("terminals", _with_mount("/dev/pts", super_options=("rw", "gid=5"))),
+    ("terminals", _with_mount("/dev/pts", super_options=("rw", "max=1048576"))),
     ("cpu", {"cpus": 3.0}),
     ("cpu", {"cpus": None}),
     ("processes", {"pids": 513}),

@@ -18,7 +18,7 @@ SPEC = SandboxSpec(
     doors=Doors(),
     limits=Limits(memory_bytes=1 << 30, cpus=1.5, pids=99, nofile=123, tmp_bytes=1 << 20, run_bytes=2 << 20),
 )
-PLACEMENT = Placement({"/workspace": "/m/w"}, {"/data/x": "/m/d"})
+PLACEMENT = Placement({"/workspace": "/m/w"}, {"/data/x": "/m/d"}, terminals="/m/pts")
 BODY = render(SPEC, PLACEMENT)
 HOST = BODY["HostConfig"]
 
@@ -59,6 +59,7 @@ def test_render_binds_what_was_placed_and_nothing_else() -> None:
     assert HOST["Mounts"] == [
         {"Type": "bind", "Source": "/m/w", "Target": "/workspace", "ReadOnly": False, "BindOptions": private},
         {"Type": "bind", "Source": "/m/d", "Target": "/data/x", "ReadOnly": True, "BindOptions": private},
+        {"Type": "bind", "Source": "/m/pts", "Target": "/dev/pts", "ReadOnly": False, "BindOptions": private},
     ]
     assert "Binds" not in HOST
 

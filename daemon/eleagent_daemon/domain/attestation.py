@@ -6,16 +6,16 @@ changes while an agent works.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from typing import Final
 
 from eleagent.wire.attestation import Binding, Control, ControlClass, Report
 from eleagent_daemon.domain import seccomp
 from eleagent_daemon.domain.bpf import FilterError
-from eleagent_daemon.domain.confinement import DEVICES, NAMESPACES, SHM_BYTES
+from eleagent_daemon.domain.confinement import DEVICES, NAMESPACES, SHM_BYTES, TCP_BYTES, TERMINALS
 from eleagent_daemon.domain.evidence import Evidence, MountPoint, Process
 from eleagent_daemon.domain.mounts import expected, flaws, unexpected
-from eleagent_daemon.domain.sandbox import UNPRIVILEGED_PORT_START, DataMount, Mode, Placement, SandboxSpec
+from eleagent_daemon.domain.sandbox import UNPRIVILEGED_PORT_START, Mode, Placement, SandboxSpec
 
 _STATUS: Final = "/proc/PID/status"
 _MOUNTS: Final = "/proc/PID/mountinfo"
@@ -101,7 +101,7 @@ def _confinement(spec: SandboxSpec, evidence: Evidence, placement: Placement) ->
     yield none_but(
         "data",
         "what was opened",
-        [f"{data.target} is something else" for data in spec.data if not _same(mounts.get(data.target), data)],
+        [f"{data.target} is something else" for data in spec.data if not _same(mounts, placement, data.target)],
         "stat",
     )
     yield none_but("kernel paths", "masked", evidence.exposed, _MOUNTS)
@@ -133,11 +133,13 @@ def _resources(spec: SandboxSpec, evidence: Evidence, placement: Placement) -> I
 
     yield at_most("memory", limits.memory_bytes, evidence.memory_bytes, "cgroup", _size)
     yield at_most("memory and swap", limits.memory_bytes, evidence.memory_swap_bytes, "cgroup", _size)
+    yield at_most("memory and TCP", limits.memory_bytes + TCP_BYTES, evidence.memory_tcp_bytes, "cgroup", _size)
     yield at_most("cpu", limits.cpus, evidence.cpus, "cgroup", _count, slack=1.001)
     yield at_most("processes", limits.pids, evidence.pids, "cgroup", _count)
     yield at_most("open files", limits.nofile, evidence.nofile, "/proc/PID/limits", _count)
     yield at_most("core file", 0, evidence.core_bytes, "/proc/PID/limits", _size)
     mounts = {mount.target: mount for mount in evidence.mounts}
+    yield at_most("terminals", TERMINALS, _terminals(mounts.get("/dev/pts")), _MOUNTS, _count)
     devices = {mounts[target].device if target in mounts else 0 for target in placement.writable}
     together = len(devices) == 1 and 0 not in devices  # a limit holds for the one file system that was measured
     disk, inodes = (evidence.disk_bytes, evidence.disk_inodes) if together else (None, None)
@@ -194,8 +196,9 @@ def _writability(root: MountPoint | None) -> str:
     return "read-only" if "ro" in root.options else "writable"
 
 
-def _same(mount: MountPoint | None, data: DataMount) -> bool:
-    return mount is not None and (mount.device, mount.inode) == (data.device, data.inode) != (0, 0)
+def _same(mounts: Mapping[str, MountPoint], placement: Placement, target: str) -> bool:
+    mount, placed = mounts.get(target), placement.data.get(target)
+    return mount is not None and (mount.device, mount.inode) == placed != (0, 0)
 
 
 def _common_namespaces(evidence: Evidence) -> list[str]:
@@ -227,6 +230,12 @@ def _tmpfs(mount: MountPoint | None, limit: int) -> tuple[str, bool]:
     flags = [flag for flag in ("noexec", "nosuid", "nodev") if flag in mount.options]
     found = f"tmpfs {'of no limit' if size is None else _size(size)} {','.join(flags) or 'without flags'}"
     return found, size is not None and size <= limit and len(flags) == 3
+
+
+def _terminals(mount: MountPoint | None) -> int | None:
+    """`max=` of a devpts; without one it takes what all instances share."""
+    options = dict(option.partition("=")[::2] for option in mount.super_options) if mount else {}
+    return int(options["max"]) if options.get("max", "").isdigit() else None
 
 
 def _tmpfs_bytes(text: str) -> int | None:

@@ -6,6 +6,13 @@ from typing import Final
 
 SHM_BYTES: Final = 64 << 20
 
+TCP_BYTES: Final = 64 << 20
+"""Socket buffers of all connections, which cgroup v1 counts apart from memory. The launcher's: runc sets no such limit
+(KernelMemoryTCP of the Engine API is without effect since runc 1.0)."""
+
+TERMINALS: Final = 64
+"""Of the 3,072 that all instances of devpts share (kernel.pty.max less kernel.pty.reserve)."""
+
 MASKED_PATHS: Final = (
     "/proc/acpi",
     "/proc/asound",

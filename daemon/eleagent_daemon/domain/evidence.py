@@ -41,7 +41,8 @@ class Evidence(msgspec.Struct, frozen=True, kw_only=True):
 
     `seccomp` has the different sets of filters that its processes carry, each filter's instructions as the kernel
     handed them out; None when not to be read. `exposed` are paths to be masked or read-only that are there without a
-    mount of their own; `devices` the nodes in /dev.
+    mount of their own; `devices` the nodes in /dev. `memory_tcp_bytes` is memory and the buffers of TCP together,
+    however the kernel counts them.
     """
 
     sandbox_id: str
@@ -61,6 +62,7 @@ class Evidence(msgspec.Struct, frozen=True, kw_only=True):
     seccomp: tuple[tuple[bytes, ...], ...] | None
     memory_bytes: int | None
     memory_swap_bytes: int | None
+    memory_tcp_bytes: int | None
     cpus: float | None
     pids: int | None
     nofile: int | None

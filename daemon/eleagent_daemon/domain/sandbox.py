@@ -57,8 +57,8 @@ class Limits(msgspec.Struct, frozen=True):
 class DataMount(msgspec.Struct, frozen=True):
     """A host folder or file, already opened with its owner's rights and known to the launcher by `token`.
 
-    `target` is /data where it is the only one, else a name in /data. `device` and `inode` are what attestation must
-    find at the mount.
+    `target` is /data where it is the only one, else a name in /data. `device` and `inode` are what the launcher must
+    hold when it mounts.
     """
 
     token: str
@@ -148,7 +148,13 @@ class Status(msgspec.Struct, frozen=True):
 
 
 class Placement(msgspec.Struct, frozen=True):
-    """Where the launcher prepared a sandbox's folders on the host, for the runtime to mount: target → source."""
+    """Where the launcher prepared a sandbox's folders on the host, for the runtime to mount: target → source.
+
+    `data`: target → device and inode of what was mounted there, which attestation must find inside. `terminals` is a
+    devpts of the sandbox's own, to be /dev/pts; empty: the engine's, which has no limit.
+    """
 
     writable: dict[str, str]
     readonly: dict[str, str]
+    data: dict[str, tuple[int, int]] = {}
+    terminals: str = ""

@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 import contextlib
+import errno
 import hashlib
 import os
 import secrets
-import shutil
 import stat
-from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Final
@@ -18,22 +17,47 @@ import msgspec
 from eleagent.errors import Refused
 from eleagent_daemon.domain.launch import Collected, StoredFile
 from eleagent_daemon.launcher.kernel import INSIDE, RESOLVE_NO_XDEV, open_inside
+from eleagent_daemon.launcher.removal import remove_tree
+from eleagent_daemon.launcher.sparse import data_spans
 
 SKIPPED_LIMIT: Final = 100
 SKIPPED_BYTES: Final = 64 * 1024
 """Of what was skipped, as written in JSON: the answer is one message, and a name may be all control characters."""
 ENTRIES_LIMIT: Final = 200_000
+DEPTH_LIMIT: Final = 64
 _BLOCK_BYTES: Final = 1 << 20
+_ZEROS: Final = memoryview(bytes(_BLOCK_BYTES))
+_STAGED: Final = "partial-"
+_FOLDER: Final = os.O_RDONLY | os.O_DIRECTORY
 _READ: Final = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_NOCTTY
 _CREATE: Final = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW
+
+
+@dataclass(kw_only=True)
+class _Target:
+    """A folder below `files/`, made once a file is to go into it."""
+
+    parent: _Target | None
+    name: str
+    fd: int = -1
+
+    def open(self, owner: int) -> int:
+        if self.fd < 0:
+            assert self.parent is not None  # noqa: S101 - the first is open from the beginning
+            self.fd = _make_folder(self.parent.open(owner), self.name, owner)
+        return self.fd
+
+    def close(self) -> None:
+        if self.fd >= 0:
+            os.close(self.fd)
 
 
 @dataclass(kw_only=True)
 class Collection:
     """One copy of a session's artefacts into a folder of eleagentd's, as `files/` and `manifest.json`.
 
-    Blocking, for a child. Only regular files are taken, no link is followed on either side, and a name that is no UTF-8
-    is kept with its bytes written out (`\\xff`).
+    Blocking, for a child. Only regular files are taken, no link is followed on either side, holes stay holes, and a
+    name that is no UTF-8 is kept with its bytes written out (`\\xff`).
     """
 
     source: Path
@@ -46,62 +70,63 @@ class Collection:
     skipped_count: int = 0
     skipped_bytes: int = 0
     total_bytes: int = 0
+    _seen: int = 0
 
     def run(self) -> Collected:
-        staged = f"partial-{secrets.token_hex(4)}"
-        source = os.open(self.source, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
-        self._make_folder(self.target_fd, staged)
-        target = open_inside(self.target_fd, staged, os.O_RDONLY | os.O_DIRECTORY)
+        for stale in _names(self.target_fd):
+            if stale.startswith(_STAGED.encode()):
+                remove_tree(self.target_fd, os.fsdecode(stale))
+        staged = f"{_STAGED}{secrets.token_hex(4)}"
+        source = os.open(self.source, _FOLDER | os.O_CLOEXEC)
+        target = _Target(parent=None, name=staged, fd=_make_folder(self.target_fd, staged, self.owner))
         try:
-            for path in self._regular_files(source):
-                if len(self.stored) >= self.limit_files:
-                    self._skip(path, f"more than {self.limit_files} files")
-                    continue
-                self._take(source, target, path)
+            self._walk(source, target, b"", 0)
         finally:
             os.close(source)
-            os.close(target)
+            target.close()
         self._publish(staged)
         if self.skipped_count > len(self.skipped):
             self.skipped.append(f"… and {self.skipped_count - len(self.skipped)} more")
         return Collected(count=len(self.stored), bytes=self.total_bytes, skipped=self.skipped)
 
-    def _regular_files(self, source: int) -> Iterator[bytes]:
-        """Paths below `source`, by folder; what is no file or folder is noted as skipped."""
-        folders, seen = [b""], 0
-        while folders:
-            folder = folders.pop()
+    def _walk(self, source: int, target: _Target, above: bytes, depth: int) -> None:
+        """Take what is in the folder and below it; what is no file or folder is noted as skipped."""
+        for name in _names(source):
+            self._seen += 1
+            path = above + name
+            if self._seen > ENTRIES_LIMIT:
+                if self._seen == ENTRIES_LIMIT + 1:
+                    self._skip(path, f"more than {ENTRIES_LIMIT} entries")
+                return
             try:
-                fd = open_inside(source, folder or b".", os.O_RDONLY | os.O_DIRECTORY, resolve=INSIDE | RESOLVE_NO_XDEV)
-            except OSError as error:
-                self._skip(folder, str(error.strerror))
-                continue
-            try:
-                for name in _names(fd):
-                    seen += 1
-                    if seen > ENTRIES_LIMIT:
-                        self._skip(folder, f"more than {ENTRIES_LIMIT} entries")
-                        return
-                    path = folder + b"/" + name if folder else name
-                    mode = os.lstat(name, dir_fd=fd).st_mode
-                    if stat.S_ISDIR(mode):
-                        folders.append(path)
-                    elif stat.S_ISREG(mode):
-                        yield path
-                    else:
-                        self._skip(path, _KINDS.get(stat.S_IFMT(mode), "no regular file"))
+                mode = os.lstat(name, dir_fd=source).st_mode
+                if stat.S_ISDIR(mode):
+                    self._enter(source, target, path, name, depth + 1)
+                elif not stat.S_ISREG(mode):
+                    self._skip(path, _KINDS.get(stat.S_IFMT(mode), "no regular file"))
+                elif len(self.stored) >= self.limit_files:
+                    self._skip(path, f"more than {self.limit_files} files")
+                else:
+                    self._take(source, target, path, name)
             except FileNotFoundError:
-                self._skip(folder, "it changed while it was being read")
-            finally:
-                os.close(fd)
+                self._skip(path, "it changed while it was being read")
+            except OSError as error:
+                self._skip(path, str(error.strerror))
 
-    def _take(self, source: int, target: int, path: bytes) -> None:
-        name = path.decode("utf-8", "backslashreplace")
-        try:
-            fd = open_inside(source, path, _READ, resolve=INSIDE | RESOLVE_NO_XDEV)
-        except OSError as error:
-            self._skip(path, str(error.strerror))
+    def _enter(self, source: int, target: _Target, path: bytes, name: bytes, depth: int) -> None:
+        if depth > DEPTH_LIMIT:
+            self._skip(path, f"more than {DEPTH_LIMIT} folders deep")
             return
+        below = _Target(parent=target, name=_shown(name))
+        fd = open_inside(source, name, _FOLDER, resolve=INSIDE | RESOLVE_NO_XDEV)
+        try:
+            self._walk(fd, below, path + b"/", depth)
+        finally:
+            os.close(fd)
+            below.close()
+
+    def _take(self, source: int, target: _Target, path: bytes, name: bytes) -> None:
+        fd = open_inside(source, name, _READ, resolve=INSIDE | RESOLVE_NO_XDEV)
         try:
             found = os.fstat(fd)
             if not stat.S_ISREG(found.st_mode):
@@ -109,57 +134,31 @@ class Collection:
             elif self.total_bytes + found.st_size > self.limit_bytes:
                 self._skip(path, f"over the limit of {self.limit_bytes} bytes")
             else:
-                self._copy(fd, target, name, found)
-        except OSError as error:
-            self._skip(path, str(error.strerror))
+                self._keep(fd, target.open(self.owner), path, name, found)
         finally:
             os.close(fd)
 
-    def _copy(self, fd: int, target: int, name: str, found: os.stat_result) -> None:
-        """At most the size that was seen: a file that grows meanwhile is kept as it was."""
-        parts = name.split("/")
-        for depth in range(1, len(parts)):
-            self._make_folder(target, "/".join(parts[:depth]))
+    def _keep(self, fd: int, folder: int, path: bytes, name: bytes, found: os.stat_result) -> None:
         mode = 0o755 if found.st_mode & 0o100 else 0o644
-        out = open_inside(target, name, _CREATE, mode=0o600)
-        digest, left = hashlib.sha256(), found.st_size
+        out = open_inside(folder, _shown(name), _CREATE, mode=0o600)
         try:
-            while left and (block := os.read(fd, min(left, _BLOCK_BYTES))):
-                digest.update(block)
-                left -= len(block)
-                view = memoryview(block)
-                while view:
-                    view = view[os.write(out, view) :]
+            digest = _copy(fd, out, found.st_size)
             os.fchmod(out, mode)
-            self._give(out)
+            _give(out, self.owner)
+        except BaseException:
+            os.unlink(_shown(name), dir_fd=folder)
+            raise
         finally:
             os.close(out)
-        size = found.st_size - left
-        self.total_bytes += size
-        self.stored.append(StoredFile(path=name, size_bytes=size, sha256=digest.hexdigest(), mode=mode))
-
-    def _make_folder(self, root: int, path: str) -> None:
-        parent, _, name = path.rpartition("/")
-        parent_fd = open_inside(root, parent or ".", os.O_RDONLY | os.O_DIRECTORY)
-        try:
-            with contextlib.suppress(FileExistsError):
-                os.mkdir(name, 0o755, dir_fd=parent_fd)
-            fd = open_inside(parent_fd, name, os.O_RDONLY | os.O_DIRECTORY)
-            self._give(fd)
-            os.close(fd)
-        finally:
-            os.close(parent_fd)
-
-    def _give(self, fd: int) -> None:
-        if os.geteuid() == 0:
-            os.fchown(fd, self.owner, -1)
+        self.total_bytes += found.st_size
+        self.stored.append(StoredFile(path=_shown(path), size_bytes=found.st_size, sha256=digest, mode=mode))
 
     def _publish(self, staged: str) -> None:
         """Files first, then the manifest that names them, each by one rename."""
         manifest = f"{staged}.json"
         fd = open_inside(self.target_fd, manifest, _CREATE, mode=0o644)
         try:
-            self._give(fd)
+            _give(fd, self.owner)
             os.write(fd, msgspec.json.encode(self.stored))
         finally:
             os.close(fd)
@@ -168,12 +167,11 @@ class Collection:
             os.rename("files", old, src_dir_fd=self.target_fd, dst_dir_fd=self.target_fd)
         os.rename(staged, "files", src_dir_fd=self.target_fd, dst_dir_fd=self.target_fd)
         os.rename(manifest, "manifest.json", src_dir_fd=self.target_fd, dst_dir_fd=self.target_fd)
-        with contextlib.suppress(FileNotFoundError):
-            shutil.rmtree(old, dir_fd=self.target_fd)
+        remove_tree(self.target_fd, old)
 
     def _skip(self, path: bytes, reason: str) -> None:
         self.skipped_count += 1
-        line = f"{path.decode('utf-8', 'backslashreplace')[:500]}: {reason}"
+        line = f"{_shown(path)[:500]}: {reason}"
         self.skipped_bytes += len(msgspec.json.encode(line))
         if len(self.skipped) < SKIPPED_LIMIT and self.skipped_bytes <= SKIPPED_BYTES:
             self.skipped.append(line)
@@ -184,6 +182,50 @@ def check_target(fd: int, owner: int) -> None:
     found = os.fstat(fd)
     if not stat.S_ISDIR(found.st_mode) or found.st_uid != owner:
         raise Refused(f"artefacts are collected into a folder of uid {owner} alone, this is uid {found.st_uid}'s")
+
+
+def _copy(fd: int, out: int, size: int) -> str:
+    """The first `size` bytes, their digest: a file that grows meanwhile is kept as it was."""
+    digest, at = hashlib.sha256(), 0
+    for begin, end in data_spans(fd, size):
+        _digest_hole(digest, begin - at)
+        at = begin
+        while at < end:
+            block = os.pread(fd, min(end - at, _BLOCK_BYTES), at)
+            if not block:
+                raise OSError(errno.ESTALE, "it shrank while it was being read")
+            digest.update(block)
+            view = memoryview(block)
+            while view:
+                written = os.pwrite(out, view, at)
+                view, at = view[written:], at + written
+    _digest_hole(digest, size - at)
+    os.ftruncate(out, size)
+    return digest.hexdigest()
+
+
+def _digest_hole(digest: hashlib._Hash, size: int) -> None:
+    while size > 0:
+        digest.update(_ZEROS[:size])
+        size -= len(_ZEROS)
+
+
+def _make_folder(parent_fd: int, name: str, owner: int) -> int:
+    """Its descriptor; one that is there already is taken."""
+    with contextlib.suppress(FileExistsError):
+        os.mkdir(name, 0o755, dir_fd=parent_fd)
+    fd = open_inside(parent_fd, name, _FOLDER)
+    _give(fd, owner)
+    return fd
+
+
+def _give(fd: int, owner: int) -> None:
+    if os.geteuid() == 0:
+        os.fchown(fd, owner, -1)
+
+
+def _shown(name: bytes) -> str:
+    return name.decode("utf-8", "backslashreplace")
 
 
 def _names(folder_fd: int) -> list[bytes]:

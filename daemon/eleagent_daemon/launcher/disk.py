@@ -13,6 +13,7 @@ from typing import Final
 from eleagent.errors import Unavailable
 from eleagent_daemon.domain.sandbox import Limits
 from eleagent_daemon.launcher.kernel import MS_BIND, MS_NODEV, MS_NOSUID, mount, unmount
+from eleagent_daemon.launcher.sparse import data_spans
 
 FOLDERS: Final = ("home", "workspace", "artefacts")
 
@@ -70,8 +71,8 @@ def _format(image: Path, limits: Limits) -> None:
 
 
 def _make_file_system(new: Path, limits: Limits) -> None:
-    with new.open("xb") as file:
-        file.truncate(limits.disk_bytes)
+    new.touch(mode=0o600, exist_ok=False)
+    os.truncate(new, limits.disk_bytes)
     command = (*_MKE2FS, "-N", str(limits.disk_inodes), *_LAZY, str(new))
     try:
         made = subprocess.run(command, capture_output=True, text=True, check=False)
@@ -82,24 +83,14 @@ def _make_file_system(new: Path, limits: Limits) -> None:
 
 
 def _copy_sparse(source: Path, target: Path) -> None:
-    with source.open("rb") as read, target.open("xb") as write:
+    target.touch(mode=0o600, exist_ok=False)
+    with source.open("rb") as read, target.open("r+b") as write:
         size = os.fstat(read.fileno()).st_size
         write.truncate(size)
-        hole = 0
-        while (data := _next_data(read.fileno(), hole)) is not None:
-            hole = os.lseek(read.fileno(), data, os.SEEK_HOLE)
-            os.lseek(write.fileno(), data, os.SEEK_SET)
-            while data < hole:
-                data += os.sendfile(write.fileno(), read.fileno(), data, hole - data)
-
-
-def _next_data(fd: int, offset: int) -> int | None:
-    try:
-        return os.lseek(fd, offset, os.SEEK_DATA)
-    except OSError as error:
-        if error.errno == errno.ENXIO:
-            return None
-        raise
+        for begin, end in data_spans(read.fileno(), size):
+            at = os.lseek(write.fileno(), begin, os.SEEK_SET)
+            while at < end:
+                at += os.sendfile(write.fileno(), read.fileno(), at, end - at)
 
 
 def _attach(image: Path) -> tuple[int, str]:

@@ -71,6 +71,7 @@ def collect(
             seccomp=seccomp,
             memory_bytes=limits.memory_bytes,
             memory_swap_bytes=limits.memory_swap_bytes,
+            memory_tcp_bytes=limits.memory_tcp_bytes,
             cpus=limits.cpus,
             pids=limits.pids,
             nofile=resources.get("Max open files"),

@@ -2,23 +2,30 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 from typing import Final
 
+from eleagent_daemon.domain.confinement import TCP_BYTES
 from eleagent_daemon.launcher.mountinfo import MountLine, read
 
 _V1_UNLIMITED: Final = 1 << 62
 """Version 1 says "no limit" as a number near 2^63, rounded down to pages."""
 
+_TCP_LIMIT: Final = "memory.kmem.tcp.limit_in_bytes"
+
 
 @dataclass(frozen=True)
 class CgroupLimits:
-    """None: no such limit, or not to be read. `memory_swap_bytes` is memory and swap together."""
+    """None: no such limit, or not to be read. `memory_swap_bytes` is memory and swap together,
+    `memory_tcp_bytes` memory and the buffers of TCP: version 2 counts them as memory, version 1 on their own.
+    """
 
     memory_bytes: int | None
     memory_swap_bytes: int | None
+    memory_tcp_bytes: int | None
     cpus: float | None
     pids: int | None
 
@@ -39,7 +46,19 @@ def cgroup_limits(pid: int, proc: Path = Path("/proc")) -> CgroupLimits:
         swap = _number(groups, "memory", "", "memory.swap.max")
         swap = 0 if swap is None and _no_swap(proc) else swap
         both = None if memory is None or swap is None else memory + swap
-    return CgroupLimits(memory, both, _cpus(groups), _number(groups, "pids", "pids.max", "pids.max"))
+    buffers = _number(groups, "memory", _TCP_LIMIT, "") if "memory" in groups else 0
+    tcp = None if memory is None or buffers is None else memory + buffers
+    return CgroupLimits(memory, both, tcp, _cpus(groups), _number(groups, "pids", "pids.max", "pids.max"))
+
+
+def limit_tcp(sandbox_id: str, pid: int, proc: Path = Path("/proc")) -> None:
+    """Hold a sandbox to TCP_BYTES of socket buffers where they are counted apart (version 1): in the control group of
+    its `pid`, if that bears its name. Where that can't be done attestation misses the limit.
+    """
+    with contextlib.suppress(OSError):
+        group = _groups((proc / str(pid) / "cgroup").read_text(), read(proc / "self")).get("memory")
+        if group is not None and sandbox_id in str(group):
+            (group / _TCP_LIMIT).write_text(str(TCP_BYTES))
 
 
 def rlimits(text: str) -> dict[str, int]:

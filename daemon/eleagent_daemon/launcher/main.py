@@ -35,7 +35,9 @@ def main(argv: Sequence[str] | None = None) -> int:
     os.umask(0o022)
     places = Places(options.home / "launcher")
     places.prepare()
-    lock = (places.root / "lock").open("w")
+    # A lock on a file can be taken by whoever may open it, for reading too.
+    lock = os.open(places.root / "lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+    os.fchmod(lock, 0o600)
     try:
         fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except BlockingIOError:

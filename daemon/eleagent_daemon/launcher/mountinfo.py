@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 from dataclasses import dataclass
 from pathlib import Path
@@ -11,8 +12,11 @@ _ESCAPE = re.compile(r"\\([0-7]{3})")
 
 @dataclass(frozen=True)
 class MountLine:
-    """`root` is the part of the file system that is mounted; `shared`: mounts made below it spread elsewhere."""
+    """`device` is what stat tells of what is in it. `root` is the part of the file system that is mounted; `shared`:
+    mounts made below it spread elsewhere.
+    """
 
+    device: int
     root: str
     target: str
     fstype: str
@@ -35,8 +39,10 @@ def parse(text: str) -> list[MountLine]:
 def _line(line: str) -> MountLine:
     fields = line.split(" ")
     separator = fields.index("-", 6)
+    major, _, minor = fields[2].partition(":")
     fstype, source, super_options = fields[separator + 1 : separator + 4]
     return MountLine(
+        device=os.makedev(int(major), int(minor)),
         root=_unescape(fields[3]),
         target=_unescape(fields[4]),
         fstype=fstype,

@@ -9,12 +9,14 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
-from eleagent.errors import IsolationFailed, Unavailable
+from eleagent.errors import BadRequest, IsolationFailed, Unavailable
+from eleagent_daemon.domain.confinement import TERMINALS
 from eleagent_daemon.launcher import mountinfo
 from eleagent_daemon.launcher.kernel import (
     MNT_DETACH,
     MS_BIND,
     MS_NODEV,
+    MS_NOEXEC,
     MS_NOSUID,
     MS_PRIVATE,
     MS_RDONLY,
@@ -54,21 +56,52 @@ def make_place(fd: int, place: Path) -> None:
         place.touch(mode=0o444)
 
 
-def bind_source(fd: int, target: Path, masked: Iterable[bytes], covers: Covers) -> None:
-    """Bind what `fd` stands for at `target`, read-only, with `masked` (paths below it) covered. Blocking, for a child.
+def mount_source(fd: int, target: Path, masked: Iterable[bytes], covers: Covers) -> tuple[int, int]:
+    """Show what `fd` stands for at `target`, read-only, with `masked` (paths below it) covered; device and inode of
+    what stands there now. Blocking, for a child.
 
     What lies mounted below it stays outside. mount(8) resolves /proc/self/fd/N again and can be led astray; mount(2)
-    takes the descriptor's own file. Raises IsolationFailed when something else is mounted than was opened.
+    takes the descriptor's own file. Raises BadRequest for a file system that can't be shown, IsolationFailed when
+    something else is mounted than was opened.
     """
-    opened = os.fstat(fd)
     make_place(fd, target)
-    mount(f"/proc/self/fd/{fd}", target, "", MS_BIND)
-    mount("", target, "", _READ_ONLY)
-    mounted = target.stat()
-    if (mounted.st_dev, mounted.st_ino) != (opened.st_dev, opened.st_ino):
-        raise IsolationFailed(f"{target} shows another file than the one that was opened")
+    if stat.S_ISDIR(os.fstat(fd).st_mode):
+        _overlay(fd, target, covers.folder)
+    else:
+        _bind_file(fd, target)
     for path in masked:
         _cover(target, path, covers)
+    mounted = target.stat()
+    return mounted.st_dev, mounted.st_ino
+
+
+def _overlay(fd: int, target: Path, empty: Path) -> None:
+    """An overlay of the folder over an empty one: it can't be written to, and its sockets, FIFOs and locks are others
+    than those of the same names below it. A bind would lead through to whoever holds their other end.
+    """
+    empty_fd = os.open(empty, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    layers = f"lowerdir=/proc/self/fd/{fd}:/proc/self/fd/{empty_fd},redirect_dir=nofollow"
+    try:
+        mount("overlay", target, "overlay", MS_RDONLY | MS_NOSUID | MS_NODEV, layers)
+    except OSError as error:
+        raise BadRequest(
+            f"{Path(f'/proc/self/fd/{fd}').readlink()} is on {_file_system(fd)}, of which no overlay can be made "
+            f"({error.strerror}): copy the data to a local file system"
+        ) from None
+    finally:
+        os.close(empty_fd)
+
+
+def _bind_file(fd: int, target: Path) -> None:
+    mount(f"/proc/self/fd/{fd}", target, "", MS_BIND)
+    mount("", target, "", _READ_ONLY)
+    if not os.path.samestat(target.stat(), os.fstat(fd)):
+        raise IsolationFailed(f"{target} shows another file than the one that was opened")
+
+
+def _file_system(fd: int) -> str:
+    device = os.fstat(fd).st_dev
+    return next((line.fstype for line in mountinfo.read(Path("/proc/self")) if line.device == device), "a file system")
 
 
 def _cover(root: Path, path: bytes, covers: Covers) -> None:
@@ -86,6 +119,11 @@ def _cover(root: Path, path: bytes, covers: Covers) -> None:
         mount(str(cover), place, "", MS_BIND)
     finally:
         os.close(fd)
+
+
+def mount_terminals(folder: Path) -> None:
+    """A devpts of its own with TERMINALS at most, otherwise as engines make theirs (gid 5 is tty's)."""
+    mount("devpts", folder, "devpts", MS_NOSUID | MS_NOEXEC, f"mode=0620,gid=5,ptmxmode=0666,max={TERMINALS}")
 
 
 def mounts_below(folder: Path) -> list[Path]:

@@ -12,7 +12,7 @@ from eleagent_daemon.domain.sandbox import ARTEFACTS_DIR, DATA_DIR, HOME_DIR, WO
 from eleagent_daemon.launcher.child import in_child
 from eleagent_daemon.launcher.disk import mount_disk
 from eleagent_daemon.launcher.identity import write_identity
-from eleagent_daemon.launcher.mounts import Covers, bind_source, make_place, make_private, unmount_all
+from eleagent_daemon.launcher.mounts import Covers, make_place, make_private, mount_source, mount_terminals, unmount_all
 from eleagent_daemon.launcher.sources import Held
 
 _ON_DISK = {HOME_DIR: "home", WORKSPACE_DIR: "workspace", ARTEFACTS_DIR: "artefacts"}
@@ -35,6 +35,8 @@ class Places:
         for folder, mode in ((self.root, 0o711), (self.root / "disks", 0o700), (self.root / "mnt", 0o700)):
             folder.mkdir(mode=mode, parents=True, exist_ok=True)
             folder.chmod(mode)
+        for image in (self.root / "disks").iterdir():
+            image.chmod(0o600)
         if not self.covers.file.exists():
             self.covers.folder.mkdir(mode=0o555, parents=True, exist_ok=True)
             self.covers.file.touch(mode=0o444)
@@ -62,7 +64,7 @@ class Places:
     def lay_out(self, spec: SandboxSpec, sources: Mapping[str, Held]) -> Placement:
         """Identity, and empty places for disk and data (`sources` by token), which an engine wants to see early."""
         disk, data = self._mnt(spec.session) / "disk", self._data(spec)
-        for place in (disk / name for name in _ON_DISK.values()):
+        for place in (*(disk / name for name in _ON_DISK.values()), self._terminals(spec)):
             place.mkdir(mode=0o711, parents=True, exist_ok=True)
         for mount in spec.data:
             make_place(sources[mount.token].fd, data[mount.target])
@@ -71,19 +73,26 @@ class Places:
             writable={target: str(disk / name) for target, name in _ON_DISK.items()},
             readonly=identity
             | ({target: str(path) for target, path in data.items()} or {DATA_DIR: str(self.covers.folder)}),
+            terminals=str(self._terminals(spec)),
         )
 
-    async def fill(self, spec: SandboxSpec, sources: Mapping[str, Held]) -> None:
-        """Mount disk and data at the places that `lay_out` made. Raises Unavailable, IsolationFailed."""
+    async def fill(self, spec: SandboxSpec, sources: Mapping[str, Held]) -> dict[str, tuple[int, int]]:
+        """Mount disk, terminals and data at the places that `lay_out` made; the data as `Placement.data` tells it.
 
-        def job() -> tuple[None, list[int]]:
+        Raises BadRequest, Unavailable, IsolationFailed.
+        """
+
+        def job() -> tuple[dict[str, tuple[int, int]], list[int]]:
             self._mount_disk(spec)
+            mount_terminals(self._terminals(spec))
+            placed = {}
             for mount in spec.data:
-                held = sources[mount.token]
-                bind_source(held.fd, self._data(spec)[mount.target], held.masked, self.covers)
-            return None, []
+                held, target = sources[mount.token], self._data(spec)[mount.target]
+                placed[mount.target] = mount_source(held.fd, target, held.masked, self.covers)
+            return placed, []
 
-        await in_child(job, type(None), keep=[held.fd for held in sources.values()])
+        placed, _ = await in_child(job, dict[str, tuple[int, int]], keep=[held.fd for held in sources.values()])
+        return placed
 
     def artefacts(self, spec: SandboxSpec) -> Path:
         """Where the sandbox left artefacts, mounted where it is not (the host was restarted). Blocking, for a child."""
@@ -117,6 +126,9 @@ class Places:
         disk = self._mnt(spec.session) / "disk"
         mount_disk(self._image(spec.session), disk, spec.limits, spec.uid)
         return disk
+
+    def _terminals(self, spec: SandboxSpec) -> Path:
+        return self._mnt(spec.session) / "pts"
 
     def _data(self, spec: SandboxSpec) -> dict[str, Path]:
         folder = self._mnt(spec.session) / "data"

@@ -27,6 +27,7 @@ from eleagent_daemon.launcher.child import in_child
 from eleagent_daemon.launcher.evidence import collect
 from eleagent_daemon.launcher.input import Input
 from eleagent_daemon.launcher.kernel import command_line, namespace_inode, start_ticks
+from eleagent_daemon.launcher.limits import limit_tcp
 from eleagent_daemon.launcher.record import Record
 from eleagent_daemon.launcher.spool import SpoolWriter
 from eleagent_daemon.launcher.tasks import Tasks
@@ -265,6 +266,8 @@ class LiveSandbox:
             raise NotFound(f"the sandbox of {self.session} does not run: nothing is there to attest")
 
         def job() -> tuple[Evidence, list[int]]:
+            if not self.record.released:
+                limit_tcp(self.record.sandbox_id, view.pids[0])
             evidence = collect(
                 sandbox_id=self.record.sandbox_id,
                 started_at=view.status.started_at,

@@ -33,6 +33,7 @@ STRAY_S: Final = 60.0
 """How old a container of ours without a record is when it is removed."""
 
 T = TypeVar("T")
+U = TypeVar("U")
 
 
 class Sandboxes:
@@ -124,7 +125,8 @@ class Sandboxes:
         try:
             record.placement = self._places.lay_out(spec, held)
             making = self._runtime.create(spec, record.placement)
-            record.sandbox_id = (await _both(making, self._places.fill(spec, held))).id
+            made, data = await _both(making, self._places.fill(spec, held))
+            record.sandbox_id, record.placement = made.id, msgspec.structs.replace(record.placement, data=data)
             record.save(self._places.folder(spec.session))
             sandbox = self._live[spec.session] = self._sandbox(record)
             await sandbox.start()
@@ -230,11 +232,11 @@ class Sandboxes:
         return Made(sandbox_id=sandbox.record.sandbox_id, spool=str(self._places.spool(sandbox.session)))
 
 
-async def _both(first: Awaitable[T], second: Awaitable[None]) -> T:
-    """Both at once, and what the first returns. A failure is raised when both are over: nothing goes on behind it."""
-    result, other = await asyncio.gather(first, second, return_exceptions=True)
-    for error in (result, other):
-        if isinstance(error, BaseException):
-            raise error
-    assert not isinstance(result, BaseException)  # noqa: S101  # raised above
-    return result
+async def _both(first: Awaitable[T], second: Awaitable[U]) -> tuple[T, U]:
+    """Both at once, and what they return. A failure is raised when both are over: nothing goes on behind it."""
+    one, other = await asyncio.gather(first, second, return_exceptions=True)
+    if isinstance(one, BaseException):
+        raise one
+    if isinstance(other, BaseException):
+        raise other
+    return one, other

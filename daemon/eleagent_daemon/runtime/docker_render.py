@@ -70,6 +70,7 @@ def render(spec: SandboxSpec, placement: Placement, *, podman: bool = False) -> 
             "Mounts": [
                 *(_bind(target, source, readonly=False) for target, source in placement.writable.items()),
                 *(_bind(target, source, readonly=True) for target, source in placement.readonly.items()),
+                *([_bind("/dev/pts", placement.terminals, readonly=False)] if placement.terminals else []),
             ],
             "LogConfig": _PODMAN_LOG if podman else _DOCKER_LOG,
         },
