@@ -50,6 +50,13 @@ class Daemon:
             assert time.monotonic() < until, self.log()
             time.sleep(0.1)
 
+    def answers(self, *, timeout: float = 30.0) -> None:
+        """Wait until it does, after a death."""
+        until = time.monotonic() + timeout
+        while self.cli("status").returncode != 0:
+            assert time.monotonic() < until, self.log()
+            time.sleep(0.1)
+
     def stop(self) -> None:
         if self.parent is not None:
             self.parent.send_signal(signal.SIGTERM)

@@ -114,6 +114,26 @@ def test_second_input_is_a_second_turn(claude, script):
     }
 
 
+def test_usage_and_the_end_of_a_turn_outlive_the_daemon(claude, script, docker_socket):
+    """A daemon that comes back counts on, and believes the agent's true end."""
+    with running_daemon(docker_socket) as own:
+        link_images(claude, own)
+        key = own.cli("run", "-d", "--model-script", script(SLOW.replace("sleep 60", "sleep 6")), "wait").stdout.strip()
+        own.wait_for(key, "agent.tool_call")
+        own.kill("eleagent_daemon.main")
+        own.answers()
+        events = own.wait_for(key, "session.ended", timeout=60)
+    assert data(events, "session.adopted")[0]["attested"]
+    assert data(events, "observation.gap") != []
+    assert data(events, "agent.turn_finished")[-1]["confirmed"]
+    assert data(events, "security.finding") == []
+    ended = events[-1]["data"]
+    assert (ended["state"], ended["reason"]) == ("succeeded", "completed")
+    requests = [one for one in data(events, "egress.model") if one["allowed"]]
+    assert ended["usage"]["requests"] == len(requests) == 2
+    assert ended["usage"]["input_tokens"] == sum(one["usage"]["input_tokens"] for one in requests)
+
+
 def test_interrupt_ends_the_turn_with_130(claude, script):
     key = claude.cli("run", "-d", "--model-script", script(SLOW), "wait").stdout.strip()
     claude.wait_for(key, "agent.tool_call")

@@ -35,13 +35,6 @@ def assert_whole(own: Daemon, key: str) -> None:
     assert (events[-1]["data"]["state"], events[-1]["data"]["exit_code"]) == ("succeeded", 0)
 
 
-def answering(own: Daemon, until: float = 30.0) -> None:
-    end = time.monotonic() + until
-    while own.cli("status").returncode != 0:
-        assert time.monotonic() < end, own.log()
-        time.sleep(0.1)
-
-
 @pytest.mark.parametrize(
     "victims",
     [[DAEMON], [LAUNCHER], [DAEMON, LAUNCHER], [DAEMON, DAEMON]],
@@ -56,7 +49,7 @@ def test_session_goes_on_when_a_process_is_killed(own, victims):
         while killed in own.pids(victim) or not own.pids(victim):
             assert time.monotonic() < end
             time.sleep(0.05)
-        answering(own)
+        own.answers()
     assert_whole(own, key)
 
 

@@ -11,7 +11,8 @@ import msgspec
 import pytest
 
 from eleagent.errors import Conflict, StorageUnavailable
-from eleagent.wire.events import Event, OutputText, Position, Provenance, SessionQueued, SessionStarted
+from eleagent.wire.events import Event, OutputText, Position, Provenance, SessionEnded, SessionQueued, SessionStarted
+from eleagent.wire.sessions import State
 from eleagent_daemon.store import appendlog
 from eleagent_daemon.store import timeline as module
 from eleagent_daemon.store.timeline import Timelines
@@ -252,3 +253,11 @@ async def test_timeline_events_come_a_block_at_a_time(timelines: Timelines, monk
     blocks = [block async for block in timelines.events("s")]
     assert max(len(block) for block in blocks) < 10
     assert [event.seq for block in blocks for event in block] == list(range(1, 101))
+
+
+async def test_timeline_takes_nothing_after_the_last_event(timelines: Timelines) -> None:
+    timeline = await timelines.open("s-aaaaaaaaaa")
+    ended = SessionEnded(state=State.SUCCEEDED, reason="exited", exit_code=0)
+    assert await timeline.append(ended) == 1
+    with pytest.raises(Conflict, match="has ended"):
+        await timeline.append(OutputText(stream="out", text="late"))

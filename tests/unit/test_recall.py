@@ -57,6 +57,7 @@ def model(allowed: bool, stop_reason: str = "", **usage: int) -> EgressModel:
         path="/v1/messages",
         status=200,
         stop_reason=stop_reason,
+        upstream="script" if allowed else "",
         usage=Usage(**usage),
     )
 
@@ -72,9 +73,9 @@ def test_recall_goes_on_at_the_last_position() -> None:
 def test_recall_counts_what_the_doors_saw() -> None:
     live, _ = fresh()
     seen = [
-        model(True, "tool_use", requests=1, input_tokens=5),
+        model(True, "tool_use", input_tokens=5),
         model(False),
-        model(True, "", requests=1, output_tokens=7),
+        model(True, "", output_tokens=7),
     ]
     recall(live, [event(one) for one in seen])
     assert live.usage_before == Usage(requests=2, refused=1, input_tokens=5, output_tokens=7)

@@ -171,12 +171,12 @@ class Exchange:
 
 
 class SessionView:
-    """What the model door saw of one session (`domain.doors.ModelView`)."""
+    """What the model door saw of one session (`domain.doors.ModelView`), from where an earlier daemon's view ended."""
 
-    def __init__(self) -> None:
-        self._usage = Usage()
+    def __init__(self, *, usage: Usage = Usage(), stop_reason: str = "") -> None:  # noqa: B008 - frozen
+        self._usage = usage
         self._open = 0
-        self._stop_reason: str | None = None
+        self._stop_reason: str | None = stop_reason or None
         self._failure = ""
 
     @property

@@ -47,7 +47,7 @@ class Gateway:
         if foreign := sorted(sockets.keys() - DOORS):
             raise ValueError(f"no such door: {foreign[0]}")
         upstream = self._upstream(terms) if "model" in sockets else None
-        recorder, view = Recorder(sink), SessionView()
+        recorder, view = Recorder(sink), SessionView(usage=terms.usage, stop_reason=terms.stop_reason)
         doors: list[ModelDoor | TunnelDoor] = []
         if upstream is not None:
             doors.append(

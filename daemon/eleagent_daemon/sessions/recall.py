@@ -36,7 +36,8 @@ def recall(live: Live, events: Iterable[Event]) -> None:
             continue  # what can't be read is left out: a session is not lost over one line
         match payload:
             case EgressModel() if payload.allowed:
-                live.usage_before = add(live.usage_before, payload.usage)
+                one = msgspec.structs.replace(payload.usage, requests=int(bool(payload.upstream)))
+                live.usage_before = add(live.usage_before, one)
                 live.stop_reason = payload.stop_reason or live.stop_reason
             case EgressModel():
                 live.usage_before = add(live.usage_before, Usage(refused=payload.count))

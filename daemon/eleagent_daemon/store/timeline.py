@@ -14,7 +14,7 @@ from typing import Any
 import msgspec
 
 from eleagent.errors import Conflict
-from eleagent.wire.events import Event, Payload, Position
+from eleagent.wire.events import Event, Payload, Position, SessionEnded
 from eleagent_daemon.store.appendlog import AppendLog, seek_line
 
 _READ_BYTES = 1 << 18
@@ -112,6 +112,7 @@ class Timeline:
 
     def __init__(self, *, log: AppendLog) -> None:
         self._log = log
+        self._sealed = False
 
     @property
     def last_seq(self) -> int:
@@ -130,13 +131,14 @@ class Timeline:
         """Make events durable, in this order, and return the last one's seq. Raises StorageUnavailable when the disk
         refuses, Conflict when the session's last event was before these.
         """
-        if self._log.closed:
+        if self._sealed or self._log.closed:
             raise Conflict(f"session {self._log.path.stem} has ended")
         stamp = now()
         lines = []
         for number, item in enumerate(items, self._log.lines + 1):
             payload, position = item if isinstance(item, tuple) else (item, None)
             lines.append(_encode(number, stamp, payload, position))
+            self._sealed = isinstance(payload, SessionEnded)
         last = self._log.lines + len(lines)
         await self._log.push(lines)
         return last
