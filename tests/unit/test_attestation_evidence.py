@@ -6,10 +6,11 @@ from pathlib import Path
 import pytest
 
 from eleagent.errors import NotFound
+from eleagent_daemon.domain.confinement import TCP_BYTES
 from eleagent_daemon.domain.sandbox import Doors, SandboxSpec
 from eleagent_daemon.launcher import mountinfo
 from eleagent_daemon.launcher.evidence import collect
-from eleagent_daemon.launcher.limits import cgroup_limits, rlimits
+from eleagent_daemon.launcher.limits import cgroup_limits, limit_tcp, rlimits
 
 SPEC = SandboxSpec(
     session="s-aaaaaaaaaa", installation="i", attempt=1, image="", argv=(), env={}, uid=10001, stdin=False,
@@ -68,6 +69,7 @@ def test_cgroup_limits_of_version_2(tmp_path: Path) -> None:
         },
     )
     limits = cgroup_limits(9, proc)
+    assert limits.memory_tcp_bytes == 1024
     assert (limits.memory_bytes, limits.memory_swap_bytes, limits.cpus, limits.pids) == (1024, 1024, 1.5, 7)
 
 
@@ -79,12 +81,17 @@ def test_cgroup_limits_of_version_1_below_a_bound_root(tmp_path: Path) -> None:
         {
             "m/x/memory.limit_in_bytes": "2048",
             "m/x/memory.memsw.limit_in_bytes": "9223372036854771712",
+            "m/x/memory.kmem.tcp.limit_in_bytes": "9223372036854771712",
             "c/x/cpu.cfs_quota_us": "-1",
             "c/x/cpu.cfs_period_us": "100000",
         },
     )
     limits = cgroup_limits(9, proc)
-    assert (limits.memory_bytes, limits.cpus, limits.pids) == (2048, None, None)
+    assert (limits.memory_bytes, limits.memory_tcp_bytes, limits.cpus, limits.pids) == (2048, None, None, None)
+    limit_tcp("another", 9, proc)
+    assert cgroup_limits(9, proc).memory_tcp_bytes is None
+    limit_tcp("x", 9, proc)
+    assert cgroup_limits(9, proc).memory_tcp_bytes == 2048 + TCP_BYTES
 
 
 @pytest.mark.parametrize("membership", ["0::/../other\n", "0::/elsewhere\n"])

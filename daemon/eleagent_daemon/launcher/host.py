@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import os
+import pwd
 import shutil
+from collections.abc import Iterable
 from pathlib import Path
 
 from eleagent_daemon.domain.launch import HostFact
+from eleagent_daemon.domain.sandbox import POOL_FIRST_UID, POOL_SIZE
 from eleagent_daemon.launcher.kernel import open_inside
 
 
@@ -26,7 +29,16 @@ def launcher_facts() -> list[HostFact]:
         HostFact("openat2", "ok", "paths are opened beneath their folder")
         if _has_openat2()
         else HostFact("openat2", "fail", f"not in kernel {os.uname().release}", "Linux 5.8 or newer is needed"),
+        HostFact("sandbox users", "fail", f"{', '.join(accounts)}: a sandbox's uid", "usermod -u them another uid")
+        if (accounts := pool_accounts(pwd.getpwall()))
+        else HostFact("sandbox users", "ok", "their uids are no account's"),
     ]
+
+
+def pool_accounts(entries: Iterable[pwd.struct_passwd]) -> list[str]:
+    """Accounts with a uid of the sandboxes': they could read one through /proc and write its workspace."""
+    pool = range(POOL_FIRST_UID, POOL_FIRST_UID + POOL_SIZE)
+    return [f"{entry.pw_name} (uid {entry.pw_uid})" for entry in entries if entry.pw_uid in pool]
 
 
 def _has_openat2() -> bool:

@@ -6,6 +6,7 @@ import asyncio
 import contextlib
 import logging
 import os
+import pwd
 import re
 import time
 from collections.abc import Awaitable, Callable
@@ -17,6 +18,7 @@ from eleagent.errors import Conflict, EleAgentError, EngineUnavailable, NotFound
 from eleagent.wire.sessions import KEY_PATTERN
 from eleagent_daemon.domain.launch import Entry, Listing, Made, Notice
 from eleagent_daemon.domain.sandbox import LABEL, Phase, SandboxSpec, sandbox_name
+from eleagent_daemon.launcher.host import pool_accounts
 from eleagent_daemon.launcher.places import Places
 from eleagent_daemon.launcher.record import Record
 from eleagent_daemon.launcher.sandbox import LiveSandbox
@@ -102,6 +104,8 @@ class Sandboxes:
             raise Refused(
                 f"the {self._runtime.name} runtime needs a launcher that runs as root: sudo eleagent daemon run"
             )
+        if accounts := pool_accounts(pwd.getpwall()):
+            raise Refused(f"{accounts[0]} has the uid of a sandbox, which it could get at: give it another")
         check(spec, installation=self._installation)
         if (sandbox := self._live.get(spec.session)) is not None:
             if sandbox.record.spec != spec:
