@@ -316,6 +316,14 @@ class SecurityFinding(Payload, frozen=True):
     count: int = 1
 
 
+class SandboxExited(Payload, frozen=True):
+    """The sandbox has ended by itself or was ended; what follows is collecting and removing."""
+
+    type: ClassVar[str] = "sandbox.exited"
+    exit_code: int
+    oom: bool = False
+
+
 class ArtefactStored(Payload, frozen=True):
     type: ClassVar[str] = "artefact.stored"
     path: str

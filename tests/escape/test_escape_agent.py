@@ -151,13 +151,13 @@ async def _work(
 
 @pytest.fixture
 def adapter() -> ClaudeAdapter:
-    return ClaudeAdapter(session="s-aaaaaaaaaa", prompt="Look around.", model=None, ask=False, env={})
+    return ClaudeAdapter(session="s-aaaaaaaaaa", model=None, ask=False, env={})
 
 
 async def test_hostile_workspace_does_not_take_over_the_agent(
     adapter: ClaudeAdapter, escape_engine: Engine, claude_binary: Path
 ) -> None:
-    launch, messages = adapter.launch(), b"".join(each.data for each in adapter.begin())
+    launch, messages = adapter.launch(), _messages(adapter)
     output, planted = await _work(escape_engine, claude_binary, launch, launch.argv, messages)
     assert '"type":"result"' in output, output[-2000:]
     assert planted.found == {"worked": f"{POOL_FIRST_UID}\n"}
@@ -169,10 +169,14 @@ async def test_hostile_workspace_would_take_over_a_trusting_agent(
     adapter: ClaudeAdapter, escape_engine: Engine, claude_binary: Path
 ) -> None:
     """The planted files are poison: without our switches the CLI runs them."""
-    launch, messages = adapter.launch(), b"".join(each.data for each in adapter.begin())
+    launch, messages = adapter.launch(), _messages(adapter)
     argv = list(_without_switches(launch.argv))
     _, planted = await _work(escape_engine, claude_binary, launch, argv, messages)
     assert "taken-SessionStart" in planted.found
+
+
+def _messages(adapter: ClaudeAdapter) -> bytes:
+    return b"".join(each.data for each in (*adapter.unread(), adapter.say("Look around.", message="s-aaaaaaaaaa-1")))
 
 
 def _json_lines(output: str) -> list[str]:

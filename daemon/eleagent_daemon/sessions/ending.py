@@ -12,7 +12,14 @@ from typing import TypeVar
 
 import msgspec
 
-from eleagent.errors import AuditUnavailable, EleAgentError, LauncherUnavailable, StorageUnavailable, Unavailable
+from eleagent.errors import (
+    AuditUnavailable,
+    EleAgentError,
+    LauncherUnavailable,
+    NotFound,
+    StorageUnavailable,
+    Unavailable,
+)
 from eleagent.wire.events import ArtefactsSkipped, ArtefactStored, SessionEnded
 from eleagent_daemon.domain.launch import AnyVerb, Collect, Collected, Done, Remove
 from eleagent_daemon.sessions.launchclient import LauncherClient
@@ -137,6 +144,11 @@ class Ending:
         try:
             verb = Collect(session=live.key, limit_bytes=ARTEFACT_BYTES, limit_files=ARTEFACT_FILES)
             collected = await self._ask(verb, Collected, [folder])
+        except NotFound as err:
+            # An earlier daemon died after the sandbox was removed: what was collected before that is there.
+            if not await self._artefacts.list_artefacts(live.key):
+                await self._skip(live, f"not collected: {err.message}")
+            collected = Collected(count=0, bytes=0, skipped=[])
         except EleAgentError as err:
             await self._skip(live, f"not collected: {err.message}")
             return 0

@@ -12,6 +12,7 @@ from eleagent.wire.attestation import Report
 from eleagent.wire.events import EgressModel, EgressTunnel, Position, SecurityFinding, SessionEnded
 from eleagent.wire.sessions import Session, Usage
 from eleagent_daemon.domain.doors import ModelView, OpenDoors
+from eleagent_daemon.domain.sandbox import Status
 from eleagent_daemon.sessions.adapter import Adapter
 from eleagent_daemon.sessions.outcome import Cause
 from eleagent_daemon.sessions.previews import Previews
@@ -23,8 +24,9 @@ from eleagent_daemon.store.timeline import Timeline
 class Live:
     """`held` are our own descriptors of the doors' listeners, for a launcher that lost its. `cause` is set once: why we
     end it. `started` is when its release was recorded, `seen_until` the time of the last event of an earlier daemon.
-    `stored` are artefacts that the timeline has, `ended` its last event. `inputs` are the messages accepted so far, by
-    id. `stop_reason` is the model's last, as the door saw it, for a daemon that came back.
+    `stored` are artefacts that the timeline has, `exited` how the sandbox ended, `ended` its last event. `inputs` are
+    the messages accepted so far, by id. `stop_reason` is the model's last, as the door saw it, for a daemon that came
+    back.
     """
 
     record: Record
@@ -43,6 +45,7 @@ class Live:
     started: str | None = None
     seen_until: str = ""
     stored: set[str] = field(default_factory=set)
+    exited: Status | None = None
     ended: SessionEnded | None = None
     cause: Cause | None = None
     by: str = ""

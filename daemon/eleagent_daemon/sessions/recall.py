@@ -13,11 +13,13 @@ from eleagent.wire.events import (
     Event,
     InputAccepted,
     SandboxAttested,
+    SandboxExited,
     SessionEnded,
     SessionStarted,
     SessionStopping,
 )
 from eleagent.wire.sessions import Usage
+from eleagent_daemon.domain.sandbox import Phase, Status
 from eleagent_daemon.sessions.live import Live
 from eleagent_daemon.sessions.outcome import Cause
 
@@ -49,6 +51,8 @@ def recall(live: Live, events: Iterable[Event]) -> None:
                 live.started = event.ts
             case ArtefactStored():
                 live.stored.add(payload.path)
+            case SandboxExited():
+                live.exited = Status(phase=Phase.EXITED, exit_code=payload.exit_code, oom=payload.oom)
             case SessionEnded():
                 live.ended = payload
             case SessionStopping():

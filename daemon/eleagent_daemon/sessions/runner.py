@@ -19,7 +19,14 @@ from eleagent.errors import (
     NotFound,
     StorageUnavailable,
 )
-from eleagent.wire.events import ApprovalAnswered, ObservationGap, SandboxViolation, SessionAdopted, SessionStopping
+from eleagent.wire.events import (
+    ApprovalAnswered,
+    ObservationGap,
+    SandboxExited,
+    SandboxViolation,
+    SessionAdopted,
+    SessionStopping,
+)
 from eleagent.wire.sessions import State
 from eleagent_daemon.domain.launch import Done, Inspect, Inspected, Notice, Remove, Signal, Stop
 from eleagent_daemon.domain.policy import Policy
@@ -87,7 +94,7 @@ class Runner:
         """What came of it, and whether there are artefacts to collect."""
         with self._launcher.notices(self.live.key) as notices:
             try:
-                status = await self._see_through(notices)
+                status = self.live.exited or await self._exited(await self._see_through(notices))
                 verdict = self.live.adapter.verdict(status.exit_code if status.exit_code is not None else 1)
                 outcome = decide(status, cause=self.live.cause, by=self.live.by, verdict=verdict)
             except EleAgentError as err:
@@ -97,6 +104,13 @@ class Runner:
                 log.exception("session %s ends by a fault of ours", self.live.key)
                 return Outcome(State.FAILED, "internal", EleAgentError.exit_code, detail="see the daemon's log"), False
             return outcome, status.phase is not Phase.GONE
+
+    async def _exited(self, status: Status) -> Status:
+        """How it ended is durable before anything of it is removed."""
+        if status.phase is Phase.EXITED and status.exit_code is not None:
+            with contextlib.suppress(StorageUnavailable):
+                await self.live.timeline.append(SandboxExited(exit_code=status.exit_code, oom=status.oom))
+        return status
 
     async def _concluded(self, outcome: Outcome | None, *, collect: bool) -> bool:
         try:
