@@ -150,15 +150,19 @@ class Runner:
             await self._launcher.ask(Remove(session=self.live.key, forget=True), Done)
             return await self._start(notices)
         inspected = await self._inspect()
-        gap = ObservationGap(begin=self.live.seen_until, end=now(), what="the daemon was away")
-        await self.live.timeline.append(gap)
+        if self.live.seen_until:
+            gap = ObservationGap(begin=self.live.seen_until, end=now(), what="the daemon was away")
+            await self.live.timeline.append(gap)
         if inspected.status.phase is Phase.GONE:
             return inspected.status
         if inspected.status.phase is Phase.RUNNING and not inspected.draining:
             same = await self._starting.reattest(self.live)
             await self.live.timeline.append(SessionAdopted(attested=same))
             if same:
-                await self._starting.open_doors(self.live, policy=self._policy)
+                if self.live.held:
+                    await self._starting.give_back_doors(self.live)
+                else:
+                    await self._starting.open_doors(self.live, policy=self._policy)
                 await self._starting.release(self.live, written=inspected.written)
             else:
                 await self._stop(Cause.VIOLATION, "eleagentd", grace_s=0)
