@@ -126,9 +126,12 @@ class SpoolWriter:
 
     def _open(self, start: int) -> int:
         path = self._folder / segment_name(start)
-        fd = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW, 0o640)
+        # A new one gets its name when it is the reader's to read: he may be looking for it already.
+        name = path if path.exists() else self._folder / "new"
+        fd = os.open(name, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW, 0o640)
         if os.geteuid() == 0:
             os.fchown(fd, 0, self._group)
+        name.rename(path)
         os.lseek(fd, 0, os.SEEK_END)
         return fd
 
