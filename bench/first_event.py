@@ -65,7 +65,7 @@ def through_eleagent(command: Sequence[str]) -> float:
 def bare(binary: Path, scratch: Path, url: str) -> float:
     """The CLI as the sandbox starts it, same user, same words, without a sandbox."""
     session = f"bench-{secrets.token_hex(4)}"
-    adapter = ClaudeAdapter(session=session, prompt=PROMPT, model=None, ask=False, env={})
+    adapter = ClaudeAdapter(session=session, model=None, ask=False, env={})
     launch = adapter.launch()
     home = scratch / session
     home.mkdir()
@@ -79,7 +79,7 @@ def bare(binary: Path, scratch: Path, url: str) -> float:
     ) as process:  # fmt: skip
         assert process.stdin
         assert process.stdout
-        for send in adapter.begin():
+        for send in (*adapter.unread(), adapter.say(PROMPT, message=f"{session}-1")):
             process.stdin.write(send.data)
         process.stdin.flush()
         took = next(
