@@ -49,7 +49,7 @@ test: check pytest wheel-test ## everything: check, the suite, and the suite aga
 pytest: venv
 	@compose/engine.sh || { [ "$$(id -u)" != 0 ] && [ -z "$${CI:-}" ] && \
 		echo "make: the tests marked 'engine' (sandboxes, escape suite, end to end) can't run" >&2; }
-	@$(ENGINE_ENV); $(BIN)/pytest $(ARGS)
+	@$(ENGINE_ENV); compose/engine.sh enter $(BIN)/pytest $(ARGS)
 
 wheel-test: venv ## the suite against the built wheel, without the source tree
 	@$(ENGINE_ENV); tests/wheel.sh $(WORK)/wheel

@@ -135,9 +135,9 @@ disabled_plugins = ["io.containerd.grpc.v1.cri"]
 END
     background containerd unshare --net sh -c 'ip link set lo up && exec "$@"' sh containerd --config "$RUN/containerd.toml"
     for _ in $(seq 100); do [ -S "$RUN/containerd.sock" ] && break; sleep 0.1; done
+    # Its bridge and packet filter are its namespace's, too: the other engine's are not touched.
     start_dockerd "$OWN_SOCKET" nsenter --net="/proc/$(cat "$RUN/containerd.pid")/ns/net" -- \
-        --containerd "$RUN/containerd.sock" --data-root "$DATA/docker" --exec-root "$RUN/docker" \
-        --iptables=false --bridge=none && return
+        --containerd "$RUN/containerd.sock" --data-root "$DATA/docker" --exec-root "$RUN/docker" && return
     tail -n 20 "$RUN/containerd.log" "$RUN/dockerd.log" >&2
     stop
     die "the second engine does not start (all of it: $RUN/dockerd.log)"
@@ -209,9 +209,18 @@ stop() {
     fi
 }
 
+# Run a command where the engine has its network: what a test calls the host's network is the engine's.
+enter() {
+    if [ "$(usable_socket)" = "$OWN_SOCKET" ] && alive containerd; then
+        exec nsenter --net="/proc/$(cat "$RUN/containerd.pid")/ns/net" "$@"
+    fi
+    exec "$@"
+}
+
 case "${1:-up}" in
     up) up ;;
     socket) usable_socket || die "no engine answers: run 'make engine' as root" ;;
     stop) stop ;;
-    *) die "unknown: $1 (up, socket or stop)" ;;
+    enter) shift; enter "$@" ;;
+    *) die "unknown: $1 (up, socket, enter or stop)" ;;
 esac
