@@ -8,7 +8,7 @@ import msgspec
 
 from eleagent.cli.cards import some
 from eleagent.cli.screen import Screen, Span, Style
-from eleagent.cli.sessions import state_span
+from eleagent.cli.states import state_span
 from eleagent.cli.views import payload_of
 from eleagent.wire.attestation import Report
 from eleagent.wire.events import EgressModel, EgressTunnel, Event, SecurityFinding

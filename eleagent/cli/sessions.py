@@ -7,7 +7,8 @@ from datetime import UTC, datetime
 import click
 
 from eleagent.cli.invocation import Command, Group, Invocation, pass_invocation
-from eleagent.cli.screen import Span, Style, To
+from eleagent.cli.screen import Span, To
+from eleagent.cli.states import state_span
 from eleagent.operations import (
     SESSION_EVENTS,
     SESSION_GET,
@@ -16,16 +17,7 @@ from eleagent.operations import (
     SESSION_LIST,
     SESSION_STOP,
 )
-from eleagent.wire.sessions import Accepted, Session, SessionDetail, SessionInput, SessionList, SessionStop, State
-
-STATE_STYLES = {
-    State.QUEUED: Style.DIM, State.STARTING: Style.NAME, State.RUNNING: Style.NAME, State.STOPPING: Style.WARN,
-    State.SUCCEEDED: Style.GOOD, State.STOPPED: Style.WARN,
-}  # fmt: skip
-
-
-def state_span(state: State) -> Span:
-    return STATE_STYLES.get(state, Style.BAD), state
+from eleagent.wire.sessions import Accepted, Session, SessionDetail, SessionInput, SessionList, SessionStop
 
 
 @click.command(cls=Command)
