@@ -62,7 +62,7 @@ def _message(**more: object) -> dict[str, object]:
 
 @probe("tunnel-denied-host", expects="403", group="tunnel")
 def tunnel_denied_host(given: Given) -> str:
-    hosts = (given.denied_host, "api.anthropic.com", "statsig.anthropic.com", "pypi.org", "github.com")
+    hosts = (given.denied_host, "api.anthropic.com", "statsig.anthropic.com", "github.com")
     return together({host: _connect(f"{host}:443") for host in hosts})
 
 
