@@ -65,10 +65,12 @@ def test_unreadable_files_are_listed_before_the_start(daemon, tmp_path):
     (tmp_path / "data").mkdir()
     (tmp_path / "data" / "secret.txt").write_text("x")
     (tmp_path / "data" / "secret.txt").chmod(0o600)
-    _, events, _ = run_json(daemon, "--data", str(tmp_path / "data"), "--", "true")
+    _, events, last = run_json(daemon, "--data", str(tmp_path / "data"), "--", "true")
     (unreadable,) = [event for event in events if event["type"] == "data.unreadable"]
     assert unreadable["data"]["count"] == 1
     assert unreadable["data"]["paths"][0].endswith("secret.txt")
+    session = daemon.json("session", "show", last["key"], "--json")["session"]
+    assert session["unreadable"] == unreadable["data"]["paths"]
     assert unreadable["seq"] < next(event["seq"] for event in events if event["type"] == "session.started")
 
 

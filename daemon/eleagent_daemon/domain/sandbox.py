@@ -26,7 +26,6 @@ ARTEFACTS_DIR: Final = "/artefacts"
 DATA_DIR: Final = "/data"
 
 GATE_WORD: Final = b"go\n"
-GATE_EXIT: Final = 125
 GATE: Final = 'read -r l && [ "$l" = go ] && exec "$@"; exit 125'
 GATE_NO_STDIN: Final = 'read -r l && [ "$l" = go ] && exec "$@" </dev/null; exit 125'
 """The first process after init. `read` takes no byte more than its line, and fails on end of file: a gate never opens

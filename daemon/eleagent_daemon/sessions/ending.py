@@ -57,11 +57,7 @@ class Ending:
 
     async def conclude(self, live: Live, outcome: Outcome | None, *, collect: bool) -> None:
         """End it as `outcome` says, or as its last event did. Can be repeated after any error that it raises."""
-        if live.doors is not None:
-            live.usage_before, live.stop_reason = live.usage, ""
-            await live.doors.close()
-            live.doors = None
-        live.drop_held()
+        await live.close_doors()
         if live.ended is None and outcome is not None:
             stored = await self._collect(live) if collect else 0
             await self._remove(live)

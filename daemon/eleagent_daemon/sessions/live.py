@@ -82,7 +82,12 @@ class Live:
         self.cause, self.by = cause, by
         return True
 
-    def drop_held(self) -> None:
+    async def close_doors(self) -> None:
+        """Give up the listeners, the gateway's and our own: one that is held keeps its network namespace alive."""
+        if self.doors is not None:
+            self.usage_before, self.stop_reason = self.usage, ""
+            await self.doors.close()
+            self.doors = None
         while self.held:
             os.close(self.held.popitem()[1])
 

@@ -147,6 +147,7 @@ class Runner:
     async def _adopt(self, notices: Subscription) -> Status:
         """A sandbox that was never released is removed and made again; a running one is attested anew and read on."""
         if self.live.started is None:
+            await self.live.close_doors()
             await self._launcher.ask(Remove(session=self.live.key, forget=True), Done)
             return await self._start(notices)
         inspected = await self._inspect()

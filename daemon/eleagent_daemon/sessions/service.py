@@ -19,6 +19,7 @@ from eleagent.wire.sessions import Session, SessionCreate, State
 from eleagent_daemon.domain.doors import Gateway, Terms
 from eleagent_daemon.domain.launch import Done, ListAll, Listing, Remove
 from eleagent_daemon.domain.policy import Policy
+from eleagent_daemon.domain.sandbox import POOL_FIRST_UID
 from eleagent_daemon.domain.spool import spool_folder
 from eleagent_daemon.sessions.admission import check_request, choose_policy, make_adapter, title
 from eleagent_daemon.sessions.catalogue import Catalogue, get_profile, version_of
@@ -95,7 +96,8 @@ class Sessions:
         if profile.adapter != "command":
             self._check_model(request, policy)
         image = await self._catalogue.get_image(profile.name)
-        sources = await self._starting.open_sources(request.data, caller, reader_uid=0)
+        # Whose the session will be is not known yet: every user of the pool can read the same.
+        sources = await self._starting.open_sources(request.data, caller, reader_uid=POOL_FIRST_UID)
         place_data(sources)
         version, digest = version_of(image)
         session = Session(
