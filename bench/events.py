@@ -13,10 +13,11 @@ from typing import Any, cast
 
 from aiohttp import web
 
+from eleagent.operations.table import OPERATIONS
 from eleagent.wire.events import OutputText
 from eleagent_daemon.api.app import make_app
-from eleagent_daemon.api.handlers import Handlers
 from eleagent_daemon.api.pipeline import Pipeline
+from eleagent_daemon.api.sessions import SessionHandlers
 from eleagent_daemon.listen import bind_socket
 from eleagent_daemon.store.ledger import Ledger
 from eleagent_daemon.store.timeline import Timelines
@@ -31,7 +32,7 @@ WATCHER = """
 import sys
 from pathlib import Path
 from eleagent.client.api import Client
-from eleagent.operations import SESSION_EVENTS
+from eleagent.operations.sessions import SESSION_EVENTS
 seen = 0
 query = {"after": 0, "follow": True}
 for event in Client(socket=Path(sys.argv[1])).stream(SESSION_EVENTS, query=query, key=sys.argv[2]):
@@ -61,10 +62,8 @@ async def _measure(folder: Path) -> tuple[float, str]:
         ledger = await Ledger.open(folder / "ledger", pool=pool)
         timeline = await timelines.open(KEY)
         nothing = cast(Any, None)
-        handlers = Handlers(
-            sessions=cast(Any, _Sessions()), catalogue=nothing, timelines=timelines, artefacts=nothing, ledger=ledger,
-            system=nothing,
-        )  # fmt: skip
+        sessions = SessionHandlers(sessions=cast(Any, _Sessions()), timelines=timelines)
+        handlers = dict.fromkeys(OPERATIONS, nothing) | dict(sessions.table())
         runner = web.AppRunner(make_app(pipeline=Pipeline(ledger=ledger, resolve=_itself), handlers=handlers))
         await runner.setup()
         await web.SockSite(runner, bind_socket(folder / "api.sock")).start()

@@ -16,10 +16,14 @@ from aiohttp import web
 from eleagent.errors import ConfigError, Conflict, EleAgentError
 from eleagent.version import __version__
 from eleagent_daemon.account import daemon_account
+from eleagent_daemon.api.agents import AgentHandlers
 from eleagent_daemon.api.app import make_app
-from eleagent_daemon.api.handlers import Handlers
+from eleagent_daemon.api.approvals import ApprovalHandlers
+from eleagent_daemon.api.artefacts import ArtefactHandlers
+from eleagent_daemon.api.audit import AuditHandlers
 from eleagent_daemon.api.pipeline import Pipeline
-from eleagent_daemon.api.system import System
+from eleagent_daemon.api.sessions import SessionHandlers
+from eleagent_daemon.api.system import SystemHandlers
 from eleagent_daemon.config import Config, load, parse_flags, take_credential
 from eleagent_daemon.domain.doors import Terms
 from eleagent_daemon.domain.policy import MODEL_ONLY
@@ -103,7 +107,7 @@ async def serve(config: Config, credential: Credential | None) -> None:
         stack.push_async_callback(sessions.close)
 
         # What people meet.
-        system = System(
+        system = SystemHandlers(
             home=config.home,
             installation=installation,
             runtime=config.runtime,
@@ -114,14 +118,14 @@ async def serve(config: Config, credential: Credential | None) -> None:
             supervisor=supervisor,
             ledger=ledger,
         )
-        handlers = Handlers(
-            sessions=sessions,
-            catalogue=catalogue,
-            timelines=timelines,
-            artefacts=artefacts,
-            ledger=ledger,
-            system=system,
-        )
+        handlers = {
+            **system.table(),
+            **SessionHandlers(sessions=sessions, timelines=timelines).table(),
+            **ApprovalHandlers(sessions=sessions).table(),
+            **ArtefactHandlers(sessions=sessions, artefacts=artefacts).table(),
+            **AgentHandlers(catalogue=catalogue).table(),
+            **AuditHandlers(sessions=sessions, ledger=ledger).table(),
+        }
         pipeline = Pipeline(ledger=ledger, resolve=lambda text, caller: sessions.resolve(text, owner=caller.name))
         web_runner = web.AppRunner(
             make_app(pipeline=pipeline, handlers=handlers), access_log=None, shutdown_timeout=1.0

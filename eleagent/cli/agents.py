@@ -12,7 +12,7 @@ from eleagent.cli.invocation import Group, Invocation, pass_invocation
 from eleagent.cli.obtain import obtain
 from eleagent.cli.screen import Span, Style
 from eleagent.errors import EleAgentError
-from eleagent.operations import AGENT_INSTALL, AGENT_LIST, AGENT_LOCK, IMAGE_BUILD, IMAGE_LIST
+from eleagent.operations.agents import AGENT_INSTALL, AGENT_LIST, AGENT_LOCK, IMAGE_BUILD, IMAGE_LIST
 from eleagent.wire.agents import Agent, AgentList, AgentLock, BuildStep, Image, ImageBuild, ImageList
 
 

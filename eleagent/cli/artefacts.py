@@ -12,7 +12,7 @@ from eleagent.cli.invocation import Command, Group, Invocation, pass_invocation
 from eleagent.cli.outdir import OutDir
 from eleagent.cli.screen import Style
 from eleagent.errors import BadRequest, NotFound
-from eleagent.operations import ARTEFACT_GET, ARTEFACT_LIST
+from eleagent.operations.artefacts import ARTEFACT_GET, ARTEFACT_LIST
 from eleagent.wire.sessions import Artefact, ArtefactList
 
 

@@ -11,7 +11,7 @@ from eleagent.cli.report import tokens
 from eleagent.cli.screen import Style, To
 from eleagent.cli.states import state_span
 from eleagent.cli.views import choose_view
-from eleagent.operations import ARTEFACT_LIST
+from eleagent.operations.artefacts import ARTEFACT_LIST
 from eleagent.wire.sessions import ArtefactList, Session, State
 
 

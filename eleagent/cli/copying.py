@@ -9,7 +9,7 @@ from eleagent.cli.invocation import Invocation
 from eleagent.cli.outdir import Differs, OutDir
 from eleagent.cli.screen import Style, To
 from eleagent.errors import Conflict, EleAgentError, Refused
-from eleagent.operations import ARTEFACT_GET
+from eleagent.operations.artefacts import ARTEFACT_GET
 from eleagent.wire.sessions import Artefact
 
 _SHOWN = 20

@@ -18,7 +18,9 @@ from eleagent.cli.screen import Style, To
 from eleagent.cli.views import View, payload_of
 from eleagent.client.api import Client
 from eleagent.errors import EleAgentError
-from eleagent.operations import APPROVAL_ANSWER, ARTEFACT_LIST, SESSION_GET, SESSION_INTERRUPT, SESSION_STOP
+from eleagent.operations.approvals import APPROVAL_ANSWER
+from eleagent.operations.artefacts import ARTEFACT_LIST
+from eleagent.operations.sessions import SESSION_GET, SESSION_INTERRUPT, SESSION_STOP
 from eleagent.wire.events import ApprovalRequested, Event, Notice, SessionEnded
 from eleagent.wire.sessions import ApprovalAnswer, ArtefactList, Session, SessionDetail, SessionStop, State, Usage
 

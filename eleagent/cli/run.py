@@ -13,7 +13,7 @@ import click
 
 from eleagent.cli.invocation import Command, Invocation, pass_invocation
 from eleagent.cli.prompt import read_duration, read_prompt, read_script, read_source, read_variables
-from eleagent.operations import SESSION_CREATE
+from eleagent.operations.sessions import SESSION_CREATE
 from eleagent.wire.sessions import Session, SessionCreate
 
 if TYPE_CHECKING:

@@ -9,7 +9,7 @@ import click
 from eleagent.cli.invocation import Command, Group, Invocation, pass_invocation
 from eleagent.cli.screen import Span, To
 from eleagent.cli.states import state_span
-from eleagent.operations import (
+from eleagent.operations.sessions import (
     SESSION_EVENTS,
     SESSION_GET,
     SESSION_INPUT,

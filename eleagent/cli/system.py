@@ -7,7 +7,8 @@ import msgspec
 
 from eleagent.cli.invocation import Command, Group, Invocation, pass_invocation
 from eleagent.cli.screen import Span, Style
-from eleagent.operations import AUDIT_LIST, DOCTOR, STATUS
+from eleagent.operations.audit import AUDIT_LIST
+from eleagent.operations.system import DOCTOR, STATUS
 from eleagent.version import __version__
 from eleagent.wire.system import AuditList, AuditRecord, Doctor, Status
 

@@ -25,7 +25,8 @@ from eleagent.client.exchange import (
 )  # fmt: skip
 from eleagent.client.transport import ANSWER_TIMEOUT_S, CONNECT_TIMEOUT_S
 from eleagent.errors import EleAgentError
-from eleagent.operations import SESSION_EVENTS, SESSION_GET, Operation
+from eleagent.operations.operation import Operation
+from eleagent.operations.sessions import SESSION_EVENTS, SESSION_GET
 from eleagent.version import VERSION_HEADER
 from eleagent.wire.events import Event, Notice
 from eleagent.wire.sessions import SessionDetail

@@ -17,7 +17,8 @@ from typing import Any, BinaryIO
 from eleagent.client.exchange import PATIENCE_S, RETRY_S, Cursor, StreamBroken, decode, decode_line, request_for
 from eleagent.client.transport import send
 from eleagent.errors import EleAgentError
-from eleagent.operations import SESSION_EVENTS, SESSION_GET, Operation
+from eleagent.operations.operation import Operation
+from eleagent.operations.sessions import SESSION_EVENTS, SESSION_GET
 from eleagent.wire.events import Event, Notice
 from eleagent.wire.sessions import SessionDetail
 

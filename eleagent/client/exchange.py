@@ -11,7 +11,7 @@ from urllib.parse import urlencode
 import msgspec
 
 from eleagent import errors
-from eleagent.operations import Operation
+from eleagent.operations.operation import Operation
 from eleagent.version import VERSION_HEADER, __version__, check_skew
 from eleagent.wire.events import Event, Notice, SessionEnded
 from eleagent.wire.sessions import Session

@@ -8,7 +8,7 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, cast
+from typing import Any
 
 import aiohttp
 import msgspec
@@ -16,11 +16,11 @@ import pytest
 from aiohttp import web
 
 from eleagent.errors import NotFound
+from eleagent.operations.table import OPERATIONS
 from eleagent.version import VERSION_HEADER, __version__
 from eleagent_daemon.api.app import make_app
-from eleagent_daemon.api.handlers import Handlers
 from eleagent_daemon.api.identity import Caller, identify
-from eleagent_daemon.api.pipeline import Call, Pipeline
+from eleagent_daemon.api.pipeline import Call, Handlers, Pipeline
 from eleagent_daemon.store.ledger import Ledger
 
 
@@ -37,12 +37,15 @@ class Answered:
 
 @dataclass
 class Scripted:
-    """A handler for every operation: `answers` has what it returns, raises, or computes from the call."""
+    """A handler for every operation: `answers` has by its id what it returns, raises, or computes from the call."""
 
     answers: dict[str, Any] = field(default_factory=dict)
     calls: list[Call] = field(default_factory=list)
 
-    def __getattr__(self, name: str) -> Callable[[Call], Any]:
+    def table(self) -> Handlers:
+        return {operation: self._handler(operation.id) for operation in OPERATIONS}
+
+    def _handler(self, name: str) -> Callable[[Call], Any]:
         async def handler(call: Call) -> Any:
             self.calls.append(call)
             answer = self.answers.get(name, {})
@@ -89,7 +92,7 @@ async def serving(identify: Callable[[web.Request], Caller]) -> AsyncIterator[Ap
         ledger = await Ledger.open(folder, pool=pool)
         handlers = Scripted()
         pipeline = Pipeline(ledger=ledger, resolve=_resolve, identify=identify)
-        runner = web.AppRunner(make_app(pipeline=pipeline, handlers=cast(Handlers, handlers)), shutdown_timeout=0.1)
+        runner = web.AppRunner(make_app(pipeline=pipeline, handlers=handlers.table()), shutdown_timeout=0.1)
         await runner.setup()
         await web.UnixSite(runner, str(folder / "api.sock")).start()
         (folder / "api.sock").chmod(0o666)

@@ -11,7 +11,7 @@ import msgspec
 import pytest
 
 from eleagent_daemon.api.answer import Stream
-from eleagent_daemon.api.handlers import Handlers
+from eleagent_daemon.api.artefacts import ArtefactHandlers
 from eleagent_daemon.api.pipeline import Call
 from eleagent_daemon.domain.launch import StoredFile
 from eleagent_daemon.store.artefacts import Artefacts
@@ -42,11 +42,8 @@ async def test_artefact_descriptor_is_closed_after_any_number_of_chunks(tmp_path
         request=nothing,
     )  # fmt: skip
     with ThreadPoolExecutor(max_workers=1) as pool:
-        handlers = Handlers(
-            sessions=nothing, catalogue=nothing, timelines=nothing, ledger=nothing, system=nothing,
-            artefacts=Artefacts(folder=tmp_path, pool=pool),
-        )  # fmt: skip
-        answer: Stream = await handlers.artefact_get(call)
+        handlers = ArtefactHandlers(sessions=nothing, artefacts=Artefacts(folder=tmp_path, pool=pool))
+        answer: Stream = await handlers.get(call)
         assert descriptors_of(file) == 1
         given = b""
         for _ in range(read):

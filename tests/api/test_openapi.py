@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import inspect
 import re
 from collections.abc import Iterator
 from dataclasses import replace
@@ -11,12 +10,15 @@ from typing import Any, cast
 import jsonschema
 import pytest
 
-from eleagent.operations import OPERATIONS, SESSION_STOP, STATUS, Answer, Body
+from eleagent.operations.operation import Answer, Body, Operation
+from eleagent.operations.sessions import SESSION_STOP
+from eleagent.operations.system import STATUS
+from eleagent.operations.table import OPERATIONS
 from eleagent.permissions import DESCRIPTIONS, Permission
 from eleagent_daemon.api.app import make_app
-from eleagent_daemon.api.handlers import Handlers
 from eleagent_daemon.api.openapi import document
-from eleagent_daemon.api.pipeline import Pipeline
+from eleagent_daemon.api.pipeline import Handler, Pipeline
+from eleagent_daemon.api.system import SystemHandlers
 
 from .conftest import Api, Scripted
 
@@ -109,7 +111,7 @@ def test_openapi_references_resolve() -> None:
 def test_openapi_operations_are_the_routes_of_the_app() -> None:
     app = make_app(
         pipeline=cast(Pipeline, Pipeline(ledger=cast(Any, None), resolve=cast(Any, None))),
-        handlers=cast(Handlers, Scripted()),
+        handlers=Scripted().table(),
     )
     served = {(route.method, route.resource.canonical) for route in app.router.routes() if route.resource is not None}
     described = {(method.upper(), path) for path, item in document()["paths"].items() for method in item}
@@ -131,7 +133,7 @@ def test_openapi_says_what_each_operation_needs() -> None:
 
 
 async def test_openapi_document_is_what_the_real_handler_answers(api: Api) -> None:
-    handlers = Handlers.__new__(Handlers)
+    handlers = SystemHandlers.__new__(SystemHandlers)
     api.handlers.answers["openapi"] = handlers.openapi
     assert (await api.request("GET", "/v1/openapi.json")).json == document()
 
@@ -139,9 +141,16 @@ async def test_openapi_document_is_what_the_real_handler_answers(api: Api) -> No
 # The table itself
 
 
-def test_operations_have_a_handler_each_and_every_handler_an_operation() -> None:
-    handlers = {name for name, value in vars(Handlers).items() if inspect.iscoroutinefunction(value) and name[0] != "_"}
-    assert handlers == {operation.id for operation in OPERATIONS}
+@pytest.mark.parametrize("change", ["one missing", "one too many"])
+def test_app_is_made_only_with_a_handler_for_each_operation(change: str) -> None:
+    handlers: dict[Operation, Handler] = dict(Scripted().table())
+    if change == "one missing":
+        del handlers[STATUS]
+    else:
+        handlers[replace(STATUS, id="other")] = handlers[STATUS]
+    pipeline = cast(Pipeline, Pipeline(ledger=cast(Any, None), resolve=cast(Any, None)))
+    with pytest.raises(RuntimeError, match="status" if change == "one missing" else "other"):
+        make_app(pipeline=pipeline, handlers=handlers)
 
 
 def test_operations_are_unique() -> None:

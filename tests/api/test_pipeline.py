@@ -13,7 +13,8 @@ from typing import Any
 import pytest
 
 from eleagent import errors
-from eleagent.operations import OPERATIONS, Body, Operation
+from eleagent.operations.operation import Body, Operation
+from eleagent.operations.table import OPERATIONS
 from eleagent.permissions import Permission, Role, may
 from eleagent.version import VERSION_HEADER, __version__
 from eleagent.wire.sessions import Accepted, SessionStop, State

@@ -16,9 +16,9 @@ from urllib.parse import parse_qs, urlsplit
 
 import msgspec
 
-from eleagent import operations as ops
 from eleagent.errors import EleAgentError, NotFound
-from eleagent.operations import OPERATIONS, Answer, Operation
+from eleagent.operations.operation import Answer, Operation
+from eleagent.operations.table import OPERATIONS
 from eleagent.version import VERSION_HEADER, __version__
 from eleagent.wire import events as ev
 from eleagent.wire.sessions import (
@@ -225,14 +225,14 @@ class FakeSession:
 
     def scripts(self) -> dict[str, Script]:
         return {
-            ops.SESSION_CREATE.id: lambda call: self.session,
-            ops.SESSION_GET.id: lambda call: SessionDetail(session=self.session),
-            ops.SESSION_EVENTS.id: self._stream,
-            ops.SESSION_INTERRUPT.id: self._accept,
-            ops.SESSION_STOP.id: self._accept,
-            ops.APPROVAL_ANSWER.id: self._accept,
-            ops.ARTEFACT_LIST.id: lambda call: ArtefactList([self._artefact(path) for path in self.files], True),
-            ops.ARTEFACT_GET.id: lambda call: [self.files[call.query["path"]]],
+            "session_create": lambda call: self.session,
+            "session_get": lambda call: SessionDetail(session=self.session),
+            "session_events": self._stream,
+            "session_interrupt": self._accept,
+            "session_stop": self._accept,
+            "approval_answer": self._accept,
+            "artefact_list": lambda call: ArtefactList([self._artefact(path) for path in self.files], True),
+            "artefact_get": lambda call: [self.files[call.query["path"]]],
         }
 
     def _accept(self, call: Call) -> Accepted:

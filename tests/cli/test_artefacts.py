@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from eleagent import operations as ops
+from eleagent.operations.table import BY_ID
 
 from .conftest import CommandLine
 from .fakedaemon import KEY, Call, FakeSession, created, ended
@@ -89,7 +89,7 @@ def test_file_that_appears_meanwhile_is_left(eleagent: CommandLine) -> None:
         return [b"new"]
 
     eleagent.serve(FakeSession(created(), ended(), artefacts={"new": b"new"}))
-    eleagent.daemon.scripts[ops.ARTEFACT_GET.id] = send_late
+    eleagent.daemon.scripts["artefact_get"] = send_late
     done = eleagent("cp", "@:.", "out")
     assert (done.code, tree(eleagent.folder / "out")) == (2, {"new"})
     assert (eleagent.folder / "out/new").read_text() == "mine"
@@ -157,7 +157,7 @@ def test_link_to_the_folder_must_be_ones_own(eleagent: CommandLine, command: lis
     assert done.code == code, done.err
     assert ("is a link of user 4321" in done.err) == (code != 0)
     assert tree(eleagent.folder / "real") == (set() if code else {"new"})
-    assert not code or not eleagent.daemon.called(ops.SESSION_CREATE)
+    assert not code or not eleagent.daemon.called(BY_ID["session_create"])
 
 
 def test_folder_in_the_way_is_named_and_kept(eleagent: CommandLine) -> None:

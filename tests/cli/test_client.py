@@ -10,11 +10,11 @@ from typing import Any
 
 import pytest
 
-from eleagent import operations as ops
 from eleagent.client.aio import AsyncClient
 from eleagent.client.api import Client
 from eleagent.client.exchange import StreamBroken, request_for
 from eleagent.errors import DaemonUnreachable, EleAgentError, NotFound, VersionSkew
+from eleagent.operations.table import BY_ID
 from eleagent.wire import events as ev
 from eleagent.wire.agents import Agent
 from eleagent.wire.sessions import SessionDetail, SessionStop, State
@@ -60,7 +60,7 @@ def test_follow_resumes_a_torn_stream_without_loss_or_repeat(daemon: FakeDaemon,
 
     def torn(call: Call) -> Iterator[Any]:
         after = int(call.query["after"])
-        match len(daemon.called(ops.SESSION_EVENTS)):
+        match len(daemon.called(BY_ID["session_events"])):
             case 1:
                 yield from session.events[:3]
                 raise Break
@@ -74,9 +74,9 @@ def test_follow_resumes_a_torn_stream_without_loss_or_repeat(daemon: FakeDaemon,
             case _:
                 yield from session.events[after:]
 
-    daemon.scripts[ops.SESSION_EVENTS.id] = torn
+    daemon.scripts["session_events"] = torn
     assert follow(daemon) == list(range(1, 11))
-    assert [call.query["after"] for call in daemon.called(ops.SESSION_EVENTS)] == ["0", "3", "3", "5", "5"]
+    assert [call.query["after"] for call in daemon.called(BY_ID["session_events"])] == ["0", "3", "3", "5", "5"]
 
 
 def test_follow_waits_for_a_daemon_that_restarts(daemon: FakeDaemon, follow: Follow) -> None:
@@ -94,7 +94,7 @@ def test_follow_waits_for_a_daemon_that_restarts(daemon: FakeDaemon, follow: Fol
         time.sleep(0.6)
         daemon.start()
 
-    daemon.scripts[ops.SESSION_EVENTS.id] = once
+    daemon.scripts["session_events"] = once
     assert follow(daemon) == list(range(1, 11))
 
 
@@ -110,14 +110,14 @@ def test_follow_does_not_retry_a_refusal(daemon: FakeDaemon, follow: Follow) -> 
     def refuse(_call: Call) -> None:
         raise NotFound("no session 'x'")
 
-    daemon.scripts[ops.SESSION_EVENTS.id] = refuse
+    daemon.scripts["session_events"] = refuse
     with pytest.raises(NotFound, match="no session"):
         follow(daemon)
-    assert len(daemon.called(ops.SESSION_EVENTS)) == 1
+    assert len(daemon.called(BY_ID["session_events"])) == 1
 
 
 def test_follow_raises_what_an_error_notice_says(daemon: FakeDaemon, follow: Follow) -> None:
-    daemon.scripts[ops.SESSION_EVENTS.id] = lambda call: [ev.Notice("error", text="the timeline is damaged")]
+    daemon.scripts["session_events"] = lambda call: [ev.Notice("error", text="the timeline is damaged")]
     with pytest.raises(EleAgentError, match="the timeline is damaged"):
         follow(daemon)
 
@@ -128,7 +128,7 @@ def test_follow_ends_where_a_lost_session_has_no_last_event(daemon: FakeDaemon, 
     session = FakeSession(created(), ev.SessionStarted())
     daemon.scripts |= session.scripts()
     lost = msgspec.structs.replace(session.session, state=State.LOST)
-    daemon.scripts[ops.SESSION_GET.id] = lambda call: SessionDetail(session=lost)
+    daemon.scripts["session_get"] = lambda call: SessionDetail(session=lost)
     assert follow(daemon) == [1, 2]
 
 
@@ -143,9 +143,9 @@ def test_stream_that_breaks_off_is_no_end(daemon: FakeDaemon) -> None:
         yield ev.Event(1, "t", "session.started", ev.Provenance.OBSERVED, {})
         raise Break
 
-    daemon.scripts[ops.SESSION_EVENTS.id] = torn
+    daemon.scripts["session_events"] = torn
     with pytest.raises(StreamBroken):
-        list(Client(socket=daemon.path).stream(ops.SESSION_EVENTS, key=KEY))
+        list(Client(socket=daemon.path).stream(BY_ID["session_events"], key=KEY))
 
 
 def test_download_that_breaks_off_is_no_end(daemon: FakeDaemon) -> None:
@@ -153,17 +153,17 @@ def test_download_that_breaks_off_is_no_end(daemon: FakeDaemon) -> None:
         yield b"half"
         raise Break
 
-    daemon.scripts[ops.ARTEFACT_GET.id] = torn
+    daemon.scripts["artefact_get"] = torn
     with pytest.raises(StreamBroken):
-        list(Client(socket=daemon.path).download(ops.ARTEFACT_GET, query={"path": "x"}, key=KEY))
+        list(Client(socket=daemon.path).download(BY_ID["artefact_get"], query={"path": "x"}, key=KEY))
 
 
 def test_upload_sends_the_file(daemon: FakeDaemon, tmp_path: Any) -> None:
     path = tmp_path / "binary"
     path.write_bytes(b"\x7fELF" * 100_000)
-    daemon.scripts[ops.AGENT_INSTALL.id] = lambda call: Agent(name=call.path["name"], adapter="claude", image="i")
+    daemon.scripts["agent_install"] = lambda call: Agent(name=call.path["name"], adapter="claude", image="i")
     with path.open("rb") as file:
-        agent = Client(socket=daemon.path).upload(ops.AGENT_INSTALL, file, size_bytes=400_000, name="claude")
+        agent = Client(socket=daemon.path).upload(BY_ID["agent_install"], file, size_bytes=400_000, name="claude")
     assert agent.name == "claude"
     assert daemon.calls[0].body == path.read_bytes()
 
@@ -172,34 +172,34 @@ async def test_async_client_calls_downloads_and_raises_like_the_other(daemon: Fa
     session = FakeSession(created(), ended(), artefacts={"a/b": b"content"})
     daemon.scripts |= session.scripts()
     async with AsyncClient(socket=daemon.path) as client:
-        detail = await client.call(ops.SESSION_GET, key="@")
+        detail = await client.call(BY_ID["session_get"], key="@")
         assert detail.session.key == KEY
-        assert [piece async for piece in client.download(ops.ARTEFACT_GET, query={"path": "a/b"}, key=KEY)] == [
+        assert [piece async for piece in client.download(BY_ID["artefact_get"], query={"path": "a/b"}, key=KEY)] == [
             b"content"
         ]
         with pytest.raises(NotFound):
-            await client.call(ops.STATUS)
+            await client.call(BY_ID["status"])
         daemon.version = "7.0.0"
         with pytest.raises(VersionSkew):
-            await client.call(ops.SESSION_GET, key="@")
+            await client.call(BY_ID["session_get"], key="@")
 
 
 def test_key_cannot_lead_to_another_route(daemon: FakeDaemon) -> None:
     session = serve(daemon)
     daemon.scripts |= session.scripts()
-    Client(socket=daemon.path).call(ops.SESSION_GET, key="../../x?y#z")
+    Client(socket=daemon.path).call(BY_ID["session_get"], key="../../x?y#z")
     assert daemon.calls[0].path == {"key": "../../x?y#z"}
 
 
 def test_request_refuses_what_the_table_does_not_have() -> None:
     with pytest.raises(TypeError, match="no query parameter"):
-        request_for(ops.STATUS, body=None, query={"x": 1}, path={})
+        request_for(BY_ID["status"], body=None, query={"x": 1}, path={})
     with pytest.raises(TypeError, match="takes a SessionCreate"):
-        request_for(ops.SESSION_CREATE, body=SessionStop(), query=None, path={})
+        request_for(BY_ID["session_create"], body=SessionStop(), query=None, path={})
 
 
 def test_query_values_are_written_as_the_daemon_reads_them() -> None:
     request = request_for(
-        ops.SESSION_EVENTS, body=None, query={"after": 3, "follow": True, "preview": None}, path={"key": "@"}
+        BY_ID["session_events"], body=None, query={"after": 3, "follow": True, "preview": None}, path={"key": "@"}
     )
     assert request.target == "/v1/sessions/%40/events?after=3&follow=true"

@@ -13,8 +13,8 @@ from pathlib import Path
 import msgspec
 import pytest
 
-from eleagent import operations as ops
 from eleagent.cli.main import ALIASES, COMMANDS
+from eleagent.operations.table import BY_ID
 from eleagent.wire import events as ev
 from eleagent.wire.agents import Agent, AgentList, AgentLock, BuildStep, Image, ImageBuild, ImageList
 from eleagent.wire.attestation import Binding, Control, ControlClass, Report
@@ -48,7 +48,7 @@ def test_noun_without_a_verb_shows_its_help(eleagent: CommandLine) -> None:
 
 
 def test_ps_lists_and_is_what_a_pipe_gets_without_a_command(eleagent: CommandLine) -> None:
-    eleagent.daemon.scripts[ops.SESSION_LIST.id] = lambda call: SessionList([FakeSession(created()).session])
+    eleagent.daemon.scripts["session_list"] = lambda call: SessionList([FakeSession(created()).session])
     done = eleagent("ps")
     assert done.out.splitlines()[0].split() == ["KEY", "NAME", "STATE", "AGENT", "AGE", "TITLE"]
     assert done.out.splitlines()[1].split()[:4] == [KEY, "able-otter", "running", "claude"]
@@ -68,12 +68,12 @@ def test_no_command_on_a_terminal_opens_the_full_screen_client(eleagent: Command
 
 @pytest.mark.parametrize("arguments", [["--json", "status"], ["status", "--json"], ["--json", "status", "--no-color"]])
 def test_global_flags_stand_before_and_after(eleagent: CommandLine, arguments: list[str]) -> None:
-    eleagent.daemon.scripts[ops.STATUS.id] = lambda call: STATUS
+    eleagent.daemon.scripts["status"] = lambda call: STATUS
     assert msgspec.json.decode(eleagent(*arguments).out, type=Status) == STATUS
 
 
 def test_host_flag_goes_after_the_command_too(eleagent: CommandLine) -> None:
-    eleagent.daemon.scripts[ops.STATUS.id] = lambda call: STATUS
+    eleagent.daemon.scripts["status"] = lambda call: STATUS
     host = eleagent.env.pop("ELEAGENT_HOST")
     assert "Docker Engine 20.10" in eleagent("status", "--host", host).out
 
@@ -94,7 +94,7 @@ def test_session_show_prints_the_proof(eleagent: CommandLine) -> None:
             ended(),
         )
     )
-    eleagent.daemon.scripts[ops.SESSION_GET.id] = lambda call: SessionDetail(session=session.session, report=report)
+    eleagent.daemon.scripts["session_get"] = lambda call: SessionDetail(session=session.session, report=report)
     done = eleagent("session", "show", "@")
     text = " ".join(done.out.split())
     assert "isolation complete 1 of 2 controls as asked · docker" in text
@@ -112,12 +112,12 @@ def test_session_show_prints_the_proof(eleagent: CommandLine) -> None:
 
 def test_stop_interrupt_and_send_reach_their_sessions(eleagent: CommandLine) -> None:
     eleagent.serve(FakeSession(created(), ended()))
-    eleagent.daemon.scripts[ops.SESSION_INPUT.id] = lambda call: InputAccepted("i-1", 5)
+    eleagent.daemon.scripts["session_input"] = lambda call: InputAccepted("i-1", 5)
     assert eleagent("stop", "one", "two").code == 0
-    assert [call.path["key"] for call in eleagent.daemon.called(ops.SESSION_STOP)] == ["one", "two"]
+    assert [call.path["key"] for call in eleagent.daemon.called(BY_ID["session_stop"])] == ["one", "two"]
     assert eleagent("session", "interrupt", "three").out == f"{KEY} running\n"
     assert eleagent("session", "send", "four", "-", stdin=b"go on").code == 0
-    assert eleagent.daemon.called(ops.SESSION_INPUT)[0].decoded(SessionInput) == SessionInput("go on")
+    assert eleagent.daemon.called(BY_ID["session_input"])[0].decoded(SessionInput) == SessionInput("go on")
 
 
 def test_logs_follow_to_the_end_or_stop_where_it_is(eleagent: CommandLine) -> None:
@@ -125,12 +125,12 @@ def test_logs_follow_to_the_end_or_stop_where_it_is(eleagent: CommandLine) -> No
     assert eleagent("logs", "-f").out == "hello\n"
     session.events = session.events[:2]
     assert eleagent("logs").out == "hello\n"
-    assert [call.query.get("follow") for call in eleagent.daemon.called(ops.SESSION_EVENTS)] == ["true", None]
+    assert [call.query.get("follow") for call in eleagent.daemon.called(BY_ID["session_events"])] == ["true", None]
 
 
 def test_doctor_exits_125_when_something_does_not_work(eleagent: CommandLine) -> None:
     findings = [Finding("engine", "ok", "Docker Engine"), Finding("disk quota", "warn", "none", "mount with prjquota")]
-    eleagent.daemon.scripts[ops.DOCTOR.id] = lambda call: Doctor(findings)
+    eleagent.daemon.scripts["doctor"] = lambda call: Doctor(findings)
     done = eleagent("doctor")
     assert done.code == 0
     assert "→ mount with prjquota" in done.out
@@ -140,7 +140,7 @@ def test_doctor_exits_125_when_something_does_not_work(eleagent: CommandLine) ->
 
 def test_audit_ls_pages(eleagent: CommandLine) -> None:
     record = AuditRecord(seq=4, ts=NOW, phase="intent", action="session.create", actor="root", decision="allowed")
-    eleagent.daemon.scripts[ops.AUDIT_LIST.id] = lambda call: AuditList([record], next=4)
+    eleagent.daemon.scripts["audit_list"] = lambda call: AuditList([record], next=4)
     done = eleagent("audit", "ls", "--after", "3", "--session", KEY)
     assert "session.create" in done.out
     assert "--after 4" in done.err
@@ -148,15 +148,15 @@ def test_audit_ls_pages(eleagent: CommandLine) -> None:
 
 
 def test_audit_ls_shows_the_newest(eleagent: CommandLine) -> None:
-    eleagent.daemon.scripts[ops.AUDIT_LIST.id] = lambda call: AuditList([])
+    eleagent.daemon.scripts["audit_list"] = lambda call: AuditList([])
     assert eleagent("audit", "ls", "-n", "2").code == 0
     assert eleagent.daemon.calls[0].query == {"limit": "2", "newest": "true"}
 
 
 def test_agents_and_images_are_listed(eleagent: CommandLine) -> None:
     agents = [Agent(name="claude", adapter="claude", image="i", needs="run: eleagent agent install claude")]
-    eleagent.daemon.scripts[ops.AGENT_LIST.id] = lambda call: AgentList(agents)
-    eleagent.daemon.scripts[ops.IMAGE_LIST.id] = lambda call: ImageList([IMAGE])
+    eleagent.daemon.scripts["agent_list"] = lambda call: AgentList(agents)
+    eleagent.daemon.scripts["image_list"] = lambda call: ImageList([IMAGE])
     assert "run: eleagent agent install claude" in eleagent("agent", "ls").out
     assert "600 MB" in eleagent("images", "ls").out
 
@@ -164,12 +164,12 @@ def test_agents_and_images_are_listed(eleagent: CommandLine) -> None:
 def test_image_build_shows_its_steps_and_its_error(eleagent: CommandLine) -> None:
     steps = [BuildStep("step 1"), BuildStep(image=IMAGE)]
     agents = [Agent(name="claude", adapter="claude", image="i")]
-    eleagent.daemon.scripts[ops.AGENT_LIST.id] = lambda call: AgentList(agents)
-    eleagent.daemon.scripts[ops.IMAGE_BUILD.id] = lambda call: steps
+    eleagent.daemon.scripts["agent_list"] = lambda call: AgentList(agents)
+    eleagent.daemon.scripts["image_build"] = lambda call: steps
     done = eleagent("image", "build", "claude")
     assert (done.code, done.err) == (0, "step 1\n")
     assert "sha256:abc" in done.out
-    assert eleagent.daemon.called(ops.IMAGE_BUILD)[0].decoded(ImageBuild) == ImageBuild("claude")
+    assert eleagent.daemon.called(BY_ID["image_build"])[0].decoded(ImageBuild) == ImageBuild("claude")
     steps[1] = BuildStep(error="no space left")
     assert "no space left" in (failed := eleagent("image", "build", "claude")).err
     assert failed.code == 125
@@ -184,8 +184,8 @@ def binary(eleagent: CommandLine) -> bytes:
     lock = AgentLock(
         "claude", "2.1.203", "linux-x64", hashlib.sha256(content).hexdigest(), len(content), "@x/claude@2", "sdk==1"
     )
-    eleagent.daemon.scripts[ops.AGENT_LOCK.id] = lambda call: lock
-    eleagent.daemon.scripts[ops.AGENT_INSTALL.id] = lambda call: Agent(name="claude", adapter="claude", image="i")
+    eleagent.daemon.scripts["agent_lock"] = lambda call: lock
+    eleagent.daemon.scripts["agent_install"] = lambda call: Agent(name="claude", adapter="claude", image="i")
     eleagent.env |= {"PIP_NO_INDEX": "1", "PATH": f"{eleagent.folder}/bin:/usr/bin:/bin"}
     return content
 
@@ -205,7 +205,7 @@ def test_agent_install_takes_the_file_given(eleagent: CommandLine, binary: bytes
     (eleagent.folder / "claude").write_bytes(binary)
     done = eleagent("agent", "install", "claude", "--from", "claude")
     assert done.code == 0
-    assert eleagent.daemon.called(ops.AGENT_INSTALL)[0].body == binary
+    assert eleagent.daemon.called(BY_ID["agent_install"])[0].body == binary
 
 
 @pytest.mark.parametrize(("content", "says"), [(b"another", "is not claude 2.1.203"), (None, "No such file")])
@@ -217,14 +217,14 @@ def test_agent_install_refuses_another_file(
     done = eleagent("agent", "install", "claude", "--from", "claude")
     assert done.code == 2
     assert says in done.err
-    assert not eleagent.daemon.called(ops.AGENT_INSTALL)
+    assert not eleagent.daemon.called(BY_ID["agent_install"])
 
 
 def test_agent_install_takes_the_npm_package(eleagent: CommandLine, binary: bytes) -> None:
     script_npm(eleagent, "package/claude", binary)
     done = eleagent("agent", "install", "claude", "-q")
     assert (done.code, done.err) == (0, "")
-    assert eleagent.daemon.called(ops.AGENT_INSTALL)[0].body == binary
+    assert eleagent.daemon.called(BY_ID["agent_install"])[0].body == binary
 
 
 @pytest.mark.parametrize(
@@ -243,7 +243,7 @@ def test_agent_install_refuses_a_swapped_package_and_says_what_to_do(
     assert says in done.err
     assert "eleagent agent install claude --from FILE" in done.err
     assert done.err.count("\n") == 1
-    assert not eleagent.daemon.called(ops.AGENT_INSTALL)
+    assert not eleagent.daemon.called(BY_ID["agent_install"])
 
 
 def test_agent_install_takes_an_installed_package(eleagent: CommandLine, binary: bytes) -> None:
@@ -253,19 +253,19 @@ def test_agent_install_takes_an_installed_package(eleagent: CommandLine, binary:
     (package / "_bundled/claude").write_bytes(binary)
     eleagent.env["PYTHONPATH"] = f"{eleagent.env.get('PYTHONPATH', '')}:{package.parent}"
     assert eleagent("agent", "install", "claude").code == 0
-    assert eleagent.daemon.called(ops.AGENT_INSTALL)[0].body == binary
+    assert eleagent.daemon.called(BY_ID["agent_install"])[0].body == binary
 
 
 def test_image_build_installs_the_missing_binary_first(eleagent: CommandLine, binary: bytes) -> None:
     script_npm(eleagent, "package/claude", binary)
     agents = [Agent(name="claude", adapter="claude", image="i", installed=False)]
-    eleagent.daemon.scripts[ops.AGENT_LIST.id] = lambda call: AgentList(agents)
-    eleagent.daemon.scripts[ops.IMAGE_BUILD.id] = lambda call: [BuildStep(image=IMAGE)]
+    eleagent.daemon.scripts["agent_list"] = lambda call: AgentList(agents)
+    eleagent.daemon.scripts["image_build"] = lambda call: [BuildStep(image=IMAGE)]
     done = eleagent("image", "build", "claude")
     assert done.code == 0, done.err
     assert "claude 2.1.203 installed" in done.err
-    assert [call.operation for call in eleagent.daemon.calls[-2:]] == [ops.AGENT_INSTALL.id, ops.IMAGE_BUILD.id]
-    assert eleagent.daemon.called(ops.AGENT_INSTALL)[0].body == binary
+    assert [call.operation for call in eleagent.daemon.calls[-2:]] == ["agent_install", "image_build"]
+    assert eleagent.daemon.called(BY_ID["agent_install"])[0].body == binary
 
 
 @pytest.mark.parametrize("shell", ["bash", "zsh", "fish"])
@@ -303,7 +303,7 @@ def test_version_asks_no_daemon(eleagent: CommandLine) -> None:
 
 @pytest.mark.parametrize("arguments", [["--help"], ["ps"]])
 def test_quick_commands_import_nothing_heavy(eleagent: CommandLine, arguments: list[str]) -> None:
-    eleagent.daemon.scripts[ops.SESSION_LIST.id] = lambda call: SessionList([FakeSession(created()).session])
+    eleagent.daemon.scripts["session_list"] = lambda call: SessionList([FakeSession(created()).session])
     command = [sys.executable, "-X", "importtime", *eleagent.command(*arguments)[1:]]
     done = subprocess.run(command, capture_output=True, text=True, env=eleagent.env, check=True)
     imported = {line.split("|")[-1].strip() for line in done.stderr.splitlines()}
@@ -322,7 +322,7 @@ def test_quick_commands_import_nothing_heavy(eleagent: CommandLine, arguments: l
 
 
 def test_quick_commands_cost_little(eleagent: CommandLine) -> None:
-    eleagent.daemon.scripts[ops.SESSION_LIST.id] = lambda call: SessionList([])
+    eleagent.daemon.scripts["session_list"] = lambda call: SessionList([])
     costs = []
     for _ in range(4):
         before = resource.getrusage(resource.RUSAGE_CHILDREN)

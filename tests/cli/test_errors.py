@@ -12,7 +12,6 @@ from socketserver import StreamRequestHandler, UnixStreamServer
 
 import pytest
 
-from eleagent import operations as ops
 from eleagent.errors import BY_CODE, DaemonUnreachable, EleAgentError, UnknownAgent
 from eleagent.wire.events import AgentMessage
 from eleagent.wire.sessions import SessionList
@@ -76,7 +75,7 @@ def test_each_error_class_reaches_the_person_with_its_exit_code(
     def refuse(_call: object) -> None:
         raise error("it is \x1b[31mthus\nand so", value=1)
 
-    eleagent.daemon.scripts[ops.STATUS.id] = refuse
+    eleagent.daemon.scripts["status"] = refuse
     done = eleagent("status", "--json")
     assert done.code == error.exit_code
     assert done.err == "eleagent: it is \\x1b[31mthus\\nand so\n"
@@ -88,7 +87,7 @@ def test_unknown_agent_exits_127(eleagent: CommandLine) -> None:
     def refuse(_call: object) -> None:
         raise UnknownAgent("no agent 'nobody' (see: eleagent agent ls)")
 
-    eleagent.daemon.scripts[ops.SESSION_CREATE.id] = refuse
+    eleagent.daemon.scripts["session_create"] = refuse
     assert eleagent("run", "-a", "nobody", "x").code == 127
 
 
@@ -134,7 +133,7 @@ def test_daemon_of_another_version_is_one_clear_line(eleagent: CommandLine) -> N
 
 
 def test_answer_that_is_no_json_is_one_line(eleagent: CommandLine, daemon: FakeDaemon) -> None:
-    daemon.scripts[ops.STATUS.id] = lambda call: {"unexpected": 1}
+    daemon.scripts["status"] = lambda call: {"unexpected": 1}
     done = eleagent("status")
     assert (done.code, done.err.count("\n")) == (125, 1)
     assert "can't be read" in done.err
@@ -156,7 +155,7 @@ def test_another_server_at_the_socket_is_named(eleagent: CommandLine, tmp_path: 
 @pytest.mark.parametrize("arguments", [["--json", "ps"], ["--help"], ["logs"]])
 def test_full_disk_behind_stdout_is_one_line(eleagent: CommandLine, arguments: list[str]) -> None:
     eleagent.serve(FakeSession(created(), AgentMessage("x"), ended()))
-    eleagent.daemon.scripts[ops.SESSION_LIST.id] = lambda call: SessionList([])
+    eleagent.daemon.scripts["session_list"] = lambda call: SessionList([])
     with Path("/dev/full").open("wb") as full:
         done = subprocess.run(
             eleagent.command(*arguments), stdout=full, stderr=subprocess.PIPE, env=eleagent.env, text=True
@@ -169,7 +168,7 @@ def test_full_disk_behind_stdout_is_one_line(eleagent: CommandLine, arguments: l
 
 @pytest.mark.parametrize("closed", ["<&- >&-", "2>&-", "<&- >&- 2>&-"])
 def test_closed_streams_are_no_error(eleagent: CommandLine, closed: str) -> None:
-    eleagent.daemon.scripts[ops.SESSION_LIST.id] = lambda call: SessionList([])
+    eleagent.daemon.scripts["session_list"] = lambda call: SessionList([])
     shell = ["/bin/sh", "-c", f'"$@" {closed}', "sh", *eleagent.command("ps")]
     done = subprocess.run(shell, capture_output=True, env=eleagent.env, text=True)
     assert (done.returncode, done.stdout) == (0, "")

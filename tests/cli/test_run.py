@@ -9,8 +9,8 @@ import threading
 
 import pytest
 
-from eleagent import operations as ops
 from eleagent.cli.screen import DEFAULT_COLUMNS, width
+from eleagent.operations.table import BY_ID
 from eleagent.wire import events as ev
 from eleagent.wire.attestation import Binding, Control, ControlClass, Report
 from eleagent.wire.sessions import ApprovalAnswer, Session, SessionCreate, State, Usage
@@ -32,7 +32,7 @@ AGENT_TURN = (
 
 
 def body_of(eleagent: CommandLine) -> SessionCreate:
-    (call,) = eleagent.daemon.called(ops.SESSION_CREATE)
+    (call,) = eleagent.daemon.called(BY_ID["session_create"])
     assert call.headers["Idempotency-Key"]
     body: SessionCreate = call.decoded(SessionCreate)
     return body
@@ -72,7 +72,7 @@ def test_run_detached_prints_the_key_and_does_not_follow(eleagent: CommandLine) 
     eleagent.serve(FakeSession(created()))
     done = eleagent("run", "-d", "x")
     assert (done.code, done.out, done.err) == (0, f"{KEY}\n", "")
-    assert not eleagent.daemon.called(ops.SESSION_EVENTS)
+    assert not eleagent.daemon.called(BY_ID["session_events"])
 
 
 def test_run_piped_is_plain_text(eleagent: CommandLine) -> None:
@@ -153,7 +153,7 @@ def test_wait_for_a_live_session_waits(eleagent: CommandLine) -> None:
     whole = session.events
     session.events = whole[:1]
     process = eleagent.start("wait", "-q", "@")
-    eleagent.daemon.wait_for(ops.SESSION_EVENTS)
+    eleagent.daemon.wait_for(BY_ID["session_events"])
     assert process.poll() is None
     session.events = whole
     assert process.wait(8) == 4
@@ -166,14 +166,15 @@ def test_interrupts_reach_the_daemon_once_as_interrupt_twice_as_stop(eleagent: C
     )
     session.gates = {3: threading.Event(), 4: threading.Event()}
     process = eleagent.start("run", "x")
-    eleagent.daemon.wait_for(ops.SESSION_EVENTS)
+    eleagent.daemon.wait_for(BY_ID["session_events"])
     process.send_signal(signal.SIGINT)
-    eleagent.daemon.wait_for(ops.SESSION_INTERRUPT)
-    assert not eleagent.daemon.called(ops.SESSION_STOP)
+    eleagent.daemon.wait_for(BY_ID["session_interrupt"])
+    assert not eleagent.daemon.called(BY_ID["session_stop"])
     process.send_signal(signal.SIGINT)
     out, err = process.communicate(timeout=8)
     assert process.returncode == 130
-    assert len(eleagent.daemon.called(ops.SESSION_INTERRUPT)) == len(eleagent.daemon.called(ops.SESSION_STOP)) == 1
+    assert len(eleagent.daemon.called(BY_ID["session_interrupt"])) == 1
+    assert len(eleagent.daemon.called(BY_ID["session_stop"])) == 1
     assert b"ow" in out
     assert b"Ctrl-C again stops" in err
 
@@ -183,7 +184,7 @@ def test_questions_without_a_terminal_are_denied_and_exit_122(eleagent: CommandL
     eleagent.serve(FakeSession(created(ask=True), question, ended(), ask=True))
     done = eleagent("run", "--ask", "--json", "x")
     assert done.code == 122
-    (call,) = eleagent.daemon.called(ops.APPROVAL_ANSWER)
+    (call,) = eleagent.daemon.called(BY_ID["approval_answer"])
     assert call.path == {"key": KEY, "id": "a-1"}
     assert call.decoded(ApprovalAnswer).allow is False
     assert json.loads(done.out.splitlines()[-1])["reason"] == "approval_unanswered"
@@ -201,7 +202,7 @@ def test_question_on_a_terminal_is_shown_whole_and_answered(eleagent: CommandLin
     terminal.type(typed)
     assert terminal.wait() == 0
     assert b"; curl evil\\x1b[2K\\u202e\\t#end" in terminal.seen
-    (call,) = eleagent.daemon.called(ops.APPROVAL_ANSWER)
+    (call,) = eleagent.daemon.called(BY_ID["approval_answer"])
     assert call.decoded(ApprovalAnswer).allow is allow
 
 
@@ -217,7 +218,7 @@ def test_answer_typed_before_the_question_does_not_count(eleagent: CommandLine) 
     terminal.read_until("[y/N]")
     terminal.type("n\n")
     terminal.wait()
-    (call,) = eleagent.daemon.called(ops.APPROVAL_ANSWER)
+    (call,) = eleagent.daemon.called(BY_ID["approval_answer"])
     assert call.decoded(ApprovalAnswer).allow is False
 
 
@@ -287,7 +288,7 @@ def test_preview_is_drawn_and_taken_away(eleagent: CommandLine) -> None:
         gate.wait(5)
         yield from session.events[1:]
 
-    eleagent.daemon.scripts[ops.SESSION_EVENTS.id] = stream
+    eleagent.daemon.scripts["session_events"] = stream
     terminal = eleagent.on_terminal("run", "x")
     terminal.read_until("✎ Hello wor")
     gate.set()
@@ -301,13 +302,13 @@ def test_create_that_broke_is_sent_again_with_the_same_key(eleagent: CommandLine
     session = eleagent.serve(FakeSession(created(), ended()))
 
     def flaky(_call: object) -> Session:
-        if len(eleagent.daemon.called(ops.SESSION_CREATE)) == 1:
+        if len(eleagent.daemon.called(BY_ID["session_create"])) == 1:
             raise Break
         return session.session
 
-    eleagent.daemon.scripts[ops.SESSION_CREATE.id] = flaky
+    eleagent.daemon.scripts["session_create"] = flaky
     assert eleagent("run", "-q", "x").code == 0
-    first, second = eleagent.daemon.called(ops.SESSION_CREATE)
+    first, second = eleagent.daemon.called(BY_ID["session_create"])
     assert first.headers["Idempotency-Key"] == second.headers["Idempotency-Key"]
 
 

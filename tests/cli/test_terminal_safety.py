@@ -6,7 +6,6 @@ import re
 
 import pytest
 
-from eleagent import operations as ops
 from eleagent.errors import EleAgentError
 from eleagent.wire import events as ev
 from eleagent.wire.sessions import ArtefactList, SessionDetail
@@ -121,7 +120,7 @@ def test_no_control_sequence_of_a_preview_reaches_the_terminal(eleagent: Command
         time.sleep(0.6)
         yield session.events[1]
 
-    eleagent.daemon.scripts[ops.SESSION_EVENTS.id] = stream
+    eleagent.daemon.scripts["session_events"] = stream
     terminal = eleagent.on_terminal("run", "x")
     terminal.wait()
     assert "✎".encode() in terminal.seen
@@ -136,22 +135,22 @@ def test_no_control_sequence_of_names_and_errors_reaches_the_terminal(eleagent: 
     detail = SessionDetail(
         session=msgspec.structs.replace(session.session, name=text, title=text, policy=text, data=[text])
     )
-    eleagent.daemon.scripts[ops.SESSION_GET.id] = lambda call: detail
+    eleagent.daemon.scripts["session_get"] = lambda call: detail
 
     def refuse(_call: object) -> None:
         raise EleAgentError(text)
 
-    eleagent.daemon.scripts[ops.STATUS.id] = refuse
+    eleagent.daemon.scripts["status"] = refuse
     for arguments in (
         ["session", "show"],
         ["artefact", "ls"],
         ["artefact", "cat", "@", text.replace("\0", "")],
         ["status"],
     ):
-        listed = eleagent.daemon.scripts[ops.ARTEFACT_LIST.id](None)
+        listed = eleagent.daemon.scripts["artefact_list"](None)
         assert isinstance(listed, ArtefactList)
         if arguments[1:2] == ["cat"]:
-            eleagent.daemon.scripts[ops.ARTEFACT_GET.id] = lambda call: [text.encode(), b"\xff\xfe"]
+            eleagent.daemon.scripts["artefact_get"] = lambda call: [text.encode(), b"\xff\xfe"]
         terminal = eleagent.on_terminal(*arguments)
         terminal.wait()
         assert_clean(terminal.seen, text)

@@ -13,7 +13,7 @@ import msgspec
 from aiohttp import web
 
 from eleagent.errors import PROBLEM_TYPE, EleAgentError, VersionSkew
-from eleagent.operations import Answer, Operation
+from eleagent.operations.operation import Answer, Operation
 from eleagent.version import VERSION_HEADER, __version__
 from eleagent.wire.events import Notice
 

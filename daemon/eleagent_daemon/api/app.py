@@ -4,9 +4,8 @@ from __future__ import annotations
 
 from aiohttp import web
 
-from eleagent.operations import OPERATIONS
-from eleagent_daemon.api.handlers import Handlers
-from eleagent_daemon.api.pipeline import Pipeline
+from eleagent.operations.table import OPERATIONS
+from eleagent_daemon.api.pipeline import Handlers, Pipeline
 
 _BODY_BYTES = 1 << 20
 
@@ -15,7 +14,9 @@ def make_app(*, pipeline: Pipeline, handlers: Handlers) -> web.Application:
     """A route for every operation of the table, each through the pipeline. An operation without a handler stops the
     start.
     """
+    if strangers := {operation.id for operation in handlers.keys() ^ set(OPERATIONS)}:
+        raise RuntimeError(f"operations without a handler, or handlers without an operation: {sorted(strangers)}")
     app = web.Application(client_max_size=_BODY_BYTES)
-    app.router.add_routes([pipeline.route(operation, getattr(handlers, operation.id)) for operation in OPERATIONS])
+    app.router.add_routes([pipeline.route(operation, handlers[operation]) for operation in OPERATIONS])
     app.router.add_routes([pipeline.no_operation()])
     return app

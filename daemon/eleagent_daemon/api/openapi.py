@@ -8,7 +8,8 @@ from typing import Any
 import msgspec
 
 from eleagent.errors import PROBLEM_TYPE
-from eleagent.operations import OPERATIONS, Answer, Body, Operation
+from eleagent.operations.operation import Answer, Body, Operation
+from eleagent.operations.table import OPERATIONS
 from eleagent.version import __version__
 
 _QUERY_TYPES = {int: {"type": "integer", "minimum": 0}, str: {"type": "string"}, bool: {"type": "boolean"}}

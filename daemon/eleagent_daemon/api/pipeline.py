@@ -26,7 +26,7 @@ from eleagent.errors import (
     Refused,
     TooLarge,
 )
-from eleagent.operations import Body, Effect, Operation
+from eleagent.operations.operation import Body, Effect, Operation
 from eleagent.permissions import may
 from eleagent.version import VERSION_HEADER, __version__, check_skew
 from eleagent_daemon.api.answer import answer, problem
@@ -54,7 +54,7 @@ class Call:
 
 
 Handler = Callable[[Call], Awaitable[Any]]
-
+Handlers = Mapping[Operation, Handler]
 
 Resolver = Callable[[str, Caller], Awaitable[str]]
 Identifier = Callable[[web.Request], Caller]

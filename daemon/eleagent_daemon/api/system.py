@@ -4,11 +4,15 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable
+from typing import Any
 
 from eleagent.errors import CredentialMissing, EleAgentError
+from eleagent.operations.system import DOCTOR, OPENAPI, STATUS
 from eleagent.version import __version__
 from eleagent.wire.system import Doctor, Finding, Status
-from eleagent_daemon.api.identity import Caller, account
+from eleagent_daemon.api.identity import account
+from eleagent_daemon.api.openapi import document
+from eleagent_daemon.api.pipeline import Call, Handlers
 from eleagent_daemon.domain.launch import Host, HostFacts
 from eleagent_daemon.sessions.catalogue import Catalogue
 from eleagent_daemon.sessions.launchclient import LauncherClient
@@ -20,7 +24,7 @@ from eleagent_daemon.store.timeline import now
 _NO_CREDENTIAL = "no credential"
 
 
-class System:
+class SystemHandlers:
     """`model` names the upstream or raises CredentialMissing."""
 
     def __init__(
@@ -47,7 +51,10 @@ class System:
         self._ledger = ledger
         self._started = now()
 
-    async def status(self, caller: Caller) -> Status:
+    def table(self) -> Handlers:
+        return {STATUS: self.status, DOCTOR: self.doctor, OPENAPI: self.openapi}
+
+    async def status(self, call: Call) -> Status:
         greeting = self._launcher.greeting
         live = await self._registry.live()
         return Status(
@@ -55,8 +62,8 @@ class System:
             installation=self._installation,
             pid=os.getpid(),
             user=account(os.getuid()),
-            caller=caller.name,
-            role=caller.role,
+            caller=call.caller.name,
+            role=call.caller.role,
             started=self._started,
             home=self._home,
             runtime=self._runtime,
@@ -70,7 +77,10 @@ class System:
             audit_head=self._ledger.head,
         )
 
-    async def doctor(self) -> Doctor:
+    async def openapi(self, call: Call) -> dict[str, Any]:
+        return document()
+
+    async def doctor(self, call: Call) -> Doctor:
         findings: list[Finding] = []
         try:
             facts = await self._launcher.ask(Host(), HostFacts)

@@ -1,0 +1,123 @@
+"""What does each operation on sessions do?"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncGenerator, Callable
+from contextlib import aclosing
+from typing import Any, Final
+
+import msgspec
+
+from eleagent.errors import BadRequest
+from eleagent.operations.sessions import (
+    SESSION_CREATE,
+    SESSION_EVENTS,
+    SESSION_GET,
+    SESSION_INPUT,
+    SESSION_INTERRUPT,
+    SESSION_LIST,
+    SESSION_STOP,
+)
+from eleagent.wire.events import Notice
+from eleagent.wire.sessions import Accepted, InputAccepted, Session, SessionDetail, SessionList
+from eleagent_daemon.api.answer import Stream
+from eleagent_daemon.api.pipeline import Call, Handlers
+from eleagent_daemon.sessions.service import Sessions
+from eleagent_daemon.store.timeline import Timelines
+
+BEHIND_BYTES: Final = 4 << 20
+"""A watcher that is further behind than this is told so."""
+
+_LIST_LIMIT: Final = 1000
+_LIST_MOST: Final = 10_000
+_encode = msgspec.json.Encoder().encode
+
+
+class SessionHandlers:
+    def __init__(self, *, sessions: Sessions, timelines: Timelines) -> None:
+        self._sessions = sessions
+        self._timelines = timelines
+
+    def table(self) -> Handlers:
+        return {
+            SESSION_CREATE: self.create,
+            SESSION_LIST: self.list_sessions,
+            SESSION_GET: self.get,
+            SESSION_EVENTS: self.events,
+            SESSION_INPUT: self.send,
+            SESSION_INTERRUPT: self.interrupt,
+            SESSION_STOP: self.stop,
+        }
+
+    async def create(self, call: Call) -> Session:
+        return await self._sessions.create(
+            call.body, caller=call.caller.identity, owner=call.caller.name, token=call.token
+        )
+
+    async def list_sessions(self, call: Call) -> SessionList:
+        limit = min(call.query.get("limit", _LIST_LIMIT), _LIST_MOST)
+        return SessionList(
+            sessions=await self._sessions.list_sessions(everything=call.query.get("all", False), limit=limit)
+        )
+
+    async def get(self, call: Call) -> SessionDetail:
+        key = call.path["key"]
+        return SessionDetail(session=await self._sessions.get(key), report=await self._sessions.find_report(key))
+
+    async def events(self, call: Call) -> Stream:
+        key = call.path["key"]
+        follow = call.query.get("follow", False)
+        lines = self._lines(key, after=call.query.get("after", 0), follow=follow)
+        if follow and call.query.get("preview", False) and (previews := self._sessions.find_previews(key)) is not None:
+            with_previews = _merge(lines, previews.listen)
+            return Stream(with_previews)
+        return Stream(lines)
+
+    async def _lines(self, key: str, *, after: int, follow: bool) -> AsyncGenerator[bytes, None]:
+        async with aclosing(self._timelines.stream(key, after=after, follow=follow)) as chunks:
+            async for chunk, behind in chunks:
+                yield chunk
+                if follow and behind > BEHIND_BYTES:
+                    yield _encode(Notice(notice="behind", behind=behind)) + b"\n"
+
+    async def send(self, call: Call) -> InputAccepted:
+        key = call.path["key"]
+        if not call.body.text.strip():
+            raise BadRequest("the input is empty")
+        message, seq = await self._sessions.say(key, call.body.text, by=call.caller.name)
+        return InputAccepted(id=message, seq=seq)
+
+    async def interrupt(self, call: Call) -> Accepted:
+        key = call.path["key"]
+        return Accepted(key=key, state=await self._sessions.interrupt(key))
+
+    async def stop(self, call: Call) -> Accepted:
+        key = call.path["key"]
+        grace_s = call.body.grace_s
+        if grace_s is not None and not 0 <= grace_s <= 3600:
+            raise BadRequest(f"grace_s {grace_s:g}: must be from 0 to 3600")
+        return Accepted(key=key, state=await self._sessions.stop(key, by=call.caller.name, grace_s=grace_s))
+
+
+async def _merge(lines: AsyncGenerator[bytes, None], listen: Callable[[], Any]) -> AsyncGenerator[bytes, None]:
+    """Timeline lines, and between them what the agent is still writing. A line goes before a preview."""
+    with listen() as previews:
+        line = asyncio.ensure_future(anext(lines, None))
+        preview = asyncio.ensure_future(previews.get())
+        try:
+            while True:
+                await asyncio.wait({line, preview}, return_when=asyncio.FIRST_COMPLETED)
+                if line.done():
+                    if (chunk := line.result()) is None:
+                        return
+                    yield chunk
+                    line = asyncio.ensure_future(anext(lines, None))
+                else:
+                    yield _encode(Notice(notice="preview", text=preview.result())) + b"\n"
+                    preview = asyncio.ensure_future(previews.get())
+        finally:
+            line.cancel()
+            preview.cancel()
+            await asyncio.gather(line, preview, return_exceptions=True)
+            await lines.aclose()

@@ -1,0 +1,46 @@
+"""Which operations are there on sessions?"""
+
+from __future__ import annotations
+
+from typing import Final
+
+from eleagent.operations.operation import Answer, Body, Effect, Operation
+from eleagent.permissions import Permission
+from eleagent.wire import events, sessions
+
+SESSION_CREATE: Final = Operation(
+    id="session_create", method="POST", path="/v1/sessions", permission=Permission.SESSION_CREATE,
+    audit="session.create", effect=Effect.ACT,
+    summary="Start a session; Idempotency-Key makes a repeat return the first",
+    body=sessions.SessionCreate, body_kind=Body.JSON, result=sessions.Session, status=202,
+)  # fmt: skip
+SESSION_LIST: Final = Operation(
+    id="session_list", method="GET", path="/v1/sessions", permission=Permission.SESSION_READ, audit="session.list",
+    effect=Effect.READ, summary="Sessions, newest first; live ones only unless all=true", result=sessions.SessionList,
+    query=(("all", bool), ("limit", int)),
+)  # fmt: skip
+SESSION_GET: Final = Operation(
+    id="session_get", method="GET", path="/v1/sessions/{key}", permission=Permission.SESSION_READ, audit="session.show",
+    effect=Effect.READ, summary="One session by key, unique prefix, name or @", result=sessions.SessionDetail,
+)  # fmt: skip
+SESSION_EVENTS: Final = Operation(
+    id="session_events", method="GET", path="/v1/sessions/{key}/events", permission=Permission.SESSION_CONTENT,
+    audit="session.read", effect=Effect.CONTENT, summary="The timeline after a seq, and on as it grows with follow=1",
+    result=events.Event, answer=Answer.NDJSON,
+    query=(("after", int), ("follow", bool), ("preview", bool)),
+)  # fmt: skip
+SESSION_INPUT: Final = Operation(
+    id="session_input", method="POST", path="/v1/sessions/{key}/input", permission=Permission.SESSION_DRIVE,
+    audit="session.send", effect=Effect.ACT, summary="Say something to the agent", body=sessions.SessionInput,
+    body_kind=Body.JSON, result=sessions.InputAccepted, status=202,
+)  # fmt: skip
+SESSION_INTERRUPT: Final = Operation(
+    id="session_interrupt", method="POST", path="/v1/sessions/{key}/interrupt", permission=Permission.SESSION_STOP,
+    audit="session.interrupt", effect=Effect.TAKE_AWAY, summary="Interrupt the turn under way; the session lives on",
+    result=sessions.Accepted, status=202,
+)  # fmt: skip
+SESSION_STOP: Final = Operation(
+    id="session_stop", method="POST", path="/v1/sessions/{key}/stop", permission=Permission.SESSION_STOP,
+    audit="session.stop", effect=Effect.TAKE_AWAY, summary="SIGTERM to the whole sandbox, then SIGKILL",
+    body=sessions.SessionStop, body_kind=Body.JSON, result=sessions.Accepted, status=202,
+)  # fmt: skip

@@ -1,0 +1,16 @@
+"""Which operations are there? The one table behind the router, the OpenAPI document and the authorisation tests."""
+
+from __future__ import annotations
+
+from typing import Final
+
+from eleagent.operations import agents, approvals, artefacts, audit, sessions, system
+from eleagent.operations.operation import Operation
+
+OPERATIONS: Final[tuple[Operation, ...]] = tuple(
+    value
+    for noun in (system, audit, sessions, approvals, artefacts, agents)
+    for value in vars(noun).values()
+    if isinstance(value, Operation)
+)
+BY_ID: Final = {operation.id: operation for operation in OPERATIONS}
