@@ -24,7 +24,7 @@ _LAZY: Final = (
     "stringprep",
     "traceback",
 )
-_NOT_OURS: Final = ("eleagent_daemon.launcher", "eleagent_daemon.runtime", "eleagent.cli")
+_NOT_OURS: Final = ("eleagent_daemon.launcher", "eleagent_daemon.runtime", "eleagent_daemon.kernel", "eleagent.cli")
 
 
 def drop_to(uid: int, gid: int) -> None:

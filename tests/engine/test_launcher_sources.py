@@ -17,7 +17,7 @@ import pytest
 from eleagent.errors import BadRequest, EleAgentError, Refused, Unavailable
 from eleagent_daemon.domain import launch
 from eleagent_daemon.domain.sandbox import DataMount
-from eleagent_daemon.launcher.child import in_child
+from eleagent_daemon.kernel.child import in_child
 from eleagent_daemon.launcher.mounts import make_private, mount_source, unmount_all
 from eleagent_daemon.launcher.places import Places
 from eleagent_daemon.launcher.sources import Sources

@@ -8,7 +8,7 @@ import pytest
 from eleagent.errors import NotFound
 from eleagent_daemon.domain.confinement import TCP_BYTES
 from eleagent_daemon.domain.sandbox import Doors, SandboxSpec
-from eleagent_daemon.launcher import mountinfo
+from eleagent_daemon.kernel import mountinfo
 from eleagent_daemon.launcher.evidence import collect
 from eleagent_daemon.launcher.limits import cgroup_limits, limit_tcp, rlimits
 

@@ -9,7 +9,7 @@ import pytest
 
 from eleagent.errors import ConfigError
 from eleagent_daemon.daemonctl import _prepare_socket_folder
-from eleagent_daemon.launcher import mountinfo
+from eleagent_daemon.kernel import mountinfo
 from eleagent_daemon.launcher.places import Places
 from eleagent_daemon.layout import Layout
 

@@ -12,7 +12,7 @@ from typing import Final
 
 from eleagent.errors import Refused
 from eleagent.wire.agents import AgentLock
-from eleagent_daemon.launcher.child import in_child
+from eleagent_daemon.kernel.child import in_child
 
 _BLOCK_BYTES: Final = 1 << 20
 _TIMEOUT_S: Final = 300.0

@@ -16,7 +16,7 @@ import msgspec
 
 from eleagent.errors import Refused
 from eleagent_daemon.domain.launch import Collected, StoredFile
-from eleagent_daemon.launcher.kernel import INSIDE, RESOLVE_NO_XDEV, open_inside
+from eleagent_daemon.kernel.calls import INSIDE, RESOLVE_NO_XDEV, open_inside
 from eleagent_daemon.launcher.removal import remove_tree
 from eleagent_daemon.launcher.sparse import data_spans
 

@@ -12,7 +12,7 @@ from typing import Final
 
 from eleagent.errors import Unavailable
 from eleagent_daemon.domain.sandbox import Limits
-from eleagent_daemon.launcher.kernel import MS_BIND, MS_NODEV, MS_NOSUID, mount, unmount
+from eleagent_daemon.kernel.calls import MS_BIND, MS_NODEV, MS_NOSUID, mount, unmount
 from eleagent_daemon.launcher.sparse import data_spans
 
 FOLDERS: Final = ("home", "workspace", "artefacts")

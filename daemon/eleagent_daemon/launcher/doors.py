@@ -12,8 +12,8 @@ from typing import Final
 
 from eleagent.errors import IsolationFailed, NotFound
 from eleagent_daemon.domain.sandbox import UNPRIVILEGED_PORT_START
-from eleagent_daemon.launcher.child import in_child
-from eleagent_daemon.launcher.kernel import enter_network
+from eleagent_daemon.kernel.calls import enter_network
+from eleagent_daemon.kernel.child import in_child
 
 LOOPBACK: Final = "127.0.0.1"
 BACKLOG: Final = 16

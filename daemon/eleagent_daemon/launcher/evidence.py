@@ -14,7 +14,7 @@ from eleagent.errors import NotFound
 from eleagent_daemon.domain.confinement import MASKED_PATHS, NAMESPACES, READONLY_PATHS
 from eleagent_daemon.domain.evidence import Evidence, MountPoint, Process
 from eleagent_daemon.domain.sandbox import UNPRIVILEGED_PORT_START, WORKSPACE_DIR, SandboxSpec
-from eleagent_daemon.launcher import mountinfo
+from eleagent_daemon.kernel import mountinfo
 from eleagent_daemon.launcher.limits import DiskLimits, cgroup_limits, disk_limits, rlimits
 from eleagent_daemon.launcher.seccomp_read import read_filters
 

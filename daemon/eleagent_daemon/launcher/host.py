@@ -10,7 +10,7 @@ from pathlib import Path
 
 from eleagent_daemon.domain.launch import HostFact
 from eleagent_daemon.domain.sandbox import POOL_FIRST_UID, POOL_SIZE
-from eleagent_daemon.launcher.kernel import open_inside
+from eleagent_daemon.kernel.calls import open_inside
 
 
 def launcher_facts() -> list[HostFact]:

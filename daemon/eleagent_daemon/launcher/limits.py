@@ -9,7 +9,7 @@ from pathlib import Path, PurePosixPath
 from typing import Final
 
 from eleagent_daemon.domain.confinement import TCP_BYTES
-from eleagent_daemon.launcher.mountinfo import MountLine, read
+from eleagent_daemon.kernel.mountinfo import MountLine, read
 
 _V1_UNLIMITED: Final = 1 << 62
 """Version 1 says "no limit" as a number near 2^63, rounded down to pages."""

@@ -11,8 +11,8 @@ from pathlib import Path
 
 from eleagent.errors import BadRequest, IsolationFailed, Unavailable
 from eleagent_daemon.domain.confinement import TERMINALS
-from eleagent_daemon.launcher import mountinfo
-from eleagent_daemon.launcher.kernel import (
+from eleagent_daemon.kernel import mountinfo
+from eleagent_daemon.kernel.calls import (
     MNT_DETACH,
     MS_BIND,
     MS_NODEV,

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from eleagent_daemon.domain.sandbox import ARTEFACTS_DIR, DATA_DIR, HOME_DIR, WORKSPACE_DIR, Placement, SandboxSpec
-from eleagent_daemon.launcher.child import in_child
+from eleagent_daemon.kernel.child import in_child
 from eleagent_daemon.launcher.disk import mount_disk
 from eleagent_daemon.launcher.identity import write_identity
 from eleagent_daemon.launcher.mounts import Covers, make_place, make_private, mount_source, mount_terminals, unmount_all

@@ -11,7 +11,7 @@ from typing import Final
 import msgspec
 
 from eleagent.errors import BadRequest, Refused, Unavailable
-from eleagent_daemon.launcher.kernel import INSIDE, RESOLVE_NO_XDEV, open_inside
+from eleagent_daemon.kernel.calls import INSIDE, RESOLVE_NO_XDEV, open_inside
 
 SCAN_LIMIT: Final = 200_000
 MASKED_LIMIT: Final = 1000

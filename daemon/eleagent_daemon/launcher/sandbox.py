@@ -22,11 +22,11 @@ from eleagent_daemon.domain.evidence import Evidence
 from eleagent_daemon.domain.launch import Inspected, Notice
 from eleagent_daemon.domain.sandbox import GATE_WORD, Phase, Status
 from eleagent_daemon.domain.spool import PAYLOAD_LIMIT, Stream
+from eleagent_daemon.kernel.calls import command_line, namespace_inode, start_ticks
+from eleagent_daemon.kernel.child import in_child
 from eleagent_daemon.launcher import doors
-from eleagent_daemon.launcher.child import in_child
 from eleagent_daemon.launcher.evidence import collect
 from eleagent_daemon.launcher.input import Input
-from eleagent_daemon.launcher.kernel import command_line, namespace_inode, start_ticks
 from eleagent_daemon.launcher.limits import limit_tcp
 from eleagent_daemon.launcher.record import Record
 from eleagent_daemon.launcher.spool import SpoolWriter

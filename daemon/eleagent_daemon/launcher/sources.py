@@ -12,8 +12,8 @@ from typing import Final
 
 from eleagent.errors import BadRequest, Conflict, Refused
 from eleagent_daemon.domain.launch import OpenSource, Source
-from eleagent_daemon.launcher.child import in_child
-from eleagent_daemon.launcher.kernel import PSEUDO_FILESYSTEMS, RESOLVE_NO_SYMLINKS, filesystem_magic, open_inside
+from eleagent_daemon.kernel.calls import PSEUDO_FILESYSTEMS, RESOLVE_NO_SYMLINKS, filesystem_magic, open_inside
+from eleagent_daemon.kernel.child import in_child
 from eleagent_daemon.launcher.reach import LISTED_PATHS, Person, Reach, shown, survey
 
 HELD_LIMIT: Final = 512

@@ -14,8 +14,8 @@ from eleagent_daemon.agents.files import get_dockerfile, get_image_name
 from eleagent_daemon.domain import launch
 from eleagent_daemon.domain.channel import close_all
 from eleagent_daemon.domain.launch import PROTOCOL, AnyAnswer, Done, Notice
+from eleagent_daemon.kernel.child import in_child
 from eleagent_daemon.launcher.binary import copy_verified
-from eleagent_daemon.launcher.child import in_child
 from eleagent_daemon.launcher.collect import Collection, check_target
 from eleagent_daemon.launcher.host import launcher_facts
 from eleagent_daemon.launcher.places import Places
