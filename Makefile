@@ -13,7 +13,7 @@ ENGINE_ENV = socket=$$(compose/engine.sh socket 2>/dev/null || true); \
 	[ -z "$$socket" ] || export ELEAGENT_DOCKER_SOCKET=$$socket DOCKER_HOST=unix://$$socket; \
 	export PATH="$(CURDIR)/$(BIN):$$PATH"
 
-.PHONY: help venv engine demo check test pytest wheel-test bench clean
+.PHONY: help venv engine demo check test pytest wheel-test bench docs clean
 
 help: ## say what there is to type
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-11s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -57,6 +57,9 @@ wheel-test: venv ## the suite against the built wheel, without the source tree
 bench: venv ## the ratios and limits that EleAgent promises, measured in one run (root)
 	@compose/engine.sh
 	@$(ENGINE_ENV); $(BIN)/python bench/run.py
+
+docs: venv ## write the pages that are made from tables in the code
+	$(BIN)/python docs/generate.py
 
 clean: ## remove what was built here; engine and sessions stay
 	rm -rf $(VENV) $(WORK) dist .mypy_cache .ruff_cache .pytest_cache .import_linter_cache .hypothesis

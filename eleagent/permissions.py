@@ -34,7 +34,7 @@ DESCRIPTIONS: dict[Permission, str] = {
     Permission.SESSION_READ: "see that a session exists, its state and its isolation report",
     Permission.SESSION_CONTENT: "read a session's timeline",
     Permission.SESSION_DRIVE: "send input to a session and answer its questions",
-    Permission.SESSION_STOP: "interrupt and stop a session",
+    Permission.SESSION_STOP: "interrupt, pause and stop a session",
     Permission.ARTEFACT_READ: "list and read a session's artefacts",
     Permission.AGENT_READ: "list agents",
     Permission.AGENT_INSTALL: "install an agent's binary",

@@ -34,7 +34,7 @@ COMMANDS = {
     "stop": Entry("sessions:stop", "Stop sessions."),
     "wait": Entry("sessions:wait", "Wait for sessions to end and exit as they did."),
     "status": Entry("system:status", "Which daemon this is and who you are to it."),
-    "session": Entry("sessions:session", "ls, show (the isolation report), send, interrupt."),
+    "session": Entry("sessions:session", "ls, show (the isolation report), send, interrupt, pause, unpause."),
     "artefact": Entry("artefacts:artefact", "ls and cat what sessions left behind."),
     "cp": Entry("artefacts:cp", "Copy artefacts out: cp KEY:PATH DEST."),
     "agent": Entry("agents:agent", "ls and install agents."),

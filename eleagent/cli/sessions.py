@@ -15,9 +15,19 @@ from eleagent.operations.sessions import (
     SESSION_INPUT,
     SESSION_INTERRUPT,
     SESSION_LIST,
+    SESSION_PAUSE,
     SESSION_STOP,
+    SESSION_UNPAUSE,
 )
-from eleagent.wire.sessions import Accepted, Session, SessionDetail, SessionInput, SessionList, SessionStop
+from eleagent.wire.sessions import (
+    Accepted,
+    Session,
+    SessionDetail,
+    SessionInput,
+    SessionList,
+    SessionPause,
+    SessionStop,
+)
 
 
 @click.command(cls=Command)
@@ -150,6 +160,25 @@ def send(invocation: Invocation, key: str, text: str) -> None:
 def interrupt(invocation: Invocation, key: str) -> None:
     """Interrupt the turn that is running; the session lives on."""
     _say_accepted(invocation, invocation.client.call(SESSION_INTERRUPT, key=key))
+
+
+@session.command()
+@click.argument("keys", nargs=-1, required=True, metavar="KEY…")
+@click.option("--reason", default="", help="Why, for the record.")
+@pass_invocation
+def pause(invocation: Invocation, keys: tuple[str, ...], reason: str) -> None:
+    """Stop the clock of all that runs in the sandbox; its time is not counted until it is unpaused."""
+    for key in keys:
+        _say_accepted(invocation, invocation.client.call(SESSION_PAUSE, body=SessionPause(reason=reason), key=key))
+
+
+@session.command()
+@click.argument("keys", nargs=-1, required=True, metavar="KEY…")
+@pass_invocation
+def unpause(invocation: Invocation, keys: tuple[str, ...]) -> None:
+    """Let paused sessions go on."""
+    for key in keys:
+        _say_accepted(invocation, invocation.client.call(SESSION_UNPAUSE, key=key))
 
 
 def _say_accepted(invocation: Invocation, accepted: Accepted) -> None:

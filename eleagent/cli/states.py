@@ -7,7 +7,7 @@ from eleagent.wire.sessions import State
 
 STATE_STYLES = {
     State.QUEUED: Style.DIM, State.STARTING: Style.NAME, State.RUNNING: Style.NAME, State.STOPPING: Style.WARN,
-    State.SUCCEEDED: Style.GOOD, State.STOPPED: Style.WARN,
+    State.WAITING: Style.WARN, State.PAUSED: Style.WARN, State.SUCCEEDED: Style.GOOD, State.STOPPED: Style.WARN,
 }  # fmt: skip
 
 

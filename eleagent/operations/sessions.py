@@ -44,3 +44,13 @@ SESSION_STOP: Final = Operation(
     audit="session.stop", effect=Effect.TAKE_AWAY, summary="SIGTERM to the whole sandbox, then SIGKILL",
     body=sessions.SessionStop, body_kind=Body.JSON, result=sessions.Accepted, status=202,
 )  # fmt: skip
+SESSION_PAUSE: Final = Operation(
+    id="session_pause", method="POST", path="/v1/sessions/{key}/pause", permission=Permission.SESSION_STOP,
+    audit="session.pause", effect=Effect.TAKE_AWAY, summary="Nothing in the sandbox runs until it is unpaused",
+    body=sessions.SessionPause, body_kind=Body.JSON, result=sessions.Accepted, status=202,
+)  # fmt: skip
+SESSION_UNPAUSE: Final = Operation(
+    id="session_unpause", method="POST", path="/v1/sessions/{key}/unpause", permission=Permission.SESSION_DRIVE,
+    audit="session.unpause", effect=Effect.ACT, summary="Let a session go on that a person paused",
+    result=sessions.Accepted, status=202,
+)  # fmt: skip

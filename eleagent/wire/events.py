@@ -343,6 +343,24 @@ class SessionStopping(Payload, frozen=True):
     by_user: str
 
 
+class SessionPaused(Payload, frozen=True):
+    """Nothing in the sandbox runs from here on. `hold` is why: a person (`person`) or a part of EleAgent."""
+
+    type: ClassVar[str] = "session.paused"
+    hold: str
+    by_user: str
+    detail: str = ""
+
+
+class SessionUnpaused(Payload, frozen=True):
+    """One reason to be paused is gone. `running`: it was the last, and the sandbox goes on, attested anew."""
+
+    type: ClassVar[str] = "session.unpaused"
+    hold: str
+    by_user: str
+    running: bool
+
+
 class SessionEnded(Payload, frozen=True):
     """The last event. `exit_code` is EleAgent's, `agent_exit_code` the program's own as the runtime saw it."""
 

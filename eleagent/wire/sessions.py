@@ -2,37 +2,15 @@
 
 from __future__ import annotations
 
-from enum import StrEnum
-
 import msgspec
 
 from eleagent.wire.attestation import Report
+from eleagent.wire.states import State as State
 
 PROMPT_LIMIT_BYTES = 768 * 1024
 """A prompt, UTF-8; the request body around it is held to 1 MiB."""
 
 KEY_PATTERN = r"^s-[a-z2-7]{10}$"
-
-
-class State(StrEnum):
-    QUEUED = "queued"
-    STARTING = "starting"
-    RUNNING = "running"
-    STOPPING = "stopping"
-    SUCCEEDED = "succeeded"
-    FAILED = "failed"
-    STOPPED = "stopped"
-    TIMED_OUT = "timed_out"
-    BUDGET_EXCEEDED = "budget_exceeded"
-    ISOLATION_FAILED = "isolation_failed"
-    LOST = "lost"
-
-    @property
-    def ended(self) -> bool:
-        return self not in _LIVE
-
-
-_LIVE = frozenset({State.QUEUED, State.STARTING, State.RUNNING, State.STOPPING})
 
 
 class Usage(msgspec.Struct, frozen=True):
@@ -68,7 +46,10 @@ class SessionCreate(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
 
 class Session(msgspec.Struct, frozen=True, kw_only=True):
-    """Times are RFC 3339 in UTC. `eleagent run` exits with `exit_code`; `reason` is the authority for scripts."""
+    """Times are RFC 3339 in UTC. `eleagent run` exits with `exit_code`; `reason` is the authority for scripts.
+
+    `paused_by` names what holds it still; it goes on when the last of them is gone.
+    """
 
     key: str
     name: str
@@ -96,6 +77,7 @@ class Session(msgspec.Struct, frozen=True, kw_only=True):
     artefacts: int = 0
     unreadable: list[str] = []
     queue_position: int | None = None
+    paused_by: list[str] = []
 
 
 class SessionDetail(msgspec.Struct, frozen=True, kw_only=True):
@@ -124,6 +106,12 @@ class SessionStop(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """SIGTERM, then SIGKILL after `grace_s` seconds (the daemon's setting when absent)."""
 
     grace_s: float | None = None
+
+
+class SessionPause(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """`reason` is a person's own words, for the record."""
+
+    reason: str = ""
 
 
 class ApprovalAnswer(msgspec.Struct, frozen=True, forbid_unknown_fields=True):

@@ -15,7 +15,7 @@ from typing import Any
 import msgspec
 import pytest
 
-from eleagent.errors import Conflict, ImageMissing
+from eleagent.errors import Conflict, EleAgentError, ImageMissing
 from eleagent_daemon.domain.sandbox import (
     ARTEFACTS_DIR,
     GATE_WORD,
@@ -397,6 +397,62 @@ async def test_pids_are_all_processes_init_first(bench: Bench) -> None:
     await bench.runtime.wait(sandbox)
     assert (await bench.runtime.view(sandbox)).pids == []
     await channel.close()
+
+
+TICKS = "while :; do echo tick; sleep 0.02; done"
+
+
+async def ticking(bench: Bench) -> tuple[Sandbox, list[bytes], asyncio.Task[None]]:
+    """A program that says something all the time, what it said so far, and who listens."""
+    sandbox, output, channel = await bench.running(bench.spec("/bin/sh", "-c", TICKS))
+    await channel.write(GATE_WORD)
+    heard: list[bytes] = []
+
+    async def listen() -> None:
+        async for chunk in output:
+            heard.append(chunk.data)  # noqa: PERF401 - it is looked at meanwhile
+
+    task = asyncio.create_task(listen())
+    await soon(lambda: _true(bool(heard)))
+    return sandbox, heard, task
+
+
+async def _true(value: bool) -> bool:
+    return value
+
+
+async def test_pause_stops_every_process_and_unpause_lets_them_go_on(bench: Bench) -> None:
+    sandbox, heard, task = await ticking(bench)
+    for _ in range(2):
+        await bench.runtime.pause(sandbox)
+    assert (await bench.another().inspect(sandbox.name)).phase is Phase.PAUSED
+    await asyncio.sleep(0.2)
+    before = len(heard)
+    await asyncio.sleep(0.5)
+    assert len(heard) == before
+    for _ in range(2):
+        await bench.runtime.unpause(sandbox)
+    assert (await bench.runtime.inspect(sandbox.name)).phase is Phase.RUNNING
+    assert await soon(lambda: _true(len(heard) > before))
+    await bench.runtime.kill(sandbox)
+    await task
+
+
+async def test_kill_and_remove_of_a_paused_sandbox_end_it(bench: Bench) -> None:
+    for end in (bench.runtime.kill, lambda sandbox: bench.runtime.remove(sandbox.name)):
+        sandbox, _, task = await ticking(bench)
+        await bench.runtime.pause(sandbox)
+        await end(sandbox)
+        assert (await bench.runtime.wait(sandbox)).phase in (Phase.EXITED, Phase.GONE)
+        await task
+
+
+async def test_pause_of_what_ended_is_refused_and_unpause_is_nothing(bench: Bench) -> None:
+    _, sandbox = await run(bench, "true")
+    await bench.runtime.wait(sandbox)
+    with pytest.raises(EleAgentError):
+        await bench.runtime.pause(sandbox)
+    await bench.runtime.unpause(sandbox)
 
 
 async def test_list_holds_every_sandbox_of_the_installation(bench: Bench) -> None:

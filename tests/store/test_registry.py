@@ -10,8 +10,9 @@ from pathlib import Path
 import msgspec
 import pytest
 
-from eleagent.errors import BadRequest, Conflict, NotFound, Unavailable
+from eleagent.errors import BadRequest, Conflict, NotFound, StorageUnavailable, Unavailable
 from eleagent.wire.sessions import Session, SessionCreate, State
+from eleagent_daemon.domain.lifecycle import IllegalMove
 from eleagent_daemon.domain.sandbox import POOL_FIRST_UID
 from eleagent_daemon.store import database
 from eleagent_daemon.store import registry as module
@@ -43,7 +44,8 @@ async def end(registry: Registry, record: Record) -> None:
 async def test_registry_keeps_what_was_accepted_over_a_restart(tmp_path: Path, registry: Registry) -> None:
     record, fresh = await create(registry, name="nightly")
     assert fresh
-    await registry.update(msgspec.structs.replace(record.session, state=State.RUNNING), attempt=2)
+    for state in (State.STARTING, State.RUNNING):
+        await registry.update(msgspec.structs.replace(record.session, state=state), attempt=2)
     again = await Registry.open(tmp_path / "registry.db")
     kept = await again.get(record.session.key)
     assert kept == msgspec.structs.replace(
@@ -181,3 +183,26 @@ async def test_registry_of_an_older_release_is_backed_up_whole_and_migrated(
         assert kept.execute("SELECT count(*) FROM sessions").fetchone() == (1,)
         assert kept.execute("PRAGMA user_version").fetchone() == (1,)
     kept.close()
+
+
+async def test_registry_stores_no_move_that_the_table_lacks(registry: Registry) -> None:
+    record, _ = await create(registry)
+    with pytest.raises(IllegalMove, match="that is queued can't become running"):
+        await registry.update(msgspec.structs.replace(record.session, state=State.RUNNING))
+    assert (await registry.get(record.session.key)).session.state is State.QUEUED
+    with pytest.raises(NotFound):
+        await registry.update(msgspec.structs.replace(record.session, key="s-nobodynobo"))
+
+
+async def test_registry_on_a_full_disk_says_so_and_goes_on_when_there_is_room(registry: Registry) -> None:
+    record, _ = await create(registry)
+    async with registry._db.execute("PRAGMA page_count") as cursor:
+        (pages,) = await cursor.fetchone()
+    await registry._db.execute(f"PRAGMA max_page_count={pages}")
+    big = msgspec.structs.replace(record.session, title="x" * (1 << 20))
+    with pytest.raises(StorageUnavailable, match=r"the registry can't be written: .*full"):
+        await registry.update(big)
+    assert (await registry.get(record.session.key)).session.title == record.session.title
+    await registry._db.execute("PRAGMA max_page_count=1000000")
+    await registry.update(big)
+    assert (await registry.get(record.session.key)).session.title == big.title

@@ -17,7 +17,9 @@ from eleagent.operations.sessions import (
     SESSION_INPUT,
     SESSION_INTERRUPT,
     SESSION_LIST,
+    SESSION_PAUSE,
     SESSION_STOP,
+    SESSION_UNPAUSE,
 )
 from eleagent.wire.events import Notice
 from eleagent.wire.sessions import Accepted, InputAccepted, Session, SessionDetail, SessionList
@@ -48,6 +50,8 @@ class SessionHandlers:
             SESSION_INPUT: self.send,
             SESSION_INTERRUPT: self.interrupt,
             SESSION_STOP: self.stop,
+            SESSION_PAUSE: self.pause,
+            SESSION_UNPAUSE: self.unpause,
         }
 
     async def create(self, call: Call) -> Session:
@@ -98,6 +102,15 @@ class SessionHandlers:
         if grace_s is not None and not 0 <= grace_s <= 3600:
             raise BadRequest(f"grace_s {grace_s:g}: must be from 0 to 3600")
         return Accepted(key=key, state=await self._sessions.stop(key, by=call.caller.name, grace_s=grace_s))
+
+    async def pause(self, call: Call) -> Accepted:
+        key = call.path["key"]
+        state = await self._sessions.pause(key, by=call.caller.name, detail=call.body.reason)
+        return Accepted(key=key, state=state)
+
+    async def unpause(self, call: Call) -> Accepted:
+        key = call.path["key"]
+        return Accepted(key=key, state=await self._sessions.unpause(key, by=call.caller.name))
 
 
 async def _merge(lines: AsyncGenerator[bytes, None], listen: Callable[[], Any]) -> AsyncGenerator[bytes, None]:

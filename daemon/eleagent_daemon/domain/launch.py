@@ -99,6 +99,18 @@ class Stop(Verb, frozen=True, tag="stop"):
     grace_s: float
 
 
+class Pause(Verb, frozen=True, tag="pause"):
+    """Stop the clock of every process in the sandbox. Idempotent. Refused before the release and after the end."""
+
+    session: str
+
+
+class Unpause(Verb, frozen=True, tag="unpause"):
+    """Let it go on, and attest it anew: a difference ends it, as at any time. Idempotent."""
+
+    session: str
+
+
 class Inspect(Verb, frozen=True, tag="inspect"):
     """Answered by `Status`."""
 
@@ -155,8 +167,8 @@ class Host(Verb, frozen=True, tag="host"):
 
 
 AnyVerb = (
-    Hello | OpenSource | Create | Attest | OpenDoors | Release | Write | Signal | Stop | Inspect | ListAll | Collect
-    | Remove | Consumed | Images | Build | Host
+    Hello | OpenSource | Create | Attest | OpenDoors | Release | Write | Signal | Stop | Pause | Unpause | Inspect
+    | ListAll | Collect | Remove | Consumed | Images | Build | Host
 )  # fmt: skip
 
 

@@ -126,6 +126,8 @@ class LiveSandbox:
         if not self.record.released or not self.alive or self._stopping:
             return
         try:
+            if (await self._runtime.inspect(self.record.spec.name)).phase is Phase.PAUSED:
+                return  # nothing in it runs or changes, and a process that is still can't be asked for its filter
             await self._compare(await self._evaluate())
         except NotFound:
             return
@@ -173,11 +175,25 @@ class LiveSandbox:
         await self._runtime.signal(self.record.sandbox, signum)
 
     async def stop(self, grace_s: float) -> None:
-        """SIGTERM to each of its processes; SIGKILL follows where some are left after `grace_s`."""
+        """SIGTERM to each of its processes; SIGKILL follows where some are left after `grace_s`. What is paused gets
+        its signal before it goes on, and goes on only where it is given time.
+        """
         self._kill_after(grace_s)
-        pids = (await self._runtime.view(self.record.sandbox)).pids
-        for pid in pids[1:] or pids:
-            _signal_inside(pid, pids[0], signal.SIGTERM)
+        view = await self._runtime.view(self.record.sandbox)
+        for pid in view.pids[1:] or view.pids:
+            _signal_inside(pid, view.pids[0], signal.SIGTERM)
+        if view.status.phase is Phase.PAUSED and grace_s > 0:
+            await self._runtime.unpause(self.record.sandbox)
+
+    async def pause(self) -> None:
+        """Raises Conflict where no agent runs."""
+        if not self.record.opened or not self.alive:
+            raise Conflict(f"the sandbox of {self.session} can't be paused: no agent runs in it")
+        await self._runtime.pause(self.record.sandbox)
+
+    async def unpause(self) -> None:
+        await self._runtime.unpause(self.record.sandbox)
+        await self.watch()
 
     def consumed(self, offset: int) -> None:
         self._spool.consumed(offset)

@@ -102,6 +102,16 @@ class Verbs:
         await self.sandboxes.get(verb.session).stop(verb.grace_s)
         return Done(), ()
 
+    async def pause(self, verb: launch.Pause, fds: list[int]) -> Answered:
+        async with self.sandboxes.lock(verb.session):
+            await self.sandboxes.get(verb.session).pause()
+        return Done(), ()
+
+    async def unpause(self, verb: launch.Unpause, fds: list[int]) -> Answered:
+        async with self.sandboxes.lock(verb.session):
+            await self.sandboxes.get(verb.session).unpause()
+        return Done(), ()
+
     async def inspect(self, verb: launch.Inspect, fds: list[int]) -> Answered:
         return await self.sandboxes.get(verb.session).inspect(), ()
 
@@ -166,6 +176,8 @@ class Verbs:
             launch.Write: self.write,
             launch.Signal: self.signal,
             launch.Stop: self.stop,
+            launch.Pause: self.pause,
+            launch.Unpause: self.unpause,
             launch.Inspect: self.inspect,
             launch.ListAll: self.list_all,
             launch.Collect: self.collect,

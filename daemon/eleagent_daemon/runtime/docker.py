@@ -170,6 +170,26 @@ class DockerRuntime:
     async def kill(self, sandbox: Sandbox) -> None:
         await self.signal(sandbox, signal.SIGKILL)
 
+    async def pause(self, sandbox: Sandbox) -> None:
+        try:
+            async with self._engine.asked("pause a sandbox") as docker:
+                await docker.containers.container(sandbox.id).pause()
+        except (EngineUnavailable, NotFound):
+            raise
+        except EleAgentError:  # one that is paused already is refused like one that can't be
+            if (await self._container(sandbox.id)).state.read().phase is not Phase.PAUSED:
+                raise
+
+    async def unpause(self, sandbox: Sandbox) -> None:
+        try:
+            async with self._engine.asked("unpause a sandbox") as docker:
+                await docker.containers.container(sandbox.id).unpause()
+        except (EngineUnavailable, NotFound):
+            raise
+        except EleAgentError:
+            if (await self._container(sandbox.id)).state.read().phase is Phase.PAUSED:
+                raise
+
     async def remove(self, name: str) -> None:
         """Raises EleAgentError when it is still there afterwards."""
         for delay in _GONE_DELAYS_S:

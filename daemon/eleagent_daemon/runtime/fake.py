@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import os
 import signal
 import subprocess
 import time
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Iterable, Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
@@ -33,13 +34,15 @@ class _Held:
     process: subprocess.Popen[bytes] | None = None
     made: float = field(default_factory=time.time)
     started_at: str = ""
+    paused: bool = False
 
     def status(self) -> Status:
         if self.process is None:
             return Status(Phase.CREATED)
         code = self.process.poll()
         if code is None:
-            return Status(Phase.RUNNING, pid=self.process.pid, started_at=self.started_at)
+            phase = Phase.PAUSED if self.paused else Phase.RUNNING
+            return Status(phase, pid=self.process.pid, started_at=self.started_at)
         return Status(Phase.EXITED, exit_code=code if code >= 0 else 128 - code, started_at=self.started_at)
 
 
@@ -118,7 +121,7 @@ class FakeRuntime:
     async def wait(self, sandbox: Sandbox) -> Status:
         while True:
             status = await self.inspect(sandbox.name)
-            if status.phase is not Phase.RUNNING:
+            if status.phase not in (Phase.RUNNING, Phase.PAUSED):
                 return status
             await asyncio.sleep(_POLL_S)
 
@@ -138,11 +141,24 @@ class FakeRuntime:
             held.process.send_signal(signum)
 
     async def kill(self, sandbox: Sandbox) -> None:
-        for pid in (await self.view(sandbox)).pids:
-            try:
-                os.kill(pid, signal.SIGKILL)
-            except ProcessLookupError:
-                continue
+        _send((await self.view(sandbox)).pids, signal.SIGKILL)
+
+    async def pause(self, sandbox: Sandbox) -> None:
+        held = self._engine.get(sandbox.name)
+        if held.status().phase not in (Phase.RUNNING, Phase.PAUSED):
+            raise Conflict(f"{sandbox.name} can't be paused: it does not run")
+        still: set[int] = set()
+        # One that was not stopped yet may have forked meanwhile.
+        while fresh := set((await self.view(sandbox)).pids) - still:
+            _send(fresh, signal.SIGSTOP)
+            still |= fresh
+        held.paused = True
+
+    async def unpause(self, sandbox: Sandbox) -> None:
+        held = self._engine.get(sandbox.name)
+        if held.paused:
+            held.paused = False
+            _send((await self.view(sandbox)).pids, signal.SIGCONT)
 
     async def remove(self, name: str) -> None:
         self._engine.ask()
@@ -236,6 +252,12 @@ def _read_at(path: Path, position: int) -> bytes:
     with path.open("rb") as file:
         file.seek(position)
         return file.read(_PIECE_BYTES)
+
+
+def _send(pids: Iterable[int], signum: signal.Signals) -> None:
+    for pid in pids:
+        with contextlib.suppress(ProcessLookupError):
+            os.kill(pid, signum)
 
 
 def _session(leader: int) -> list[int]:

@@ -98,6 +98,15 @@ class Runtime(Protocol):
 
     async def kill(self, sandbox: Sandbox) -> None: ...
 
+    async def pause(self, sandbox: Sandbox) -> None:
+        """Stop the clock of every process in it, those that it forks meanwhile too; returns when none runs. Idempotent.
+
+        Signals wait until it goes on, but SIGKILL ends it as it is. Raises Conflict for what does not run, NotFound.
+        """
+
+    async def unpause(self, sandbox: Sandbox) -> None:
+        """Let it go on. Idempotent. Raises NotFound; nothing happens to what has ended."""
+
     async def remove(self, name: str) -> None:
         """Idempotent; verifies that it is really gone."""
 

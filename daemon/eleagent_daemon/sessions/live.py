@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from dataclasses import dataclass, field
+from datetime import datetime
 from pathlib import Path
 
 import msgspec
@@ -25,8 +26,8 @@ class Live:
     """`held` are our own descriptors of the doors' listeners, for a launcher that lost its. `cause` is set once: why we
     end it. `started` is when its release was recorded, `seen_until` the time of the last event of an earlier daemon.
     `stored` are artefacts that the timeline has, `exited` how the sandbox ended, `ended` its last event. `inputs` are
-    the messages accepted so far, by id. `stop_reason` is the model's last, as the door saw it, for a daemon that came
-    back.
+    the messages accepted so far, by id. `paused_since` is when it was paused, `paused_s` how long it was before that.
+    `stop_reason` is the model's last, as the door saw it, for a daemon that came back.
     """
 
     record: Record
@@ -49,6 +50,8 @@ class Live:
     ended: SessionEnded | None = None
     cause: Cause | None = None
     by: str = ""
+    paused_since: str = ""
+    paused_s: float = 0.0
 
     @property
     def key(self) -> str:
@@ -75,6 +78,15 @@ class Live:
         )
         await self.registry.update(session, attempt=attempt)
 
+    def paused(self, at: str) -> None:
+        self.paused_since = self.paused_since or at
+
+    def unpaused(self, at: str) -> None:
+        """Its clock goes on."""
+        if self.paused_since:
+            self.paused_s += seconds_between(self.paused_since, at)
+            self.paused_since = ""
+
     def end_because(self, cause: Cause, by: str) -> bool:
         """Whether this is the first reason to end it."""
         if self.cause is not None:
@@ -90,6 +102,11 @@ class Live:
             self.doors = None
         while self.held:
             os.close(self.held.popitem()[1])
+
+
+def seconds_between(first: str, second: str) -> float:
+    """Of two times as they stand in a timeline; never less than 0, whatever the clock did."""
+    return max(0.0, (datetime.fromisoformat(second) - datetime.fromisoformat(first)).total_seconds())
 
 
 @dataclass(frozen=True)

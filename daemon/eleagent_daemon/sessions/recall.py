@@ -15,8 +15,10 @@ from eleagent.wire.events import (
     SandboxAttested,
     SandboxExited,
     SessionEnded,
+    SessionPaused,
     SessionStarted,
     SessionStopping,
+    SessionUnpaused,
 )
 from eleagent.wire.sessions import Usage
 from eleagent_daemon.domain.sandbox import Phase, Status
@@ -55,6 +57,10 @@ def recall(live: Live, events: Iterable[Event]) -> None:
                 live.exited = Status(phase=Phase.EXITED, exit_code=payload.exit_code, oom=payload.oom)
             case SessionEnded():
                 live.ended = payload
+            case SessionPaused():
+                live.paused(event.ts)
+            case SessionUnpaused(running=True):
+                live.unpaused(event.ts)
             case SessionStopping():
                 live.cause, live.by = Cause(payload.reason), payload.by_user
             case _:

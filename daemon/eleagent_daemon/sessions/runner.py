@@ -25,10 +25,12 @@ from eleagent.wire.events import (
     SandboxExited,
     SandboxViolation,
     SessionAdopted,
+    SessionPaused,
     SessionStopping,
+    SessionUnpaused,
 )
 from eleagent.wire.sessions import State
-from eleagent_daemon.domain.launch import Done, Inspect, Inspected, Notice, Remove, Signal, Stop
+from eleagent_daemon.domain.launch import Done, Inspect, Inspected, Notice, Pause, Remove, Signal, Stop, Unpause
 from eleagent_daemon.domain.policy import Policy
 from eleagent_daemon.domain.sandbox import Phase, Status
 from eleagent_daemon.sessions.ending import Ending
@@ -48,6 +50,7 @@ FAREWELL_S = 10.0
 """How long an agent may take to end after it was told that its work is done."""
 
 GONE = Status(phase=Phase.GONE)
+_ALIVE = (Phase.RUNNING, Phase.PAUSED)
 RETRY_S = 0.2
 RETRY_END_S = 10.0
 _SIGINT = 2
@@ -77,7 +80,6 @@ class Runner:
         self._pool = pool
         self._output_bytes = output_bytes
         self._grace_s = grace_s
-        self._deadline: float | None = None  # wall clock, seconds
         self._farewell_at: float | None = None
         self._stop_sent = False
         self._launcher_pid = 0
@@ -154,10 +156,13 @@ class Runner:
         if self.live.seen_until:
             gap = ObservationGap(begin=self.live.seen_until, end=now(), what="the daemon was away")
             await self.live.timeline.append(gap)
+        if self.live.session.state is State.STARTING:  # the earlier daemon died over its release
+            await self.live.become(state=State.RUNNING, started=self.live.started)
         if inspected.status.phase is Phase.GONE:
             return inspected.status
-        if inspected.status.phase is Phase.RUNNING and not inspected.draining:
-            same = await self._starting.reattest(self.live)
+        if inspected.status.phase in _ALIVE and not inspected.draining:
+            # What is paused is attested when it goes on.
+            same = inspected.status.phase is Phase.PAUSED or await self._starting.reattest(self.live)
             await self.live.timeline.append(SessionAdopted(attested=same))
             if same:
                 if self.live.held:
@@ -182,7 +187,6 @@ class Runner:
     async def _follow(self, notices: Subscription) -> Status:
         """Read until the sandbox has ended and all of its output is in the timeline."""
         reading = Reading(live=self.live, launcher=self._launcher, pool=self._pool, limit_bytes=self._output_bytes)
-        self._deadline = deadline(self.live.started, self.live.record.request.timeout_s)
         ended: Inspected | None = None
         while True:
             try:
@@ -202,6 +206,13 @@ class Runner:
                 await self._stop(Cause.UNWRITABLE, "eleagentd", grace_s=0)
                 return await self._until_ended(notices)
 
+    def _deadline(self) -> float | None:
+        """When its time is up, as seconds of the wall clock, whichever daemon started it; None while it is paused."""
+        live, timeout_s = self.live, self.live.record.request.timeout_s
+        if timeout_s is None or live.started is None or live.cause is not None or live.paused_since:
+            return None
+        return datetime.fromisoformat(live.started).timestamp() + timeout_s + live.paused_s
+
     async def _say_farewell(self) -> None:
         """End an agent that has nothing more to do; one that does not go by itself is stopped."""
         if self._farewell_at is None and (farewell := self.live.adapter.farewell()) is not None:
@@ -213,8 +224,8 @@ class Runner:
 
     async def _next(self, notices: Subscription) -> Notice | None:
         """The next notice; None when it is time to ask by ourselves."""
-        until = [POLL_S, self._deadline - time.time()] if self._deadline else [POLL_S]
-        wait_s = max(0.0, min(until))
+        due = self._deadline()
+        wait_s = POLL_S if due is None else max(0.0, min(POLL_S, due - time.time()))
         try:
             async with asyncio.timeout(wait_s):
                 return await notices.next()
@@ -223,7 +234,7 @@ class Runner:
 
     async def _ended(self, notice: Notice | None) -> Inspected | None:
         """Look at what a notice means; the inspection once the sandbox is not running any more."""
-        if self._deadline is not None and time.time() >= self._deadline:
+        if (due := self._deadline()) is not None and time.time() >= due:
             await self._stop(Cause.TIMED_OUT, "eleagentd", grace_s=self._grace_s)
         if notice is not None and notice.violation:
             await self.live.timeline.append(SandboxViolation(differences=notice.violation))
@@ -234,7 +245,21 @@ class Runner:
         if inspected.status.phase in (Phase.EXITED, Phase.GONE):
             return inspected
         await self._meet_new_launcher(inspected)
+        await self._hold_still(inspected)
         return None
+
+    async def _hold_still(self, inspected: Inspected) -> None:
+        """A pause is what the registry says, whoever died over it."""
+        if self.live.cause is not None or inspected.draining:
+            return
+        wanted = Phase.PAUSED if self.live.session.paused_by else Phase.RUNNING
+        if inspected.status.phase in _ALIVE and inspected.status.phase is not wanted:
+            await self._set_still(bool(self.live.session.paused_by))
+
+    async def _set_still(self, still: bool) -> None:
+        verb = Pause(session=self.live.key) if still else Unpause(session=self.live.key)
+        with contextlib.suppress(NotFound, Conflict):  # it has ended: that is found out by itself
+            await self._launcher.ask(verb, Done)
 
     async def _meet_new_launcher(self, inspected: Inspected) -> None:
         """A launcher with another pid has neither the listeners nor the input that its predecessor held in memory."""
@@ -270,7 +295,8 @@ class Runner:
         if first:
             with contextlib.suppress(StorageUnavailable):  # what only takes away is done without its record too
                 await self.live.timeline.append(SessionStopping(reason=cause, by_user=by))
-        self._deadline = None
+            with contextlib.suppress(StorageUnavailable):
+                await self.live.become(state=State.STOPPING)
         self._grace_s, self._stop_sent = grace_s, False
         with contextlib.suppress(LauncherUnavailable, EngineUnavailable):  # sent by `_follow` then
             await self._send_stop()
@@ -288,6 +314,35 @@ class Runner:
         grace_s = self._grace_s if grace_s is None else grace_s
         if not await self._stop(Cause.STOPPED, by, grace_s=grace_s) and self.live.cause is not Cause.STOPPED:
             raise Conflict(f"session {self.live.key} is already being ended: {self.live.cause}")
+
+    async def pause(self, hold: str, *, by: str, detail: str = "") -> None:
+        """Nothing in the sandbox runs until every hold on it is let go of. Done first and recorded then, since it only
+        takes away. Raises Conflict where no agent runs, and what the launcher raises.
+        """
+        session = self.live.session
+        if hold in session.paused_by:
+            return
+        if session.state not in (State.RUNNING, State.WAITING, State.PAUSED):
+            raise Conflict(f"session {session.key} is {session.state}: only one that runs can be paused")
+        await self._launcher.ask(Pause(session=self.live.key), Done)
+        self.live.paused(now())
+        with contextlib.suppress(StorageUnavailable):
+            await self.live.timeline.append(SessionPaused(hold=hold, by_user=by, detail=detail))
+        with contextlib.suppress(StorageUnavailable):
+            await self.live.become(state=State.PAUSED, paused_by=[*session.paused_by, hold])
+
+    async def unpause(self, hold: str, *, by: str) -> None:
+        """Let go of one hold; the sandbox goes on when it was the last. Raises Conflict when there is no such hold."""
+        session = self.live.session
+        if hold not in session.paused_by:
+            others = f": it is held by {', '.join(session.paused_by)}" if session.paused_by else ""
+            raise Conflict(f"session {session.key} is {session.state}, not paused by {hold}{others}")
+        holds = [other for other in session.paused_by if other != hold]
+        await self.live.timeline.append(SessionUnpaused(hold=hold, by_user=by, running=not holds))
+        await self.live.become(state=State.PAUSED if holds else State.RUNNING, paused_by=holds)
+        if not holds:
+            self.live.unpaused(now())
+            await self._set_still(False)
 
     async def say(self, text: str, *, by: str) -> tuple[str, int]:
         """(message id, seq). In the timeline before it is written."""
@@ -311,10 +366,3 @@ class Runner:
         self.live.adapter.recall(answered)
         await self.live.timeline.append(answered)
         await self._starting.write(self.live.key, send)
-
-
-def deadline(started: str | None, timeout_s: float | None) -> float | None:
-    """When the session's time is up, as seconds of the wall clock, whichever daemon started it."""
-    if timeout_s is None or started is None:
-        return None
-    return datetime.fromisoformat(started).timestamp() + timeout_s

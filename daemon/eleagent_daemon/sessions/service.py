@@ -39,6 +39,8 @@ from eleagent_daemon.store.timeline import Timelines, now
 log = logging.getLogger(__name__)
 
 ORPHANS_S = 60.0
+PERSON = "person"
+"""The hold of a person who pauses a session; parts of the daemon have names of their own."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -223,6 +225,15 @@ class Sessions:
             return State.STOPPED
         await (await self._runner(key)).stop(by, grace_s=grace_s)
         return State.STOPPING
+
+    async def pause(self, key: str, *, by: str, detail: str) -> State:
+        await (await self._runner(key)).pause(PERSON, by=by, detail=detail)
+        return State.PAUSED
+
+    async def unpause(self, key: str, *, by: str) -> State:
+        runner = await self._runner(key)
+        await runner.unpause(PERSON, by=by)
+        return runner.live.session.state
 
     async def interrupt(self, key: str) -> State:
         await (await self._runner(key)).interrupt()

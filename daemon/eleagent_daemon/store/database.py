@@ -6,14 +6,14 @@ import asyncio
 import os
 import sqlite3
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from functools import cache
 from importlib.resources import files
 from pathlib import Path
 
 import aiosqlite
 
-from eleagent.errors import Unavailable
+from eleagent.errors import StorageUnavailable, Unavailable
 
 
 async def open_database(path: Path, *, schema: str) -> aiosqlite.Connection:
@@ -65,11 +65,17 @@ def migrations(schema: str) -> dict[int, str]:
 
 @asynccontextmanager
 async def transaction(connection: aiosqlite.Connection) -> AsyncIterator[aiosqlite.Connection]:
-    """BEGIN IMMEDIATE … COMMIT. The caller holds the database's one write lock."""
-    await connection.execute("BEGIN IMMEDIATE")
+    """BEGIN IMMEDIATE … COMMIT. The caller holds the database's one write lock. Raises StorageUnavailable when the disk
+    does not take it.
+    """
     try:
-        yield connection
-    except BaseException:
-        await connection.execute("ROLLBACK")
-        raise
-    await connection.execute("COMMIT")
+        await connection.execute("BEGIN IMMEDIATE")
+        try:
+            yield connection
+            await connection.execute("COMMIT")
+        except BaseException:
+            with suppress(sqlite3.OperationalError):  # where SQLite has rolled back by itself already
+                await connection.execute("ROLLBACK")
+            raise
+    except sqlite3.OperationalError as err:
+        raise StorageUnavailable(f"the registry can't be written: {err}") from err

@@ -13,6 +13,8 @@ import msgspec
 
 from eleagent.errors import BadRequest, Conflict, NotFound, Unavailable
 from eleagent.wire.sessions import Session, SessionCreate
+from eleagent.wire.states import State
+from eleagent_daemon.domain.lifecycle import check_move
 from eleagent_daemon.domain.sandbox import POOL_FIRST_UID, POOL_SIZE
 from eleagent_daemon.store.database import open_database, transaction
 
@@ -87,8 +89,15 @@ class Registry:
             return record, True
 
     async def update(self, session: Session, *, attempt: int | None = None) -> None:
-        """Store what a session has become. An ended session gives its user back to the pool."""
+        """Store what a session has become. An ended session gives its user back to the pool.
+
+        Raises NotFound, and IllegalMove for a state that does not follow from the stored one.
+        """
         async with self._lock, transaction(self._db):
+            row = await self._one("SELECT state FROM sessions WHERE key=?", (session.key,))
+            if row is None:
+                raise NotFound(f"no session {session.key!r}: eleagent ps -a lists them")
+            check_move(State(row["state"]), session.state)
             await self._db.execute(
                 "UPDATE sessions SET state=?, live=?, session=?, attempt=coalesce(?, attempt) WHERE key=?",
                 (session.state, not session.state.ended, _text(session), attempt, session.key),
