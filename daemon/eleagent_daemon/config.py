@@ -41,9 +41,12 @@ class Model(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
 
 class Session(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """`timeout_s` counts from release; `output_bytes` is what one timeline may hold of a session's output."""
+    """`slots` are sessions at a time, `slots_per_user` those of one user. `timeout_s` counts from release;
+    `output_bytes` is what one timeline may hold of a session's output.
+    """
 
     slots: int = 8
+    slots_per_user: int = 8
     timeout_s: float = 7200.0
     stop_grace_s: float = 3.0
     policy: str = MODEL_ONLY.name
@@ -186,7 +189,10 @@ def _complete(config: Config, path: Path) -> Config:
     if config.session.policy not in config.all_policies():
         known = ", ".join(config.all_policies())
         raise ConfigError(f"session.policy: there is no policy {config.session.policy!r}; known: {known}")
-    positive = {f"session.{name}": getattr(config.session, name) for name in ("slots", "timeout_s", "output_bytes")}
+    positive = {
+        f"session.{name}": getattr(config.session, name)
+        for name in ("slots", "slots_per_user", "timeout_s", "output_bytes")
+    }
     positive |= {f"limits.{name}": value for name, value in msgspec.structs.asdict(config.limits).items()}
     for name, value in positive.items():
         if not 0 < value < math.inf:

@@ -70,7 +70,7 @@ async def serve(config: Config, credential: Credential | None) -> None:
 
         # What runs: the launcher is another process, met through its verbs.
         launcher = LauncherClient(socket_path=layout.launcher_socket, version=__version__)
-        supervisor = Supervisor(slots=config.session.slots)
+        supervisor = Supervisor(slots=config.session.slots, slots_per_user=config.session.slots_per_user)
         stack.push_async_callback(supervisor.close)
         supervisor.serve("launcher", launcher.run)
         catalogue = Catalogue(folder=layout.agents, launcher=launcher, pool=pool)

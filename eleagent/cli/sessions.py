@@ -53,6 +53,8 @@ def _row(session: Session) -> list[Span | str]:
     state = state_span(session.state)
     if session.exit_code:
         state = (state[0], f"{session.state} ({session.exit_code})")
+    elif session.queue_position:
+        state = (state[0], f"{session.state} (place {session.queue_position})")
     name = session.name if session.name != session.key else ""
     return [session.key, name, state, session.agent, _age(session.created), session.title]
 

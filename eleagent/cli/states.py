@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from eleagent.cli.screen import Span, Style
-from eleagent.wire.sessions import State
+from eleagent.wire.states import State
 
 STATE_STYLES = {
     State.QUEUED: Style.DIM, State.STARTING: Style.NAME, State.RUNNING: Style.NAME, State.STOPPING: Style.WARN,

@@ -19,6 +19,7 @@ from eleagent.wire import events as ev
 from eleagent.wire.agents import Agent, AgentList, AgentLock, BuildStep, Image, ImageBuild, ImageList
 from eleagent.wire.attestation import Binding, Control, ControlClass, Report
 from eleagent.wire.sessions import InputAccepted, SessionDetail, SessionInput, SessionList
+from eleagent.wire.states import State
 from eleagent.wire.system import AuditList, AuditRecord, Doctor, Finding, Status
 
 from .conftest import CommandLine
@@ -45,6 +46,12 @@ def test_noun_without_a_verb_shows_its_help(eleagent: CommandLine) -> None:
     done = eleagent("session")
     assert done.code == 2
     assert "interrupt" in done.err
+
+
+def test_ps_shows_the_place_in_the_queue(eleagent: CommandLine) -> None:
+    queued = msgspec.structs.replace(FakeSession(created()).session, state=State.QUEUED, queue_position=3)
+    eleagent.daemon.scripts["session_list"] = lambda call: SessionList([queued])
+    assert "queued (place 3)" in eleagent("ps").out
 
 
 def test_ps_lists_and_is_what_a_pipe_gets_without_a_command(eleagent: CommandLine) -> None:

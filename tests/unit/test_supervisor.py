@@ -38,9 +38,10 @@ class Children:
 
 
 async def filled(slots: int, names: str) -> tuple[Supervisor, Children]:
-    supervisor, children = Supervisor(slots=slots), Children()
+    """Each child is one user's."""
+    supervisor, children = Supervisor(slots=slots, slots_per_user=slots), Children()
     for name in names:
-        supervisor.submit(name, children.work(name))
+        supervisor.submit(name, children.work(name), user=name)
     await asyncio.sleep(0.01)
     return supervisor, children
 
@@ -54,6 +55,32 @@ async def test_supervisor_gives_slots_in_the_order_of_arrival() -> None:
     assert supervisor.place("d") == 1
     await children.end("a")
     assert (children.started, supervisor.queued) == (["a", "b", "c", "d"], 0)
+    await supervisor.close()
+
+
+async def test_supervisor_users_take_turns_and_none_has_more_than_his_slots() -> None:
+    supervisor, children = Supervisor(slots=3, slots_per_user=2), Children()
+    for name in ("a1", "a2", "a3", "a4", "b1", "b2"):
+        supervisor.submit(name, children.work(name), user=name[0])
+    await asyncio.sleep(0.01)
+    assert children.started == ["a1", "a2", "b1"], "a third of the same user waits though there is a slot"
+    assert [supervisor.place(name) for name in ("a3", "b2", "a4")] == [1, 2, 3]
+    await children.end("b1")
+    assert children.started[3:] == ["b2"]
+    await children.end("a1")
+    assert children.started[4:] == ["a3"]
+    await supervisor.close()
+    assert "a4" not in children.started
+
+
+async def test_supervisor_counts_what_runs_already_as_its_users() -> None:
+    supervisor, children = Supervisor(slots=2, slots_per_user=1), Children()
+    supervisor.submit("old", children.work("old"), user="a", at_once=True)
+    supervisor.submit("a1", children.work("a1"), user="a")
+    await asyncio.sleep(0.01)
+    assert children.started == ["old"]
+    await children.end("old")
+    assert children.started == ["old", "a1"]
     await supervisor.close()
 
 
@@ -77,9 +104,9 @@ async def test_supervisor_failing_child_takes_no_sibling(caplog: pytest.LogCaptu
 
 
 async def test_supervisor_service_takes_no_slot() -> None:
-    supervisor, children = Supervisor(slots=1), Children()
+    supervisor, children = Supervisor(slots=1, slots_per_user=1), Children()
     supervisor.serve("launcher", children.work("launcher"))
-    supervisor.submit("a", children.work("a"))
+    supervisor.submit("a", children.work("a"), user="u")
     await asyncio.sleep(0.01)
     assert sorted(children.started) == ["a", "launcher"]
     await children.end("launcher", RuntimeError("broken"))

@@ -60,7 +60,8 @@ class Ending:
         await live.close_doors()
         if live.ended is None and outcome is not None:
             stored = await self._collect(live) if collect else 0
-            await self._remove(live)
+            if live.record.attempt:  # else nothing was ever made, and a queued session ends at once
+                await self._remove(live)
             live.ended = SessionEnded(
                 state=outcome.state,
                 reason=outcome.reason,

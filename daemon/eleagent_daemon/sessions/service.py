@@ -181,15 +181,17 @@ class Sessions:
 
     async def get(self, key: str) -> Session:
         """A session as it stands; `last_seq` and `queue_position` are of now."""
-        session = (await self._registry.get(key)).session
-        runner = self._runners.get(key)
+        return self._as_it_stands((await self._registry.get(key)).session)
+
+    def _as_it_stands(self, session: Session) -> Session:
+        runner = self._runners.get(session.key)
         if runner is None or session.state.ended:
             return session
         return msgspec.structs.replace(
             session,
             last_seq=runner.live.timeline.last_seq,
             usage=runner.live.usage,
-            queue_position=self._supervisor.place(key),
+            queue_position=self._supervisor.place(session.key),
         )
 
     async def resolve(self, text: str, *, owner: str) -> str:
@@ -198,7 +200,7 @@ class Sessions:
 
     async def list_sessions(self, *, everything: bool, limit: int) -> list[Session]:
         found = await self._registry.list_sessions(live_only=not everything, limit=limit)
-        return [await self.get(session.key) if not session.state.ended else session for session in found]
+        return [self._as_it_stands(session) for session in found]
 
     async def find_report(self, key: str) -> Report | None:
         """The last attestation in the timeline."""
@@ -265,7 +267,7 @@ class Sessions:
             finally:
                 self._runners.pop(live.key, None)
 
-        self._supervisor.submit(live.key, work, at_once=live.session.state is not State.QUEUED)
+        self._supervisor.submit(live.key, work, user=live.session.owner, at_once=live.session.state is not State.QUEUED)
 
     def _policy_of(self, session: Session) -> Policy:
         """A policy that the operator took away lets nothing pass a tunnel any more."""
