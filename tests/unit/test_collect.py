@@ -12,6 +12,9 @@ from eleagent_daemon.domain.launch import Collected
 from eleagent_daemon.launcher.collect import DEPTH_LIMIT, Collection
 from eleagent_daemon.launcher.removal import remove_tree
 
+pytestmark = pytest.mark.timeout(60)
+"""Trees are as deep as a hostile one: on a busy disk that takes its time."""
+
 DEEP = 3000
 
 
