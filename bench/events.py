@@ -59,7 +59,7 @@ def durable_events() -> tuple[float, str]:
 async def _measure(folder: Path) -> tuple[float, str]:
     with ThreadPoolExecutor(max_workers=6) as pool:
         timelines = Timelines(folder=folder, pool=pool)
-        ledger = await Ledger.open(folder / "ledger", pool=pool)
+        ledger = await Ledger.open(folder / "ledger", secrets=folder, installation="bench", pool=pool)
         timeline = await timelines.open(KEY)
         nothing = cast(Any, None)
         sessions = SessionHandlers(sessions=cast(Any, _Sessions()), timelines=timelines)
@@ -87,7 +87,7 @@ async def _measure(folder: Path) -> tuple[float, str]:
         answers = [(await watcher.communicate())[0] for watcher in watchers]
         all_s = time.perf_counter() - begin
         await runner.cleanup()
-        ledger.close()
+        await ledger.close()
     whole = all(int(answer.split()[-1]) == EVENTS + 1 for answer in answers)
     detail = f"durable after {durable_s:.2f} s, at all watchers after {all_s:.2f} s" + (
         "" if whole else "; EVENTS LOST"

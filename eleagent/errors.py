@@ -18,6 +18,7 @@ EleAgentError                     500  125
 │   ├── StorageUnavailable        503  125   the disk does not take it
 │   ├── AuditUnavailable          503  125   the record can't be written, so the action is refused
 │   └── DaemonUnreachable           -  125   raised by clients only
+├── TamperFound                   500  125   a record, a checkpoint or a proof is not what was signed
 └── VersionSkew                   426  125
 """
 
@@ -129,6 +130,10 @@ class AuditUnavailable(Unavailable):
 
 class DaemonUnreachable(Unavailable):
     code = "daemon_unreachable"
+
+
+class TamperFound(EleAgentError):
+    code = "tamper_found"
 
 
 class VersionSkew(EleAgentError):

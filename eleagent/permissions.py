@@ -26,6 +26,9 @@ class Permission(StrEnum):
     IMAGE_BUILD = "image:build"
     IMAGE_READ = "image:read"
     AUDIT_READ = "audit:read"
+    AUDIT_READ_ALL = "audit:read_all"
+    AUDIT_VERIFY = "audit:verify"
+    AUDIT_RESTART = "audit:restart"
     SYSTEM_READ = "system:read"
 
 
@@ -40,7 +43,10 @@ DESCRIPTIONS: dict[Permission, str] = {
     Permission.AGENT_INSTALL: "install an agent's binary",
     Permission.IMAGE_BUILD: "build an agent's image",
     Permission.IMAGE_READ: "list images",
-    Permission.AUDIT_READ: "read the audit log",
+    Permission.AUDIT_READ: "read one's own records in the audit log",
+    Permission.AUDIT_READ_ALL: "read everybody's records in the audit log",
+    Permission.AUDIT_VERIFY: "get the audit log's checkpoints and what proves them, without a record",
+    Permission.AUDIT_RESTART: "begin a new audit log after a damaged or restored one",
     Permission.SYSTEM_READ: "see the daemon's version, health and what this host can enforce",
 }
 
@@ -55,6 +61,8 @@ _MEMBER = frozenset(
         Permission.AGENT_READ,
         Permission.IMAGE_READ,
         Permission.SYSTEM_READ,
+        Permission.AUDIT_READ,
+        Permission.AUDIT_VERIFY,
     }
 )
 
@@ -63,7 +71,14 @@ ROLE_PERMISSIONS: dict[Role, frozenset[Permission]] = {
     Role.ADMIN: frozenset(Permission),
     Role.MEMBER: _MEMBER,
     Role.AGENT: frozenset(
-        {Permission.SESSION_CREATE, Permission.SESSION_READ, Permission.AGENT_READ, Permission.SYSTEM_READ}
+        {
+            Permission.SESSION_CREATE,
+            Permission.SESSION_READ,
+            Permission.AGENT_READ,
+            Permission.SYSTEM_READ,
+            Permission.AUDIT_READ,
+            Permission.AUDIT_VERIFY,
+        }
     ),
 }
 

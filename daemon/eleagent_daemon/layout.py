@@ -38,6 +38,11 @@ class Layout:
         return self.home / "ledger"
 
     @property
+    def secrets(self) -> Path:
+        """Keys of the daemon's own (0600)."""
+        return self.home / "secrets"
+
+    @property
     def agents(self) -> Path:
         """Installed binaries of agents."""
         return self.home / "agents"
@@ -76,6 +81,7 @@ class Layout:
                 self.registry.parent,
                 self.timelines,
                 self.ledger,
+                self.secrets,
                 self.agents,
             ):
                 _give(folder, uid, gid)

@@ -9,6 +9,7 @@ import sys
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import AsyncExitStack
+from functools import partial
 from pathlib import Path
 
 from aiohttp import web
@@ -39,8 +40,10 @@ from eleagent_daemon.sessions.launchclient import LauncherClient
 from eleagent_daemon.sessions.service import Sessions, Settings
 from eleagent_daemon.sessions.starting import Starting
 from eleagent_daemon.sessions.supervisor import Supervisor
+from eleagent_daemon.sessions.traces import find_traces
 from eleagent_daemon.store.artefacts import Artefacts
 from eleagent_daemon.store.ledger import Ledger
+from eleagent_daemon.store.ledger.recovery import take_up
 from eleagent_daemon.store.registry import Registry
 from eleagent_daemon.store.timeline import Timelines
 from eleagent_daemon.supervise import FATAL
@@ -57,8 +60,8 @@ async def serve(config: Config, credential: Credential | None) -> None:
         installation = layout.installation()
         stack.enter_context(hold_lock(layout.lock))
         pool = stack.enter_context(ThreadPoolExecutor(max_workers=6, thread_name_prefix="disk"))
-        ledger = await Ledger.open(layout.ledger, pool=pool)
-        stack.callback(ledger.close)
+        ledger = await Ledger.open(layout.ledger, secrets=layout.secrets, installation=installation, pool=pool)
+        stack.push_async_callback(ledger.close)
         registry = await Registry.open(layout.registry)
         stack.push_async_callback(registry.close)
         timelines = Timelines(folder=layout.timelines, pool=pool)
@@ -73,6 +76,7 @@ async def serve(config: Config, credential: Credential | None) -> None:
         supervisor = Supervisor(slots=config.session.slots, slots_per_user=config.session.slots_per_user)
         stack.push_async_callback(supervisor.close)
         supervisor.serve("launcher", launcher.run)
+        supervisor.serve("audit", ledger.run)
         catalogue = Catalogue(folder=layout.agents, launcher=launcher, pool=pool)
         starting = Starting(
             launcher=launcher,
@@ -124,7 +128,7 @@ async def serve(config: Config, credential: Credential | None) -> None:
             **ApprovalHandlers(sessions=sessions).table(),
             **ArtefactHandlers(sessions=sessions, artefacts=artefacts).table(),
             **AgentHandlers(catalogue=catalogue).table(),
-            **AuditHandlers(sessions=sessions, ledger=ledger).table(),
+            **AuditHandlers(sessions=sessions, ledger=ledger, pool=pool).table(),
         }
         pipeline = Pipeline(ledger=ledger, resolve=lambda text, caller: sessions.resolve(text, owner=caller.name))
         web_runner = web.AppRunner(
@@ -133,9 +137,7 @@ async def serve(config: Config, credential: Credential | None) -> None:
         await web_runner.setup()
         stack.push_async_callback(web_runner.cleanup)
 
-        await ledger.write(
-            phase="event", action="daemon.started", actor="eleagentd", decision="", details={"version": __version__}
-        )
+        await take_up(ledger, version=__version__, look=partial(find_traces, registry))
         await sessions.recover()
         await web.SockSite(web_runner, bind_socket(Path(config.socket))).start()
         notify("READY=1")

@@ -40,7 +40,7 @@ COMMANDS = {
     "agent": Entry("agents:agent", "ls and install agents."),
     "image": Entry("agents:image", "ls and build agents' images."),
     "doctor": Entry("system:doctor", "What this host can enforce, and what to do about the rest."),
-    "audit": Entry("system:audit", "ls the audit log."),
+    "audit": Entry("audit:audit", "ls, tail, show, export and verify the audit log."),
     "daemon": Entry("local:daemon", "run the daemon."),
     "config": Entry("local:config", "show the daemon's settings and where each came from."),
     "completion": Entry("local:completion", "Print the completion script for bash, zsh or fish."),

@@ -16,5 +16,5 @@ ARTEFACT_LIST: Final = Operation(
 ARTEFACT_GET: Final = Operation(
     id="artefact_get", method="GET", path="/v1/sessions/{key}/artefact", permission=Permission.ARTEFACT_READ,
     audit="artefact.read", effect=Effect.CONTENT, summary="The bytes of one artefact", answer=Answer.BYTES,
-    query=(("path", str),),
+    query=(("path", str),), recorded=("path",),
 )  # fmt: skip

@@ -4,12 +4,35 @@ from __future__ import annotations
 
 from typing import Final
 
-from eleagent.operations.operation import Effect, Operation
+from eleagent.operations.operation import Body, Effect, Operation
 from eleagent.permissions import Permission
-from eleagent.wire import system
+from eleagent.wire import audit
+
+_FILTERS: Final = tuple(
+    (name, str)
+    for name in ("since", "until", "actor", "action", "object", "session", "decision", "host", "path", "text")
+)
 
 AUDIT_LIST: Final = Operation(
     id="audit_list", method="GET", path="/v1/audit", permission=Permission.AUDIT_READ, audit="audit.read",
-    effect=Effect.CONTENT, summary="Audit records after a seq, or the newest with newest=true; oldest first",
-    result=system.AuditList, query=(("after", int), ("limit", int), ("session", str), ("newest", bool)),
+    effect=Effect.CONTENT, summary="Audit records between two seqs, or the newest with newest=true; oldest first",
+    result=audit.AuditList,
+    query=(("after", int), ("before", int), ("limit", int), ("newest", bool), *_FILTERS),
+)  # fmt: skip
+AUDIT_GET: Final = Operation(
+    id="audit_get", method="GET", path="/v1/audit/records/{seq}", permission=Permission.AUDIT_READ, audit="audit.read",
+    effect=Effect.CONTENT, summary="One audit record, the bytes that were hashed, and its inclusion proof",
+    result=audit.AuditEntry,
+)  # fmt: skip
+AUDIT_HEAD: Final = Operation(
+    id="audit_head", method="GET", path="/v1/audit/checkpoint", permission=Permission.AUDIT_VERIFY,
+    audit="audit.checkpoint", effect=Effect.READ,
+    summary="The newest checkpoint, and what proves that the log begins with its first from_size records",
+    result=audit.LogHead, query=(("from_size", int),),
+)  # fmt: skip
+AUDIT_RESTART: Final = Operation(
+    id="audit_restart", method="POST", path="/v1/audit/logs", permission=Permission.AUDIT_RESTART,
+    audit="audit.restart", effect=Effect.RECORDED,
+    summary="Begin a new log, whose first record names the old one, how far it was signed and what is wrong with it",
+    body=audit.LogRestart, body_kind=Body.JSON, result=audit.LogHead, status=201,
 )  # fmt: skip

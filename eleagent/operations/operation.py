@@ -15,13 +15,14 @@ from eleagent.permissions import Permission
 
 class Effect(StrEnum):
     """READ: changes nothing. CONTENT: reads what a session said or made. ACT: changes something. TAKE_AWAY: only takes
-    away, so it works even when the audit log can't be written.
+    away, so it works even when the audit log can't be written. RECORDED: its handler writes the record itself.
     """
 
     READ = "read"
     CONTENT = "content"
     ACT = "act"
     TAKE_AWAY = "take_away"
+    RECORDED = "recorded"
 
 
 class Body(StrEnum):
@@ -42,7 +43,9 @@ class Answer(StrEnum):
 
 @dataclass(frozen=True, kw_only=True)
 class Operation:
-    """`path` has `{name}` parameters; `query` maps each query parameter to its type (int, str or bool)."""
+    """`path` has `{name}` parameters; `query` maps each query parameter to its type (int, str or bool). `recorded` are
+    the query parameters and members of the body that the audit log takes: nothing secret, nothing that was said.
+    """
 
     id: str
     method: str
@@ -58,6 +61,7 @@ class Operation:
     answer: Answer = Answer.JSON
     status: int = 200
     query: tuple[tuple[str, type[Any]], ...] = ()
+    recorded: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
         if not isinstance(self.permission, Permission):
@@ -68,6 +72,9 @@ class Operation:
             raise ValueError(f"operation {self.id!r}: a JSON body needs a type, and only a JSON body has one")
         if self.result is None and self.answer is not Answer.BYTES:
             raise ValueError(f"operation {self.id!r} has no result type")
+        members = self.body.__struct_fields__ if self.body else ()
+        if strange := set(self.recorded) - {name for name, _ in self.query} - set(members):
+            raise ValueError(f"operation {self.id!r} has nothing named {sorted(strange)} to record")
 
     @property
     def parameters(self) -> tuple[str, ...]:

@@ -13,6 +13,7 @@ SESSION_CREATE: Final = Operation(
     audit="session.create", effect=Effect.ACT,
     summary="Start a session; Idempotency-Key makes a repeat return the first",
     body=sessions.SessionCreate, body_kind=Body.JSON, result=sessions.Session, status=202,
+    recorded=("agent", "name", "policy", "model", "runtime"),
 )  # fmt: skip
 SESSION_LIST: Final = Operation(
     id="session_list", method="GET", path="/v1/sessions", permission=Permission.SESSION_READ, audit="session.list",
@@ -42,7 +43,7 @@ SESSION_INTERRUPT: Final = Operation(
 SESSION_STOP: Final = Operation(
     id="session_stop", method="POST", path="/v1/sessions/{key}/stop", permission=Permission.SESSION_STOP,
     audit="session.stop", effect=Effect.TAKE_AWAY, summary="SIGTERM to the whole sandbox, then SIGKILL",
-    body=sessions.SessionStop, body_kind=Body.JSON, result=sessions.Accepted, status=202,
+    body=sessions.SessionStop, body_kind=Body.JSON, result=sessions.Accepted, status=202, recorded=("grace_s",),
 )  # fmt: skip
 SESSION_PAUSE: Final = Operation(
     id="session_pause", method="POST", path="/v1/sessions/{key}/pause", permission=Permission.SESSION_STOP,

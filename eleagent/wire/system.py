@@ -27,6 +27,7 @@ class Status(msgspec.Struct, frozen=True, kw_only=True):
     slots: int
     audit_records: int
     audit_head: str
+    audit_trouble: str = ""
 
 
 class Finding(msgspec.Struct, frozen=True):
@@ -40,36 +41,3 @@ class Finding(msgspec.Struct, frozen=True):
 
 class Doctor(msgspec.Struct, frozen=True):
     findings: list[Finding]
-
-
-class AuditRecord(msgspec.Struct, frozen=True, kw_only=True):
-    """One line of the audit log, exactly as it is stored: `hash` covers the other fields and `prev`.
-
-    `phase` is `intent` (before the act), `outcome` (after it) or `event` (a read, a denial, or what nobody asked for).
-    `decision` is `allowed` or `denied`: whether the caller's role gives the permission. An outcome's is `refused` where
-    the request itself was wrong or forbidden, and `outcome` then is the error's code. It is empty for what nobody asked
-    for.
-    """
-
-    seq: int
-    ts: str
-    phase: str
-    action: str
-    actor: str
-    decision: str
-    object: str = ""
-    session: str = ""
-    request: str = ""
-    intent: int | None = None
-    outcome: str = ""
-    provenance: str = "observed"
-    details: dict[str, str] = {}
-    prev: str = ""
-    hash: str = ""
-
-
-class AuditList(msgspec.Struct, frozen=True):
-    """`next` is the cursor for the following page, None at the end."""
-
-    records: list[AuditRecord]
-    next: int | None = None

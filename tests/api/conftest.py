@@ -23,6 +23,11 @@ from eleagent_daemon.api.identity import Caller, identify
 from eleagent_daemon.api.pipeline import Call, Handlers, Pipeline
 from eleagent_daemon.store.ledger import Ledger
 
+EMPTY: dict[str, Any] = {
+    "decision": "", "object": "", "session": "", "request": "", "intent": None, "outcome": "", "details": {},
+}  # fmt: skip
+"""What a record leaves out."""
+
 
 @dataclass
 class Answered:
@@ -74,7 +79,10 @@ class Api:
             return Answered(response.status, dict(response.headers), await response.read())
 
     def records(self) -> list[dict[str, Any]]:
-        return [msgspec.json.decode(line) for line in self.audit.read_bytes().splitlines()]
+        """What the log has after its first record."""
+        segments = sorted(self.audit.iterdir())
+        lines = [line for segment in segments for line in segment.read_bytes().splitlines()]
+        return [EMPTY | msgspec.json.decode(line) for line in lines[1:]]
 
 
 async def _resolve(text: str, _: Caller) -> str:
@@ -89,7 +97,7 @@ async def serving(identify: Callable[[web.Request], Caller]) -> AsyncIterator[Ap
     with tempfile.TemporaryDirectory(prefix="eleagent-api-") as name, ThreadPoolExecutor(max_workers=2) as pool:
         folder = Path(name)
         folder.chmod(0o711)
-        ledger = await Ledger.open(folder, pool=pool)
+        ledger = await Ledger.open(folder / "ledger", secrets=folder / "secrets", installation="test", pool=pool)
         handlers = Scripted()
         pipeline = Pipeline(ledger=ledger, resolve=_resolve, identify=identify)
         runner = web.AppRunner(make_app(pipeline=pipeline, handlers=handlers.table()), shutdown_timeout=0.1)
@@ -97,9 +105,14 @@ async def serving(identify: Callable[[web.Request], Caller]) -> AsyncIterator[Ap
         await web.UnixSite(runner, str(folder / "api.sock")).start()
         (folder / "api.sock").chmod(0o666)
         async with aiohttp.ClientSession(connector=aiohttp.UnixConnector(str(folder / "api.sock"))) as http:
-            yield Api(socket=folder / "api.sock", audit=folder / "audit.jsonl", handlers=handlers, http=http)
+            yield Api(
+                socket=folder / "api.sock",
+                audit=folder / "ledger" / "log-0001" / "records",
+                handlers=handlers,
+                http=http,
+            )
         await runner.cleanup()
-        ledger.close()
+        await ledger.close()
 
 
 @pytest.fixture

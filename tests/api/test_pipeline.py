@@ -262,7 +262,7 @@ async def test_pipeline_outcome_of_a_create_names_the_session(api: Api) -> None:
     api.handlers.answers["session_create"] = ACCEPTED
     await api.request("POST", "/v1/sessions", json={"prompt": "tell nobody"})
     assert [(record["phase"], record["session"]) for record in api.records()] == [("intent", ""), ("outcome", KEY)]
-    assert b"tell nobody" not in api.audit.read_bytes()
+    assert "tell nobody" not in str(api.records())
 
 
 async def test_pipeline_records_whose_content_was_read(api: Api) -> None:
@@ -295,7 +295,7 @@ def as_role(role: Role) -> Callable[[Any], Caller]:
 async def test_pipeline_lets_each_role_do_what_the_table_says(role: Role) -> None:
     async with serving(as_role(role)) as api:
         for operation in OPERATIONS:
-            path = operation.url(key=KEY, id="a-1", name="claude")
+            path = operation.url(key=KEY, id="a-1", name="claude", seq="1")
             api.handlers.answers[operation.id] = errors.Conflict("it was reached")
             answer = await api.request(operation.method, path, **body_of(operation))
             expected = 409 if may(role, operation.permission) else 403
@@ -309,6 +309,7 @@ def body_of(operation: Operation) -> dict[str, Any]:
         "session_input": {"text": "x"},
         "approval_answer": {"allow": True},
         "image_build": {"agent": "x"},
+        "audit_restart": {"reason": "x"},
     }
     return {"json": bodies.get(operation.id, {})} if operation.body_kind is Body.JSON else {}
 

@@ -18,9 +18,10 @@ from eleagent.operations.table import BY_ID
 from eleagent.wire import events as ev
 from eleagent.wire.agents import Agent, AgentList, AgentLock, BuildStep, Image, ImageBuild, ImageList
 from eleagent.wire.attestation import Binding, Control, ControlClass, Report
+from eleagent.wire.audit import AuditList, AuditRecord
 from eleagent.wire.sessions import InputAccepted, SessionDetail, SessionInput, SessionList
 from eleagent.wire.states import State
-from eleagent.wire.system import AuditList, AuditRecord, Doctor, Finding, Status
+from eleagent.wire.system import Doctor, Finding, Status
 
 from .conftest import CommandLine
 from .fakedaemon import KEY, NOW, FakeSession, created, ended

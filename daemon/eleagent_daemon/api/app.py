@@ -17,6 +17,7 @@ def make_app(*, pipeline: Pipeline, handlers: Handlers) -> web.Application:
     if strangers := {operation.id for operation in handlers.keys() ^ set(OPERATIONS)}:
         raise RuntimeError(f"operations without a handler, or handlers without an operation: {sorted(strangers)}")
     app = web.Application(client_max_size=_BODY_BYTES)
+    app.on_response_prepare.append(pipeline.stamp)
     app.router.add_routes([pipeline.route(operation, handlers[operation]) for operation in OPERATIONS])
     app.router.add_routes([pipeline.no_operation()])
     return app

@@ -2,33 +2,102 @@
 
 from __future__ import annotations
 
-from typing import Final
+import asyncio
+import base64
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from typing import Final, TypeVar, TypeVarTuple
 
-from eleagent.operations.audit import AUDIT_LIST
-from eleagent.wire.system import AuditList
+from eleagent.errors import AuditUnavailable, BadRequest, NotFound
+from eleagent.operations.audit import AUDIT_GET, AUDIT_HEAD, AUDIT_LIST, AUDIT_RESTART
+from eleagent.permissions import Permission, may
+from eleagent.wire.audit import AuditEntry, AuditList, LogHead
+from eleagent_daemon.api.identity import Caller
 from eleagent_daemon.api.pipeline import Call, Handlers
 from eleagent_daemon.sessions.service import Sessions
 from eleagent_daemon.store.ledger import Ledger
+from eleagent_daemon.store.ledger.index import Query
+from eleagent_daemon.store.ledger.reading import read_entry, read_head
 
 _LIST_LIMIT: Final = 1000
+_Result = TypeVar("_Result")
+_Values = TypeVarTuple("_Values")
 
 
 class AuditHandlers:
-    def __init__(self, *, sessions: Sessions, ledger: Ledger) -> None:
+    def __init__(self, *, sessions: Sessions, ledger: Ledger, pool: ThreadPoolExecutor) -> None:
         self._sessions = sessions
         self._ledger = ledger
+        self._pool = pool
 
     def table(self) -> Handlers:
-        return {AUDIT_LIST: self.list_records}
+        return {
+            AUDIT_LIST: self.list_records,
+            AUDIT_GET: self.get_record,
+            AUDIT_HEAD: self.head,
+            AUDIT_RESTART: self.restart,
+        }
 
     async def list_records(self, call: Call) -> AuditList:
-        session = call.query.get("session", "")
-        if session:
-            session = await self._sessions.resolve(session, owner=call.caller.name)
-        limit = min(call.query.get("limit", _LIST_LIMIT), _LIST_LIMIT)
-        return await self._ledger.list_records(
-            after=call.query.get("after", 0),
-            limit=max(1, limit),
-            session=session,
-            newest=call.query.get("newest", False),
+        asked = dict(call.query)
+        after, before = asked.pop("after", 0), asked.pop("before", None)
+        limit, newest = max(1, min(asked.pop("limit", _LIST_LIMIT), _LIST_LIMIT)), asked.pop("newest", False)
+        if asked.get("session"):
+            asked["session"] = await self._resolved(asked["session"], call.caller)
+        query = Query(own=_own(call.caller), **{name: value for name, value in asked.items() if value})
+        found = await self._ledger.index.find(query, after=after, before=before, limit=limit + 1, newest=newest)
+        more = len(found) > limit
+        if newest:
+            records = found[more:]
+            return AuditList(records=records, next=records[0].seq if more else None)
+        records = found[:limit]
+        return AuditList(records=records, next=records[-1].seq if more else None)
+
+    async def get_record(self, call: Call) -> AuditEntry:
+        text = call.path["seq"]
+        if not text.isascii() or not text.isdigit() or len(text) > 15:
+            raise BadRequest(f"{text!r} is no number of a record")
+        entry = await self._read(read_entry, self._ledger.folder, int(text))
+        own = _own(call.caller)
+        if own is not None and own not in (entry.record.actor, entry.record.behalf):
+            raise NotFound(f"there is no audit record {text}")
+        return entry
+
+    async def head(self, call: Call) -> LogHead:
+        return await self._head(call.query.get("from_size", 0))
+
+    async def restart(self, call: Call) -> LogHead:
+        if not call.body.reason.strip():
+            raise BadRequest("say why a new log begins: its first record will have it")
+        await self._ledger.restart(actor=call.caller.name, reason=call.body.reason)
+        return await self._head(0)
+
+    async def _head(self, old: int) -> LogHead:
+        log, signed = self._ledger.current, self._ledger.signed
+        if signed is None:
+            raise AuditUnavailable("the audit log has no checkpoint yet: ask again in a moment")
+        if old > signed.size:
+            raise NotFound(f"the log {signed.origin} was signed up to {signed.size}, there is no size {old}")
+        consistency, begins, keys = await self._read(read_head, log, old, signed.size)
+        return LogHead(
+            note=self._ledger.note,
+            keys=keys,
+            first_seq=begins.seq,
+            begins=begins,
+            consistency=[base64.b64encode(one).decode() for one in consistency],
         )
+
+    async def _resolved(self, text: str, caller: Caller) -> str:
+        """The session that is meant; what none of today's is called may have been one of those that are gone."""
+        try:
+            return await self._sessions.resolve(text, owner=caller.name)
+        except NotFound:
+            return text
+
+    async def _read(self, work: Callable[[*_Values], _Result], *values: *_Values) -> _Result:
+        return await asyncio.get_running_loop().run_in_executor(self._pool, work, *values)
+
+
+def _own(caller: Caller) -> str | None:
+    """Whose records the caller may see; None for everybody's."""
+    return None if may(caller.role, Permission.AUDIT_READ_ALL) else caller.name

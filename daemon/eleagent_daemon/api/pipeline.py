@@ -6,6 +6,7 @@ A handler is reached through here alone.
 
 from __future__ import annotations
 
+import base64
 import contextvars
 import logging
 import secrets
@@ -19,19 +20,20 @@ from aiohttp import web
 from aiohttp.hdrs import METH_ANY
 
 from eleagent.errors import (
-    AuditUnavailable,
     BadRequest,
     EleAgentError,
     NotFound,
     Refused,
     TooLarge,
 )
-from eleagent.operations.operation import Body, Effect, Operation
+from eleagent.operations.operation import Body, Operation
 from eleagent.permissions import may
 from eleagent.version import VERSION_HEADER, __version__, check_skew
+from eleagent.wire.audit import AUDIT_HEADER
 from eleagent_daemon.api.answer import answer, problem
 from eleagent_daemon.api.identity import Caller, identify, peer_name
 from eleagent_daemon.api.refusals import Refusals
+from eleagent_daemon.api.trail import Trail
 from eleagent_daemon.store.ledger import Ledger
 
 log = logging.getLogger(__name__)
@@ -67,6 +69,7 @@ class Pipeline:
 
     def __init__(self, *, ledger: Ledger, resolve: Resolver, identify: Identifier = identify) -> None:
         self._ledger = ledger
+        self._trail = Trail(ledger=ledger)
         self._refusals = Refusals(ledger=ledger)
         self._resolve = resolve
         self._identify = identify
@@ -90,12 +93,19 @@ class Pipeline:
 
         return web.route(METH_ANY, "/{path:.*}", serve)
 
+    async def stamp(self, request: web.Request, response: web.StreamResponse) -> None:
+        """Every answer tells how far the audit log is signed, so that each client can hold the next one against it."""
+        if (signed := self._ledger.signed) is not None:
+            root = base64.b64encode(signed.root).decode()
+            response.headers[AUDIT_HEADER] = f"{signed.origin} {signed.size} {root}"
+
     async def _serve(
         self, operation: Operation, handler: Handler, request: web.Request, identifier: str
     ) -> web.StreamResponse:
         caller = await self._meet(request, identifier, action=operation.audit)
         if not may(caller.role, operation.permission):
-            await self._denied(operation, caller, identifier)
+            target = "/".join(request.match_info.values())
+            await self._trail.denied(operation, caller, target=target, request=identifier)
             raise Refused(f"{caller.name} ({caller.role}) may not {operation.audit}: it needs {operation.permission}")
         check_skew(__version__, request.headers.get(VERSION_HEADER), side="client")
         path = dict(request.match_info)
@@ -110,18 +120,18 @@ class Pipeline:
             token=request.headers.get("Idempotency-Key"),
             request=request,
         )
-        intent = await self._intent(call, identifier)
+        opened = await self._trail.begin(call, identifier)
         try:
             result = await handler(call)
             response, outcome = await answer(operation, request, result, identifier)
         except EleAgentError as err:
             decision = "refused" if err.status < 500 else "allowed"
-            await self._outcome(call, identifier, intent, err.code, decision=decision)
+            await self._trail.finish(opened, err.code, decision=decision)
             raise
         except BaseException:
-            await self._outcome(call, identifier, intent, "broken_off")
+            await self._trail.finish(opened, "broken_off")
             raise
-        await self._outcome(call, identifier, intent, outcome, session=_session_of(result))
+        await self._trail.finish(opened, outcome, session=_session_of(result))
         return response
 
     async def _meet(self, request: web.Request, identifier: str, *, action: str) -> Caller:
@@ -133,58 +143,6 @@ class Pipeline:
             await self._refusals.record(actor=peer_name(request), action=action, why=err.message, request=identifier)
             raise
         return caller
-
-    async def _denied(self, operation: Operation, caller: Caller, identifier: str) -> None:
-        await self._ledger.write(
-            phase="event", action=operation.audit, actor=caller.name, decision="denied", request=identifier
-        )
-
-    async def _intent(self, call: Call, identifier: str) -> int | None:
-        """Durable before the act. What only takes away is done even when it can't be recorded."""
-        if call.operation.effect is Effect.READ:
-            return None
-        try:
-            return await self._ledger.write(
-                phase="event" if call.operation.effect is Effect.CONTENT else "intent",
-                action=call.operation.audit,
-                actor=call.caller.name,
-                decision="allowed",
-                target="/".join(call.path.values()),
-                session=call.path.get("key", ""),
-                request=identifier,
-                details={name: str(value) for name, value in call.query.items() if name == "path"},
-            )
-        except AuditUnavailable:
-            if call.operation.effect is Effect.TAKE_AWAY:
-                log.warning("request %s (%s) is done without a record", identifier, call.operation.id)
-                return None
-            raise
-
-    async def _outcome(
-        self,
-        call: Call,
-        identifier: str,
-        intent: int | None,
-        outcome: str,
-        *,
-        session: str = "",
-        decision: str = "allowed",
-    ) -> None:
-        if intent is None or call.operation.effect is Effect.CONTENT:
-            return
-        try:
-            await self._ledger.write(
-                phase="outcome",
-                action=call.operation.audit,
-                actor=call.caller.name,
-                decision=decision,
-                session=session or call.path.get("key", ""),
-                request=identifier,
-                intent=intent,
-                outcome=outcome,
-            )
-        except AuditUnavailable as err:
-            log.warning("the outcome of request %s (%s) is not recorded: %s", identifier, outcome, err.message)
 
 
 async def _answered(work: Callable[[str], Awaitable[web.StreamResponse]]) -> web.StreamResponse:

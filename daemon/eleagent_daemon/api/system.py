@@ -75,6 +75,7 @@ class SystemHandlers:
             slots=self._supervisor.slots,
             audit_records=self._ledger.last_seq,
             audit_head=self._ledger.head,
+            audit_trouble=self._ledger.trouble or self._ledger.shortage,
         )
 
     async def openapi(self, call: Call) -> dict[str, Any]:
@@ -88,6 +89,7 @@ class SystemHandlers:
         except EleAgentError as err:
             findings.append(Finding(name="launcher", level="fail", found=err.message, fix="eleagent daemon run"))
         findings.append(self._account())
+        findings.append(self._audit())
         try:
             findings.append(Finding(name="model", level="ok", found=self._model()))
         except CredentialMissing:
@@ -106,6 +108,18 @@ class SystemHandlers:
         except EleAgentError as err:
             findings.append(Finding(name="agents", level="fail", found=err.message))
         return Doctor(findings=findings)
+
+    def _audit(self) -> Finding:
+        if damage := self._ledger.damage:
+            fix = "keep the files; eleagent audit verify says what is wrong; eleagent audit restart begins a new log"
+            return Finding(name="audit", level="fail", found=damage, fix=fix)
+        if trouble := self._ledger.trouble:
+            return Finding(
+                name="audit", level="fail", found=trouble, fix="make room, or mend the disk: work is refused"
+            )
+        if shortage := self._ledger.shortage:
+            return Finding(name="audit", level="warn", found=shortage, fix="make room before work is refused")
+        return Finding(name="audit", level="ok", found=f"{self._ledger.last_seq} records")
 
     def _account(self) -> Finding:
         uid = os.getuid()

@@ -1,0 +1,292 @@
+"""Who did what, was it allowed, and can anyone have changed the record?"""
+
+from __future__ import annotations
+
+import csv
+import io
+import os
+import re
+import time
+from collections.abc import Callable, Iterator
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Final
+
+import click
+import msgspec
+
+from eleagent.cli.invocation import Group, Invocation, pass_invocation
+from eleagent.cli.screen import Span, Style
+from eleagent.client.locate import default_home
+from eleagent.errors import BadRequest, NotFound
+from eleagent.operations.audit import AUDIT_GET, AUDIT_LIST, AUDIT_RESTART
+from eleagent.wire.audit import AuditEntry, AuditList, AuditRecord, LogHead, LogRestart
+
+if TYPE_CHECKING:
+    from eleagent.transparency.note import VerifierKey
+    from eleagent.transparency.verify import Verdict
+
+_PAGE: Final = 1000
+_POLL_S: Final = 1.0
+_UNITS: Final = {"s": 1, "m": 60, "h": 3600, "d": 86400}
+_HEAD: Final = ["SEQ", "TIME", "PHASE", "ACTOR", "ACTION", "DECISION", "OBJECT", "OUTCOME"]
+_COLUMNS: Final = [field.name for field in msgspec.structs.fields(AuditRecord)]
+
+
+@click.group(cls=Group)
+def audit() -> None:
+    """The audit log: who did what, was it allowed, and can anyone have changed the record?"""
+
+
+def _filters(command: Callable[..., Any]) -> Callable[..., Any]:
+    for option in (
+        click.option("--text", metavar="WORDS", help="Whose words are in it, one after the other."),
+        click.option("--path", metavar="PATH", help="About this file; * at an end stands for anything."),
+        click.option("--to", "to_host", metavar="HOST", help="About this host; *.example.com too."),
+        click.option("--decision", type=click.Choice(["allowed", "denied", "refused"]), help="What was decided."),
+        click.option("--session", metavar="KEY", help="Of one session."),
+        click.option("--object", "target", metavar="OBJECT", help="About this object."),
+        click.option("--action", metavar="NOUN.VERB", help="Of this kind (egress.*)."),
+        click.option("--actor", metavar="NAME", help="Of this person, machine or session."),
+        click.option("--until", metavar="TIME", help="Before this time."),
+        click.option("--since", metavar="TIME", help="From this time on: 2026-01-31, 2026-01-31T12:00Z, or 36h ago."),
+    ):
+        command = option(command)
+    return command
+
+
+def _query(**given: Any) -> dict[str, Any]:
+    """The filters as the operation has them."""
+    given["object"], given["host"] = given.pop("target"), given.pop("to_host")
+    for name in ("since", "until"):
+        if given[name] is not None:
+            given[name] = _time(given[name])
+    return given
+
+
+def _time(text: str) -> str:
+    if match := re.fullmatch(r"(\d+)([smhd])(?: ago)?", text):
+        return (datetime.now(UTC) - timedelta(seconds=int(match[1]) * _UNITS[match[2]])).isoformat()
+    return text
+
+
+@audit.command("ls")
+@_filters
+@click.option("--after", type=click.IntRange(0), metavar="SEQ", help="The records that follow this one.")
+@click.option("--before", type=click.IntRange(1), metavar="SEQ", help="The records that lead up to this one.")
+@click.option("-n", "--limit", type=click.IntRange(1, _PAGE), default=200, show_default=True, help="At most so many.")
+@pass_invocation
+def list_(invocation: Invocation, /, after: int | None, before: int | None, limit: int, **filters: Any) -> None:
+    """List the newest audit records, oldest first."""
+    query = {**_query(**filters), "limit": limit, "after": after, "before": before}
+    found: AuditList = invocation.client.call(AUDIT_LIST, query=query | {"newest": True if after is None else None})
+    if invocation.json:
+        invocation.emit(found)
+        return
+    invocation.screen.table(_HEAD, map(_row, found.records))
+    if found.next is not None:
+        invocation.screen.note(f"more: eleagent audit ls --{'before' if after is None else 'after'} {found.next}")
+
+
+@audit.command()
+@_filters
+@click.option("-f", "--follow", is_flag=True, help="Go on as records come.")
+@click.option("-n", "--limit", type=click.IntRange(1, _PAGE), default=20, show_default=True, help="Begin so far back.")
+@pass_invocation
+def tail(invocation: Invocation, /, follow: bool, limit: int, **filters: Any) -> None:
+    """Show the newest audit records, one a line, and with -f those that come."""
+    query = _query(**filters)
+    last = 0
+    while True:
+        more = {"after": last, "limit": _PAGE} if last else {"limit": limit, "newest": True}
+        found: AuditList = invocation.client.call(AUDIT_LIST, query=query | more)
+        for record in found.records:
+            last = record.seq
+            if invocation.json:
+                invocation.emit(record)
+            else:
+                _say(invocation, record)
+        if not follow:
+            return
+        if not (last and found.next):
+            time.sleep(_POLL_S)
+
+
+@audit.command()
+@click.argument("seq", type=click.IntRange(1))
+@click.option("--proof", is_flag=True, help="Its inclusion proof (c2sp.org/tlog-proof).")
+@pass_invocation
+def show(invocation: Invocation, seq: int, proof: bool) -> None:
+    """Show one audit record, or the proof that it is in the log."""
+    entry: AuditEntry = invocation.client.call(AUDIT_GET, seq=str(seq))
+    if proof and not entry.proof:
+        raise NotFound(f"record {seq} is not under a checkpoint yet: ask again in a minute")
+    if invocation.json:
+        invocation.emit(entry)
+    elif proof:
+        invocation.screen.text(entry.proof)
+    else:
+        fields = msgspec.structs.asdict(entry.record)
+        details = fields.pop("details")
+        for name, value in [*fields.items(), *details.items()]:
+            if value not in ("", None):
+                invocation.screen.line((Style.DIM, f"{name:<14}"), str(value))
+        invocation.screen.line((Style.DIM, f"{'log':<14}"), entry.origin)
+
+
+@audit.command()
+@_filters
+@click.option("--format", "form", type=click.Choice(["jsonl", "csv"]), default="jsonl", show_default=True)
+@click.option("-o", "--output", type=click.Path(path_type=Path), help="Into this new file, not to the terminal.")
+@pass_invocation
+def export(invocation: Invocation, /, form: str, output: Path | None, **filters: Any) -> None:
+    """Export audit records, oldest first, as JSONL or CSV."""
+    write = _to_csv if form == "csv" else _to_jsonl
+    pieces = write(_all(invocation, _query(**filters)))
+    if output is None:
+        for piece in pieces:
+            invocation.screen.data(piece.encode())
+        return
+    fd = os.open(output, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
+    with open(fd, "w", encoding="utf-8", newline="") as file:  # noqa: PTH123 - by descriptor
+        file.writelines(pieces)
+
+
+@audit.command()
+@click.argument("folder", type=click.Path(exists=True, file_okay=False, path_type=Path), required=False)
+@click.option("--key", "keys", metavar="KEY|FILE", multiple=True, help="The public key that you trust (repeatable).")
+@pass_invocation
+def verify(invocation: Invocation, folder: Path | None, keys: tuple[str, ...]) -> int:
+    """Verify a copy of the audit log, FOLDER, or this host's, by its files and the public key alone.
+
+    It needs no daemon. Exits with 125 and names the first bad record when the log was changed. Without --key the keys
+    beside the files are believed: that shows damage, but not a forger who brought a key of his own.
+    """
+    from eleagent.transparency.verify import verify as check
+
+    trusted = [key for text in keys for key in _keys(text)]
+    verdicts = check(folder or default_home(os.getuid()) / "ledger", keys=trusted)
+    holds = all(verdict.holds for verdict in verdicts)
+    if invocation.json:
+        invocation.emit({"holds": holds, "logs": [_told(verdict) for verdict in verdicts]})
+        return 0 if holds else 125
+    for verdict in verdicts:
+        _report(invocation, verdict)
+    if not trusted:
+        invocation.screen.note("judged by the keys beside the files; give --key to rule out another's")
+    return 0 if holds else 125
+
+
+@audit.command()
+@click.option("--reason", required=True, metavar="TEXT", help="Why; the new log's first record has it.")
+@pass_invocation
+def restart(invocation: Invocation, reason: str) -> None:
+    """Begin a new log where the old one can't go on: after damage, or after it was restored.
+
+    The old files stay as they are. The new log's first record names the old one, how far it was signed, what is wrong
+    with it and who began the new one; everyone who saw the old one is asked once whether that is right.
+    """
+    head: LogHead = invocation.client.call(AUDIT_RESTART, body=LogRestart(reason))
+    if invocation.json:
+        invocation.emit(head)
+    else:
+        invocation.screen.line(f"the log goes on as {head.note.splitlines()[0]} from record {head.first_seq}")
+
+
+def _all(invocation: Invocation, query: dict[str, Any]) -> Iterator[AuditRecord]:
+    after: int | None = 0
+    while after is not None:
+        found: AuditList = invocation.client.call(AUDIT_LIST, query=query | {"after": after, "limit": _PAGE})
+        yield from found.records
+        after = found.next
+
+
+def _to_jsonl(records: Iterator[AuditRecord]) -> Iterator[str]:
+    for record in records:
+        yield msgspec.json.encode(record).decode() + "\n"
+
+
+def _to_csv(records: Iterator[AuditRecord]) -> Iterator[str]:
+    """RFC 4180. What a spreadsheet would take for a formula gets an apostrophe before it."""
+    line = io.StringIO()
+    writer = csv.writer(line)
+    writer.writerow(_COLUMNS)
+    for record in records:
+        fields = msgspec.structs.asdict(record)
+        fields["details"] = msgspec.json.encode(record.details).decode()
+        writer.writerow([_inert("" if value is None else str(value)) for value in fields.values()])
+        yield line.getvalue()
+        line.seek(0)
+        line.truncate()
+    yield line.getvalue()
+
+
+def _inert(text: str) -> str:
+    return f"'{text}" if text[:1] in ("=", "+", "-", "@", "\t", "\r") else text
+
+
+def _row(record: AuditRecord) -> list[Span | str]:
+    return [
+        str(record.seq), record.ts[:19], record.phase, record.actor, record.action, _decision(record),
+        record.object or record.session or record.details.get("host", ""), record.outcome,
+    ]  # fmt: skip
+
+
+def _decision(record: AuditRecord) -> Span:
+    return (Style.PLAIN if record.decision in ("", "allowed") else Style.BAD, record.decision)
+
+
+def _say(invocation: Invocation, record: AuditRecord) -> None:
+    details = " ".join(f"{name}={value}" for name, value in record.details.items())
+    rest = " ".join(filter(None, (record.object or record.session, record.outcome, details)))
+    invocation.screen.line(
+        (Style.DIM, f"{record.seq} {record.ts[:19]} "), f"{record.actor} {record.action} {record.phase} ",
+        _decision(record), f" {rest}",
+    )  # fmt: skip
+
+
+def _keys(text: str) -> list[VerifierKey]:
+    """A verifier key, or those of a file."""
+    from eleagent.transparency.note import VerifierKey
+
+    if "+" in text and not Path(text).exists():
+        return [VerifierKey.parse(text)]
+    try:
+        return [VerifierKey.parse(line) for line in Path(text).read_text().splitlines() if line.strip()]
+    except (OSError, UnicodeDecodeError) as err:
+        raise BadRequest(f"--key {text}: neither a verifier key nor a file with some: {err}") from None
+
+
+def _told(verdict: Verdict) -> dict[str, Any]:
+    signed = verdict.checkpoint
+    return {
+        "folder": str(verdict.folder),
+        "origin": verdict.origin,
+        "holds": verdict.holds,
+        "records": verdict.records,
+        "first_seq": verdict.first_seq,
+        "dropped": verdict.dropped,
+        "checkpoints": verdict.checkpoints,
+        "signed": signed.size if signed else 0,
+        "root": signed.root.hex() if signed else "",
+        "unsigned": verdict.unsigned,
+        "problem": verdict.problem,
+        "record": verdict.record,
+        "notes": verdict.notes,
+    }
+
+
+def _report(invocation: Invocation, verdict: Verdict) -> None:
+    level: Span = (Style.GOOD, "holds") if verdict.holds else (Style.BAD, "DOES NOT HOLD")
+    invocation.screen.line((Style.BOLD, verdict.origin or str(verdict.folder)), " ", level)
+    if verdict.problem:
+        invocation.screen.line((Style.BAD, "  first fault: "), verdict.problem)
+    signed = verdict.checkpoint
+    counted = f"  {verdict.records} records, {verdict.checkpoints} checkpoints"
+    invocation.screen.line(counted + (f", signed up to {verdict.first_seq + signed.size - 1}" if signed else ""))
+    if signed:
+        invocation.screen.line((Style.DIM, f"  root {signed.root.hex()}"))
+    for note in verdict.notes:
+        invocation.screen.line("  ", note)
+    if verdict.unsigned and not verdict.problem:
+        invocation.screen.line(f"  the last {verdict.unsigned} are chained and not signed yet")

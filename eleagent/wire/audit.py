@@ -1,0 +1,91 @@
+"""What does a record of the audit log say?"""
+
+from __future__ import annotations
+
+from enum import StrEnum
+
+import msgspec
+
+AUDIT_HEADER = "X-EleAgent-Audit"
+"""In every answer: the origin, size and root (base64) of the newest checkpoint."""
+
+
+class Phase(StrEnum):
+    """INTENT: before the act. OUTCOME: what came of it. EVENT: a read, a denial, or what nobody asked for."""
+
+    INTENT = "intent"
+    OUTCOME = "outcome"
+    EVENT = "event"
+
+
+class Provenance(StrEnum):
+    """OBSERVED: the host saw it. CLAIMED: it came out of a sandbox, where anything can be said."""
+
+    OBSERVED = "observed"
+    CLAIMED = "claimed"
+
+
+class AuditRecord(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """One line of the audit log, exactly as it is stored; empty fields are left out.
+
+    `decision` is `allowed` or `denied`: whether `rule` lets the actor do it. An outcome's is `refused` where the
+    request itself was wrong or forbidden, and `outcome` then is the error's code. It is empty for what nobody asked
+    for. `behalf` is whose the session is that acted. `intent` is the seq of the intent that this is the outcome of.
+    `prev` is the hash of the record before (RFC 6962's of a leaf, in hex).
+    """
+
+    seq: int
+    ts: str
+    phase: str
+    action: str
+    actor: str
+    behalf: str = ""
+    decision: str = ""
+    rule: str = ""
+    object: str = ""
+    organization: str = ""
+    project: str = ""
+    session: str = ""
+    request: str = ""
+    intent: int | None = None
+    outcome: str = ""
+    provenance: str = Provenance.OBSERVED.value
+    details: dict[str, str] = {}
+    prev: str = ""
+
+
+class AuditList(msgspec.Struct, frozen=True):
+    """`next` is the cursor for the following page, None at the end. `indexed` is the last record that was looked at."""
+
+    records: list[AuditRecord]
+    next: int | None = None
+    indexed: int = 0
+
+
+class AuditEntry(msgspec.Struct, frozen=True):
+    """One record, the very bytes that were hashed, and its proof (c2sp.org/tlog-proof), empty until the next checkpoint
+    covers it. `origin` is the log that has it.
+    """
+
+    record: AuditRecord
+    line: str
+    origin: str
+    proof: str = ""
+
+
+class LogHead(msgspec.Struct, frozen=True):
+    """The newest checkpoint as a signed note, and the keys that the daemon says it is signed by. `consistency` are the
+    hashes (base64) that lead to it from the size that was asked from. `begins` is the log's first record.
+    """
+
+    note: str
+    keys: list[str]
+    first_seq: int
+    begins: AuditRecord
+    consistency: list[str] = []
+
+
+class LogRestart(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """Body of `POST /v1/audit/logs`: why a new log begins."""
+
+    reason: str
