@@ -22,7 +22,7 @@ from eleagent.client.locate import default_home
 from eleagent.errors import ConfigError, EleAgentError
 from eleagent_daemon.configcheck import check, convert
 from eleagent_daemon.domain.policy import BUILT_IN, MODEL_ONLY, Policy, parse_rule
-from eleagent_daemon.domain.sandbox import Limits, Mode
+from eleagent_daemon.domain.sandbox import BUBBLEWRAP, Limits, Mode
 
 
 class Docker(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -42,7 +42,8 @@ class Model(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
 class Session(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """`slots` are sessions at a time, `slots_per_user` those of one user. `timeout_s` counts from release;
-    `output_bytes` is what one timeline may hold of a session's output.
+    `output_bytes` is what one timeline may hold of a session's output. Where no `mode` is set the runtime's own holds:
+    without an engine some limits can't be had everywhere, so there it is best-effort.
     """
 
     slots: int = 8
@@ -71,7 +72,7 @@ class Config(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=Tr
     socket: str = ""
     listen: str = ""
     user: str = "eleagent"
-    runtime: Literal["docker"] = "docker"
+    runtime: Literal["docker", "bubblewrap"] = "docker"
     log_level: Literal["debug", "info", "warning", "error"] = "info"
     docker: Docker = Docker()
     model: Model = Model()
@@ -152,6 +153,8 @@ def load(
         _set(merged, name, convert(value, known[name], f"flag: {name}", strict=False))
         sources[name] = f"flag {flag_of(name)}"
     check(merged, Config, str(path))
+    if merged.get("runtime") == BUBBLEWRAP and _get(merged, "session.mode") is None:
+        _set(merged, "session.mode", Mode.BEST_EFFORT)
     config = _complete(msgspec.convert(merged, Config), path)
     settings = [Origin(name, _get(msgspec.to_builtins(config), name), sources.get(name, "default")) for name in known]
     return config, settings + [

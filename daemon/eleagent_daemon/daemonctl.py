@@ -48,6 +48,7 @@ def _run(rest: list[str], config: Config) -> None:
         "--socket", str(layout.launcher_socket),
         "--daemon-uid", str(uid),
         "--installation", installation,
+        "--runtime", config.runtime,
         "--docker-socket", config.docker.socket,
     ]  # fmt: skip
     daemon = [*python, "eleagent_daemon.main", *rest]

@@ -16,18 +16,21 @@ from pathlib import Path
 
 from eleagent.wire.attestation import Report
 from eleagent_daemon.domain import launch
-from eleagent_daemon.domain.sandbox import DataMount, Doors, Limits, Mode, Phase, SandboxSpec
+from eleagent_daemon.domain.root import Root
+from eleagent_daemon.domain.sandbox import BUBBLEWRAP, DOCKER, DataMount, Doors, Limits, Mode, Phase, SandboxSpec
 from eleagent_daemon.sessions.launchclient import LauncherClient
 from eleagent_daemon.store.spoolreader import SpoolReader
 
 PROGRAM = "import sys; from eleagent_daemon.launcher.main import main; sys.exit(main())"
 BASE_IMAGE = "debian:bookworm-slim"
+RUNTIMES = (DOCKER, BUBBLEWRAP)
 
 
 @dataclass
 class Bench:
     home: Path
     docker_socket: str
+    runtime: str
     client: LauncherClient
     process: subprocess.Popen[bytes] | None = None
     sessions: list[str] = field(default_factory=list)
@@ -38,7 +41,9 @@ class Bench:
 
     @cached_property
     def image(self) -> str:
-        """The base image's content digest."""
+        """The base image's content digest, or what stands for one where there is no engine."""
+        if self.runtime == BUBBLEWRAP:
+            return Root(agent="command").digest
         asked = ["docker", "-H", f"unix://{self.docker_socket}", "image", "inspect", "-f", "{{.Id}}", BASE_IMAGE]
         return subprocess.run(asked, capture_output=True, text=True, check=True).stdout.strip()
 
@@ -49,6 +54,7 @@ class Bench:
     async def start(self) -> launch.Greeting:
         """Start the launcher (again) and wait until it answers."""
         arguments = ["--home", self.home, "--socket", self.socket, "--installation", self.installation]
+        arguments += ["--runtime", self.runtime]
         with (self.home / "launcher.log").open("ab") as log:
             self.process = subprocess.Popen(
                 [sys.executable, "-c", PROGRAM, *map(str, arguments), "--docker-socket", self.docker_socket], stderr=log
@@ -121,10 +127,7 @@ class Bench:
 
     def left(self) -> dict[str, list[str]]:
         """What is there of this bench's sessions: containers, mounts, loop devices, files."""
-        asked = ["docker", "-H", f"unix://{self.docker_socket}", "ps", "-aq", "--filter"]
-        containers = subprocess.run(
-            [*asked, f"label=io.eleagent.installation={self.installation}"], capture_output=True, text=True, check=True
-        ).stdout.split()
+        containers = self._groups() if self.runtime == BUBBLEWRAP else self._containers()
         mounts = [
             line
             for line in Path("/proc/self/mountinfo").read_text().splitlines()
@@ -137,6 +140,17 @@ class Bench:
         ]
         names = [str(path) for path in (self.home / "launcher").rglob("*s-*")]
         return {"containers": containers, "mounts": mounts, "loops": loops, "files": names}
+
+    def _containers(self) -> list[str]:
+        asked = ["docker", "-H", f"unix://{self.docker_socket}", "ps", "-aq", "--filter"]
+        label = f"label=io.eleagent.installation={self.installation}"
+        return subprocess.run([*asked, label], capture_output=True, text=True, check=True).stdout.split()
+
+    def _groups(self) -> list[str]:
+        """Control groups, and holders by their words."""
+        groups = [str(path) for key in self.sessions for path in Path("/sys/fs/cgroup").glob(f"*/eleagent/*{key}*")]
+        words = (path.read_bytes() for path in Path("/proc").glob("[0-9]*/cmdline") if path.exists())
+        return groups + [line.decode() for line in words if b"holder.py" in line and str(self.home).encode() in line]
 
 
 def output(made: launch.Made, stream: int = 1) -> bytes:
@@ -151,10 +165,10 @@ def output(made: launch.Made, stream: int = 1) -> bytes:
 
 
 @asynccontextmanager
-async def launcher_bench(home: Path, docker_socket: str) -> AsyncIterator[Bench]:
+async def launcher_bench(home: Path, docker_socket: str, runtime: str = DOCKER) -> AsyncIterator[Bench]:
     (home / "run").mkdir()
     client = LauncherClient(socket_path=home / "run" / "launcher.sock", version="0.1.0")
-    bench = Bench(home, docker_socket, client)
+    bench = Bench(home, docker_socket, runtime, client)
     running = asyncio.create_task(client.run())
     try:
         await bench.start()

@@ -173,6 +173,7 @@ def _evidence(spec: SandboxSpec, container: str, *, released: bool = False) -> E
         spec=spec,
         engine={},
         released=released,
+        owner=spec.uid,
     )
     return msgspec.structs.replace(evidence, port_start=_port_start(state["Pid"]))
 

@@ -15,7 +15,7 @@ from eleagent_daemon.domain import launch
 from eleagent_daemon.domain.sandbox import Phase
 from eleagent_daemon.launcher.record import Record
 
-from .launcher_bench import Bench, launcher_bench, output
+from .launcher_bench import RUNTIMES, Bench, launcher_bench, output
 
 pytestmark = pytest.mark.engine
 
@@ -41,9 +41,9 @@ for _ in range(2):
 """
 
 
-@pytest.fixture
-async def bench(tmp_path: Path, docker_socket: str) -> AsyncIterator[Bench]:
-    async with launcher_bench(tmp_path, docker_socket) as bench:
+@pytest.fixture(params=RUNTIMES)
+async def bench(request: pytest.FixtureRequest, tmp_path: Path, docker_socket: str) -> AsyncIterator[Bench]:
+    async with launcher_bench(tmp_path, docker_socket, request.param) as bench:
         yield bench
 
 

@@ -17,10 +17,10 @@ import pytest
 
 from eleagent.errors import BadRequest, Conflict, ImageMissing, IsolationFailed, NotFound, Refused
 from eleagent_daemon.domain import launch
-from eleagent_daemon.domain.sandbox import Phase
+from eleagent_daemon.domain.sandbox import BUBBLEWRAP, DOCKER, Phase
 from eleagent_daemon.store.spoolreader import SpoolReader
 
-from .launcher_bench import Bench, launcher_bench, output
+from .launcher_bench import RUNTIMES, Bench, launcher_bench, output
 
 pytestmark = pytest.mark.engine
 
@@ -44,9 +44,9 @@ open('/artefacts/big', 'w').truncate(1 << 30)
 """
 
 
-@pytest.fixture
-async def bench(tmp_path: Path, docker_socket: str) -> AsyncIterator[Bench]:
-    async with launcher_bench(tmp_path, docker_socket) as bench:
+@pytest.fixture(params=RUNTIMES)
+async def bench(request: pytest.FixtureRequest, tmp_path: Path, docker_socket: str) -> AsyncIterator[Bench]:
+    async with launcher_bench(tmp_path, docker_socket, request.param) as bench:
         yield bench
 
 
@@ -121,6 +121,7 @@ async def test_launcher_gate_stays_closed_without_attestation(bench: Bench) -> N
     assert (await bench.inspect(spec.session)).status.phase is Phase.RUNNING
 
 
+@pytest.mark.parametrize("bench", [DOCKER], indirect=True)
 async def test_launcher_restarted_container_is_not_the_attested_one(bench: Bench, docker_socket: str) -> None:
     spec = bench.spec("true")
     await bench.make(spec)
@@ -230,7 +231,7 @@ async def test_launcher_other_attempt_waits_for_the_removal(bench: Bench) -> Non
 
 async def test_launcher_failed_creation_leaves_nothing(bench: Bench) -> None:
     spec = msgspec.structs.replace(bench.spec("true"), image=f"sha256:{'0' * 64}")
-    with pytest.raises(ImageMissing, match="0000 is not on this engine"):
+    with pytest.raises(ImageMissing, match=r"0000 is not (on this engine|here)"):
         await bench.make(spec)
     with pytest.raises(NotFound):
         await bench.inspect(spec.session)
@@ -242,8 +243,11 @@ async def test_launcher_loosened_sandbox_is_killed_at_the_next_attestation(bench
     spec = bench.spec("sleep", "60")
     await bench.run(spec)
     assert (await bench.attest(spec.session)).complete
-    loosen = ["-H", f"unix://{docker_socket}", "update", "--pids-limit", "5000", spec.name]
-    process = await asyncio.create_subprocess_exec("docker", *loosen, stdout=asyncio.subprocess.DEVNULL)
+    loosen = ["docker", "-H", f"unix://{docker_socket}", "update", "--pids-limit", "5000", spec.name]
+    if bench.runtime == BUBBLEWRAP:
+        (limit,) = Path("/sys/fs/cgroup").rglob(f"eleagent/{spec.name}/pids.max")
+        loosen = ["sh", "-c", f"echo 5000 > {limit}"]
+    process = await asyncio.create_subprocess_exec(*loosen, stdout=asyncio.subprocess.DEVNULL)
     assert await process.wait() == 0
     with bench.client.notices(spec.session) as notices:
         await bench.attest(spec.session)

@@ -16,6 +16,7 @@ import msgspec
 import pytest
 
 from eleagent.errors import Conflict, EleAgentError, ImageMissing
+from eleagent_daemon.agents.files import get_image_name
 from eleagent_daemon.domain.sandbox import (
     ARTEFACTS_DIR,
     GATE_WORD,
@@ -28,6 +29,7 @@ from eleagent_daemon.domain.sandbox import (
     Placement,
     SandboxSpec,
 )
+from eleagent_daemon.runtime.bubblewrap import BubblewrapRuntime
 from eleagent_daemon.runtime.docker import DockerRuntime
 from eleagent_daemon.runtime.fake import FakeEngine, FakeRuntime
 from eleagent_daemon.runtime.seam import Chunk, Cursor, InputChannel, Runtime, Sandbox
@@ -82,7 +84,7 @@ class Bench:
         return sandbox, output, channel
 
 
-@pytest.fixture(params=["fake", pytest.param("docker", marks=pytest.mark.engine)])
+@pytest.fixture(params=["fake", *(pytest.param(name, marks=pytest.mark.engine) for name in ("docker", "bubblewrap"))])
 async def bench(request: pytest.FixtureRequest, tmp_path: Path) -> AsyncIterator[Bench]:
     installation = "test-" + secrets.token_hex(4)
     writable = {}
@@ -95,12 +97,15 @@ async def bench(request: pytest.FixtureRequest, tmp_path: Path) -> AsyncIterator
     if request.param == "docker":
         socket = request.getfixturevalue("docker_socket")
         connect = lambda: DockerRuntime(socket=socket, installation=installation)  # noqa: E731
+    elif request.param == "bubblewrap":
+        connect = lambda: BubblewrapRuntime(state=tmp_path / "state", installation=installation)  # noqa: E731
     else:
         (tmp_path / "engine").mkdir()
         engine = FakeEngine(tmp_path / "engine", images={BASE_IMAGE})
         connect = lambda: FakeRuntime(engine=engine, installation=installation)  # noqa: E731
     runtime = connect()
-    image = (await runtime.images(BASE_IMAGE))[0].image_id
+    reference = get_image_name("command").reference if request.param == "bubblewrap" else BASE_IMAGE
+    image = (await runtime.images(reference))[0].image_id
     bench = Bench(connect, image, installation, Placement(writable=writable, readonly={}), runtime)
     yield bench
     for name in bench.made:
@@ -138,7 +143,7 @@ async def soon(true: Callable[[], Awaitable[bool]], limit_s: float = 5.0) -> boo
 
 async def test_gate_is_closed_until_the_word(bench: Bench) -> None:
     mark = Path(bench.placement.writable[ARTEFACTS_DIR], "ran")
-    folder = ARTEFACTS_DIR if bench.runtime.name == "docker" else str(mark.parent)
+    folder = str(mark.parent) if bench.runtime.name == "fake" else ARTEFACTS_DIR
     sandbox, output, channel = await bench.running(bench.spec("/bin/sh", "-c", f"touch {folder}/ran; echo done"))
     await asyncio.sleep(0.3)
     assert (await bench.runtime.inspect(sandbox.name)).phase is Phase.RUNNING
@@ -385,7 +390,7 @@ async def test_pids_are_all_processes_init_first(bench: Bench) -> None:
     sandbox, _, channel = await bench.running(bench.spec("/bin/sh", "-c", "sleep 50 & sleep 51 & wait"))
     await channel.write(GATE_WORD)
     init = (await bench.runtime.inspect(sandbox.name)).pid
-    least = 4 if bench.runtime.name == "docker" else 3
+    least = 3 if bench.runtime.name == "fake" else 4
 
     async def all_there() -> bool:
         pids = (await bench.runtime.view(sandbox)).pids

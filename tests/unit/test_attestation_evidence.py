@@ -103,7 +103,7 @@ def test_cgroup_limits_that_lie_outside_what_is_mounted_are_none(tmp_path: Path,
 @pytest.mark.parametrize("pids", [[], [2**22 + 5]])
 def test_collect_of_a_sandbox_that_ended_raises_not_found(pids: list[int]) -> None:
     with pytest.raises(NotFound, match="has ended"):
-        collect(sandbox_id="c", started_at="", pids=pids, spec=SPEC, engine={}, released=False)
+        collect(sandbox_id="c", started_at="", pids=pids, spec=SPEC, engine={}, released=False, owner=SPEC.uid)
 
 
 TCP = "  sl  local_address rem_address   st tx_queue rx_queue tr tm->when retrnsmt   uid  timeout inode\n"
@@ -148,6 +148,7 @@ def test_listeners_are_foreign_unless_doors_or_the_running_agents(
         spec=SPEC,
         engine={},
         released=released,
+        owner=SPEC.uid,
         proc=proc,
     )
     assert evidence.foreign_listeners == foreign

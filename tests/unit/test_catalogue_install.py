@@ -23,6 +23,8 @@ BAD = b"\x7fELF evil".ljust(64, b"e")
 
 
 class NoImages:
+    greeting = None
+
     async def ask(self, *_: object) -> ImageSet:
         return ImageSet(images=[])
 

@@ -65,7 +65,7 @@ def test_config_every_setting_has_a_flag_and_a_variable_of_its_own() -> None:
         ("[policies.p]\nmodel = 1", "policies.p.model: must be true or false, is 1"),
         ("user = 3", "user: must be text, is 3"),
         ("log_level = 'loud'", "log_level: must be one of debug, info, warning, error, is 'loud'"),
-        ("runtime = 'chroot'", "runtime: must be one of docker, is 'chroot'"),
+        ("runtime = 'chroot'", "runtime: must be one of docker, bubblewrap, is 'chroot'"),
         ("[policies.p]\ntunnel = ['https://x/']", "policies.p.tunnel"),
         ("[policies.p]\ntunnel = ['10.0.0.1']", "policies.p.tunnel"),
         ("slots =", "not TOML"),
@@ -231,3 +231,15 @@ def test_config_show_of_a_wrong_setting_is_one_line(tmp_path: Path) -> None:
     done = show(tmp_path, ELEAGENT_BOGUS="1")
     assert (done.returncode, done.stdout, len(done.stderr.splitlines())) == (2, "", 1)
     assert "ELEAGENT_BOGUS" in done.stderr
+
+
+def test_config_without_a_mode_has_the_runtimes_own() -> None:
+    for flags, mode in (
+        ({}, "strict"),
+        ({"runtime": "bubblewrap"}, "best-effort"),
+        ({"runtime": "bubblewrap", "session.mode": "strict"}, "strict"),
+    ):
+        config, found = load(flags, environ=HOME)
+        assert config.session.mode == mode
+        value, source = origins(found)["session.mode"]
+        assert (value, source == "default") == (mode, "session.mode" not in flags)

@@ -32,6 +32,11 @@ class ImageName:
         return f"eleagent/{self.agent}:{self.lock.version if self.lock else __version__}"
 
     @property
+    def sha256(self) -> str:
+        """Of its binary, empty where it has none."""
+        return self.lock.sha256 if self.lock else ""
+
+    @property
     def labels(self) -> dict[str, str]:
         if self.lock is None:
             return {VERSION_LABEL: __version__}
@@ -59,12 +64,17 @@ def get_lock(agent: str) -> AgentLock:
 @cache
 def get_dockerfile(agent: str) -> str:
     """The text of its Dockerfile. Raises NotFound for an agent that this release brings no image for."""
-    known = sorted(folder.name for folder in _images().iterdir() if folder.is_dir())
+    known = list_images()
     if agent not in known:  # which also keeps a name from leading elsewhere
         raise NotFound(
             f"there is no image for agent {agent!r} in this release; there is one for: {', '.join(known)}", agent=agent
         )
     return (_images() / agent / "Dockerfile").read_text(encoding="utf-8")
+
+
+def list_images() -> list[str]:
+    """The agents that this release brings an image for."""
+    return sorted(folder.name for folder in _images().iterdir() if folder.is_dir())
 
 
 def _images() -> Traversable:

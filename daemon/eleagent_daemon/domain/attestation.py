@@ -15,7 +15,7 @@ from eleagent_daemon.domain.bpf import FilterError
 from eleagent_daemon.domain.confinement import DEVICES, NAMESPACES, SHM_BYTES, TCP_BYTES, TERMINALS
 from eleagent_daemon.domain.evidence import Evidence, MountPoint, Process
 from eleagent_daemon.domain.mounts import expected, flaws, unexpected
-from eleagent_daemon.domain.sandbox import UNPRIVILEGED_PORT_START, Mode, Placement, SandboxSpec
+from eleagent_daemon.domain.sandbox import BUBBLEWRAP, UNPRIVILEGED_PORT_START, Mode, Person, Placement, SandboxSpec
 
 _STATUS: Final = "/proc/PID/status"
 _MOUNTS: Final = "/proc/PID/mountinfo"
@@ -26,7 +26,8 @@ _ROUNDING: Final = 1.1
 
 def evaluate(spec: SandboxSpec, evidence: Evidence, placement: Placement, *, runtime: str) -> Report:
     """The report on one sandbox, at its gate or while the agent runs: every process in it is judged."""
-    controls = [*_confinement(spec, evidence, placement), *_resources(spec, evidence, placement)]
+    bare = runtime == BUBBLEWRAP
+    controls = [*_confinement(spec, evidence, placement, bare=bare), *_resources(spec, evidence, placement)]
     failed = [control for control in controls if not control.ok]
     return Report(
         runtime=runtime,
@@ -68,7 +69,9 @@ def differences(first: Report, second: Report) -> list[str]:
     return changed + [f"{name}: was not attested before" for name in found]
 
 
-def _confinement(spec: SandboxSpec, evidence: Evidence, placement: Placement) -> Iterable[Control]:
+def _confinement(spec: SandboxSpec, evidence: Evidence, placement: Placement, *, bare: bool) -> Iterable[Control]:
+    """`bare`: no engine made it. Then it must have a user namespace of its own, and its root is made of the host's."""
+
     def control(name: str, asked: str, found: str, source: str, ok: bool) -> Control:
         return Control(name, ControlClass.CONFINEMENT, asked, found, source, ok)
 
@@ -81,12 +84,17 @@ def _confinement(spec: SandboxSpec, evidence: Evidence, placement: Placement) ->
         found = "unreadable" if strange is None else _some(strange) or asked
         return control(name, asked, found, source, found == asked)
 
-    own = {spec.uid}
-    yield processes("user", f"{spec.uid}", lambda p: "" if set(p.uids) == own else f"{_list(p.uids)} ({_name(p)})")
+    user = placement.person or Person(spec.uid, spec.uid)
+    groups = {user.gid, *user.groups}
+    yield processes(
+        "user", f"{user.uid}", lambda p: "" if set(p.uids) == {user.uid} else f"{_list(p.uids)} ({_name(p)})"
+    )
     yield processes(
         "groups",
-        f"{spec.uid}",
-        lambda p: "" if set(p.gids) == own >= set(p.groups) else f"{_list(p.gids + p.groups)} ({_name(p)})",
+        _list(sorted(groups)),
+        lambda p: (
+            "" if set(p.gids) == {user.gid} and groups >= set(p.groups) else f"{_list(p.gids + p.groups)} ({_name(p)})"
+        ),
     )
     yield processes("capabilities", "none", _capabilities)
     yield processes("no_new_privs", "set", lambda p: "" if p.no_new_privs else f"not set ({_name(p)})")
@@ -97,7 +105,7 @@ def _confinement(spec: SandboxSpec, evidence: Evidence, placement: Placement) ->
     yield control("root", "read-only", _writability(root), _MOUNTS, _writability(root) == "read-only")
     wanted = expected(spec, placement)
     yield none_but("mount flags", "as asked", flaws(wanted, mounts), _MOUNTS)
-    yield none_but("other mounts", "none", unexpected(wanted, evidence.mounts), _MOUNTS)
+    yield none_but("other mounts", "none", unexpected(wanted, evidence.mounts, shows_host=bare), _MOUNTS)
     yield none_but(
         "data",
         "what was opened",
@@ -111,7 +119,9 @@ def _confinement(spec: SandboxSpec, evidence: Evidence, placement: Placement) ->
         None if evidence.devices is None else [name for name in evidence.devices if name not in DEVICES],
         "/dev",
     )
-    yield none_but("namespaces", "own", _common_namespaces(evidence), "/proc/PID/ns")
+    yield none_but(
+        "namespaces", "own", _common_namespaces(evidence, (*NAMESPACES, "user") if bare else NAMESPACES), "/proc/PID/ns"
+    )
 
     network = _network(evidence)
     yield control("network", "loopback alone", network, "/proc/PID/net", network == "loopback alone")
@@ -135,7 +145,7 @@ def _resources(spec: SandboxSpec, evidence: Evidence, placement: Placement) -> I
     yield at_most("memory and swap", limits.memory_bytes, evidence.memory_swap_bytes, "cgroup", _size)
     yield at_most("memory and TCP", limits.memory_bytes + TCP_BYTES, evidence.memory_tcp_bytes, "cgroup", _size)
     yield at_most("cpu", limits.cpus, evidence.cpus, "cgroup", _count, slack=1.001)
-    yield at_most("processes", limits.pids, evidence.pids, "cgroup", _count)
+    yield at_most("processes", limits.pids, evidence.pids, "rlimit" if placement.person else "cgroup", _count)
     yield at_most("open files", limits.nofile, evidence.nofile, "/proc/PID/limits", _count)
     yield at_most("core file", 0, evidence.core_bytes, "/proc/PID/limits", _size)
     mounts = {mount.target: mount for mount in evidence.mounts}
@@ -201,12 +211,12 @@ def _same(mounts: Mapping[str, MountPoint], placement: Placement, target: str) -
     return mount is not None and (mount.device, mount.inode) == placed != (0, 0)
 
 
-def _common_namespaces(evidence: Evidence) -> list[str]:
+def _common_namespaces(evidence: Evidence, names: Iterable[str]) -> list[str]:
     """Namespaces that the sandbox shares with the host, or whose inode could not be read on both sides."""
     own, host = evidence.namespaces, evidence.host_namespaces
     return [
         f"{name} is the host's" if own.get(name) else f"{name} unreadable"
-        for name in NAMESPACES
+        for name in names
         if not own.get(name) or not host.get(name) or own[name] == host[name]
     ]
 

@@ -1,4 +1,4 @@
-"""Which mounts may a sandbox have: those asked for, with which flags, and what an engine adds by itself?"""
+"""Which mounts may a sandbox have: those asked for, with which flags, and what its runtime adds by itself?"""
 
 from __future__ import annotations
 
@@ -6,7 +6,9 @@ from collections.abc import Iterable, Iterator, Mapping
 from pathlib import PurePosixPath
 from typing import Final
 
+from eleagent_daemon.domain.confinement import DEVICES
 from eleagent_daemon.domain.evidence import MountPoint
+from eleagent_daemon.domain.root import AGENT_FOLDER, LINKS, SETTINGS, TREE
 from eleagent_daemon.domain.sandbox import Placement, SandboxSpec
 
 _WRITABLE_FLAGS: Final = frozenset({"nosuid", "nodev"})
@@ -28,6 +30,10 @@ _ENGINE_FILES: Final = frozenset(
     {"/etc/hostname", "/etc/hosts", "/etc/resolv.conf", "/run/.containerenv", "/run/podman-init", "/dev/init"}
     | {"/sbin/docker-init", "/usr/sbin/docker-init"}
 )
+_HOST_MOUNTS: Final = {name: _ENGINE_MOUNTS[name] for name in ("/proc", "/dev/pts", "/dev/shm")} | {  # noqa: S108
+    "/dev": ("tmpfs", frozenset({"ro", "nosuid"}))
+}
+_DEV: Final = PurePosixPath("/dev")
 _KERNEL_PARENTS: Final = (PurePosixPath("/proc"), PurePosixPath("/sys"))
 _CGROUPS: Final = PurePosixPath("/sys/fs/cgroup")
 
@@ -52,11 +58,16 @@ def flaws(wanted: Mapping[str, frozenset[str]], mounts: Mapping[str, MountPoint]
             yield f"{target} is shared with other namespaces"
 
 
-def unexpected(wanted: Mapping[str, frozenset[str]], mounts: Iterable[MountPoint]) -> Iterator[str]:
-    """What nobody asked for: anything but the engine's own mounts, each in the form that lets nothing be written."""
+def unexpected(
+    wanted: Mapping[str, frozenset[str]], mounts: Iterable[MountPoint], *, shows_host: bool
+) -> Iterator[str]:
+    """What nobody asked for: anything but the runtime's own mounts, each in the form that lets nothing be written.
+    `shows_host`: its root is made of the host's own folders (domain/root.py), and no engine is there to add anything.
+    """
+    is_own = _is_hosts if shows_host else _is_engines
     data = [PurePosixPath(target) for target, flags in wanted.items() if flags is _READONLY_FLAGS]
     for mount in mounts:
-        if mount.target in wanted or mount.target == "/" or _is_engines(mount):
+        if mount.target in wanted or mount.target == "/" or is_own(mount):
             continue
         below = any(parent in PurePosixPath(mount.target).parents for parent in data)
         if not (below and "ro" in mount.options):  # a cover over a socket or a device in somebody's data
@@ -80,6 +91,21 @@ def _is_engines(mount: MountPoint) -> bool:
         # A part of /proc made read-only, an empty folder, or the null device over a file.
         return ("ro" in options and mount.fstype in {"proc", "sysfs", "tmpfs"}) or _is_roots(mount)
     return False
+
+
+def _is_hosts(mount: MountPoint) -> bool:
+    options, path = set(mount.options), PurePosixPath(mount.target)
+    if mount.target in _TMPFS_TARGETS:
+        return mount.fstype == "tmpfs"
+    if mount.target in _HOST_MOUNTS:
+        fstype, flags = _HOST_MOUNTS[mount.target]
+        return mount.fstype == fstype and flags <= options
+    if path.parent == _DEV and path.name in DEVICES:
+        return "nosuid" in options
+    if _KERNEL_PARENTS[0] in path.parents:
+        return "ro" in options and mount.fstype in {"proc", "tmpfs"}
+    shown = any(path.is_relative_to(top) for top in (TREE, *(f"/{name}" for name in LINKS), AGENT_FOLDER))
+    return (shown or mount.target in SETTINGS) and options >= {"ro", "nosuid", "nodev"}
 
 
 def _is_roots(mount: MountPoint) -> bool:

@@ -34,6 +34,10 @@ by accident (a plain `read; exec` was run past when its client died).
 
 LABEL: Final = "io.eleagent"
 
+DOCKER: Final = "docker"
+BUBBLEWRAP: Final = "bubblewrap"
+"""The runtimes, as configuration, records and reports name them."""
+
 
 class Mode(StrEnum):
     """STRICT: a missing resource control refuses the start. BEST_EFFORT: it is named. Confinement is always strict."""
@@ -150,10 +154,22 @@ class Placement(msgspec.Struct, frozen=True):
     """Where the launcher prepared a sandbox's folders on the host, for the runtime to mount: target → source.
 
     `data`: target → device and inode of what was mounted there, which attestation must find inside. `terminals` is a
-    devpts of the sandbox's own, to be /dev/pts; empty: the engine's, which has no limit.
+    devpts of the sandbox's own, to be /dev/pts; empty: the runtime's. `namespaces` are the launcher's descriptors of
+    the user and the mount namespace in which the sources are to be seen, and empty where that is the host's. `person`
+    is whom the host sees where the launcher is not root; None: the spec's user.
     """
 
     writable: dict[str, str]
     readonly: dict[str, str]
     data: dict[str, tuple[int, int]] = {}
     terminals: str = ""
+    namespaces: list[int] = []
+    person: Person | None = None
+
+
+class Person(msgspec.Struct, frozen=True):
+    """A user of the host; the kernel lets nobody but root give up `groups`."""
+
+    uid: int
+    gid: int
+    groups: list[int] = []

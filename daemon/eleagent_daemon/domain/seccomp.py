@@ -45,6 +45,7 @@ Rule = tuple[Condition, ...]
 @dataclass(frozen=True, eq=False)
 class Profile:
     """`numbers` are the architecture's system calls by name; a call with `rules` needs all conditions of one of them.
+    `errnos` are the answers to refused calls where that is not EPERM.
 
     `oci` is the profile as an OCI runtime and the Engine API take it, `sha256` the hex digest of that text.
     """
@@ -53,6 +54,7 @@ class Profile:
     numbers: dict[str, int]
     allowed: frozenset[int]
     rules: dict[int, tuple[Rule, ...]]
+    errnos: dict[int, int]
     oci: str
     sha256: str
 
@@ -165,6 +167,7 @@ def parse(text: bytes) -> Profile:
         numbers=numbers,
         allowed=frozenset(numbers[name] for name in allow),
         rules={numbers[name]: of_call for name, of_call in rules.items()},
+        errnos={numbers[name]: number for name, number in file.errno.items()},
         oci=oci,
         sha256=hashlib.sha256(oci.encode()).hexdigest(),
     )

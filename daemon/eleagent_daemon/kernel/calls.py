@@ -13,9 +13,13 @@ MS_NODEV: Final = 4
 MS_NOEXEC: Final = 8
 MS_REMOUNT: Final = 32
 MS_BIND: Final = 4096
+MS_REC: Final = 1 << 14
 MS_PRIVATE: Final = 1 << 18
+MS_SLAVE: Final = 1 << 19
 MNT_DETACH: Final = 2
 UMOUNT_NOFOLLOW: Final = 8
+CLONE_NEWNS: Final = 0x00020000
+CLONE_NEWUSER: Final = 0x10000000
 CLONE_NEWNET: Final = 0x40000000
 
 RESOLVE_NO_XDEV: Final = 0x01
@@ -58,9 +62,32 @@ def unmount(target: Path, flags: int = 0) -> None:
     _check(_libc.umount2(os.fsencode(target), flags | UMOUNT_NOFOLLOW), str(target))
 
 
-def enter_network(fd: int) -> None:
-    """setns(2); what called this must do its one thing and exit."""
-    _check(_libc.setns(fd, CLONE_NEWNET), "setns")
+def enter_namespace(fd: int, kind: int) -> None:
+    """setns(2) into a namespace of that CLONE_* kind; what called this must do its one thing and exit."""
+    _check(_libc.setns(fd, kind), "setns")
+
+
+def unshare_mounts() -> None:
+    """A mount namespace of this process's own, in which nothing it mounts is seen outside. For a child.
+
+    One that is not root becomes the owner of a user namespace first, in which it stays who it is and may mount.
+    """
+    uid, gid = os.getuid(), os.getgid()
+    if uid == 0:
+        _check(_libc.unshare(CLONE_NEWNS), "unshare")
+    else:
+        _check(_libc.unshare(CLONE_NEWUSER | CLONE_NEWNS), "unshare")
+        for name, text in (("setgroups", "deny"), ("uid_map", f"{uid} {uid} 1"), ("gid_map", f"{gid} {gid} 1")):
+            Path("/proc/self", name).write_text(text)
+    mount("", Path("/"), "", MS_SLAVE | MS_REC)
+
+
+def die_with_parent(parent: int) -> None:
+    """PR_SET_PDEATHSIG of prctl(2): SIGKILL for this process when `parent` dies, or now where it has. To be asked for
+    after the last change of user, which makes the kernel forget it."""
+    _check(_libc.prctl(1, 9, 0, 0, 0), "prctl")
+    if os.getppid() != parent:
+        os._exit(1)
 
 
 def open_inside(folder_fd: int, path: str | bytes, flags: int, *, mode: int = 0, resolve: int = INSIDE) -> int:

@@ -12,13 +12,15 @@ from typing import Final
 
 from eleagent.errors import IsolationFailed, NotFound
 from eleagent_daemon.domain.sandbox import UNPRIVILEGED_PORT_START
-from eleagent_daemon.kernel.calls import enter_network
+from eleagent_daemon.kernel.calls import CLONE_NEWNET, CLONE_NEWUSER, enter_namespace
 from eleagent_daemon.kernel.child import in_child
 
 LOOPBACK: Final = "127.0.0.1"
 BACKLOG: Final = 16
 _SIOCGSKNS: Final = 0x894C
 """linux/sockios.h: a descriptor of the network namespace that a socket was made in."""
+_NS_GET_USERNS: Final = 0xB701
+"""linux/nsfs.h: a descriptor of the user namespace that owns a namespace."""
 _PORT_START: Final = Path("/proc/sys/net/ipv4/ip_unprivileged_port_start")
 
 
@@ -76,9 +78,20 @@ def _enter(pid: int, network_inode: int) -> None:
                 raise IsolationFailed(
                     f"process {pid} is in network namespace {inode}, the attested one is {network_inode}"
                 )
-            enter_network(namespace.fileno())
+            if os.geteuid() != 0:
+                _become_owner(namespace.fileno())
+            enter_namespace(namespace.fileno(), CLONE_NEWNET)
     except FileNotFoundError:
         raise NotFound(f"process {pid} of the sandbox has ended") from None
+
+
+def _become_owner(namespace: int) -> None:
+    """Who is not root enters the user namespace that owns the network one, which he made, and has its rights there."""
+    owner = fcntl.ioctl(namespace, _NS_GET_USERNS)
+    try:
+        enter_namespace(owner, CLONE_NEWUSER)
+    finally:
+        os.close(owner)
 
 
 def _listen(name: str, port: int) -> int:

@@ -32,13 +32,14 @@ def collect(
     spec: SandboxSpec,
     engine: dict[str, str],
     released: bool,
+    owner: int,
     proc: Path = Path("/proc"),
 ) -> Evidence:
     """The facts about the sandbox whose host pids are `pids`, the init first.
 
     Blocking, for a child: it traces. `port_start` is left to who enters the network namespace. `released`: the agent
-    runs, and may listen on its own loopback. Processes that end meanwhile are left out. Raises NotFound when the init
-    itself is gone.
+    runs, and may listen on its own loopback. `owner` is its user, as the host sees him. Processes that end meanwhile
+    are left out. Raises NotFound when the init itself is gone.
     """
     init = proc / str(pids[0] if pids else 0)
     with _alive(init, sandbox_id) as (root, ticks):
@@ -54,6 +55,9 @@ def collect(
         limits = cgroup_limits(pids[0], proc)
         resources = rlimits((init / "limits").read_text())
         disk = _disk(root)
+        namespaces, hosts = _namespaces(init), _namespaces(proc / "self")
+        # RLIMIT_NPROC is of a user: of this sandbox's alone where it has a user namespace of its own (kernel/ucount.c).
+        counted_inside = namespaces.get("user") not in (None, hosts.get("user"))
         return Evidence(
             sandbox_id=sandbox_id,
             started_at=started_at,
@@ -61,11 +65,11 @@ def collect(
             pid_start_ticks=ticks,
             processes=tuple(processes),
             mounts=tuple(_mount_point(root, mount) for mount in mounts),
-            namespaces=_namespaces(init),
-            host_namespaces=_namespaces(proc / "self"),
+            namespaces=namespaces,
+            host_namespaces=hosts,
             net_devices=_net_devices(init),
             net_routes=_net_routes(init),
-            foreign_listeners=_foreign_listeners(init, spec, released),
+            foreign_listeners=_foreign_listeners(init, spec, owner if released else None),
             exposed=_exposed(root, {mount.target for mount in mounts}),
             devices=_devices(root),
             seccomp=seccomp,
@@ -73,7 +77,7 @@ def collect(
             memory_swap_bytes=limits.memory_swap_bytes,
             memory_tcp_bytes=limits.memory_tcp_bytes,
             cpus=limits.cpus,
-            pids=limits.pids,
+            pids=resources.get("Max processes") if limits.pids is None and counted_inside else limits.pids,
             nofile=resources.get("Max open files"),
             core_bytes=resources.get("Max core file size"),
             disk_bytes=disk.bytes,
@@ -257,7 +261,7 @@ def _net_routes(process: Path) -> int | None:
     return sum(device != "lo" for device in devices)
 
 
-def _foreign_listeners(process: Path, spec: SandboxSpec, released: bool) -> tuple[str, ...] | None:
+def _foreign_listeners(process: Path, spec: SandboxSpec, agent: int | None) -> tuple[str, ...] | None:
     """Who listens in the sandbox's network namespace and is neither a door nor, once it runs, the agent itself.
 
     The agent can't listen below the sandbox's first unprivileged port, and what has another owner is not the agent.
@@ -268,12 +272,12 @@ def _foreign_listeners(process: Path, spec: SandboxSpec, released: bool) -> tupl
         for family, table in _tcp_tables(process):
             for fields in (line.split() for line in _lines(process, table)[1:]):
                 address, port = _address(family, fields[1]), int(fields[1].rpartition(":")[2], 16)
-                agents = released and int(fields[7]) == spec.uid and port >= UNPRIVILEGED_PORT_START
+                agents = int(fields[7]) == agent and port >= UNPRIVILEGED_PORT_START
                 if fields[3] == _LISTEN and (address, port) not in doors and not agents:
                     foreign.append(f"{table} {address}:{port}")
         for fields in (line.split() for line in _lines(process, "unix")[1:]):
             abstract = len(fields) > 7 and fields[7].startswith("@")
-            if not released and abstract and int(fields[3], 16) & _UNIX_LISTENING:
+            if agent is None and abstract and int(fields[3], 16) & _UNIX_LISTENING:
                 foreign.append(f"unix {fields[7]}")
     except OSError:
         return None

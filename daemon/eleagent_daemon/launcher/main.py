@@ -16,13 +16,17 @@ from contextlib import AsyncExitStack
 from pathlib import Path
 from typing import Final
 
+from eleagent_daemon.domain.sandbox import BUBBLEWRAP, DOCKER
+from eleagent_daemon.launcher.personal import PersonalPlaces
 from eleagent_daemon.launcher.places import Places
 from eleagent_daemon.launcher.sandboxes import Sandboxes
 from eleagent_daemon.launcher.server import Server
 from eleagent_daemon.launcher.sources import Sources
 from eleagent_daemon.launcher.tasks import Tasks
 from eleagent_daemon.launcher.verbs import Verbs
+from eleagent_daemon.runtime.bubblewrap import BubblewrapRuntime
 from eleagent_daemon.runtime.docker import DockerRuntime
+from eleagent_daemon.runtime.seam import Runtime
 
 IDLE_S: Final = 60.0
 _TICK_S: Final = 0.2
@@ -33,7 +37,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     options = _parse(argv)
     logging.basicConfig(level=logging.INFO, format="%(asctime)s launcher %(levelname)s %(message)s")
     os.umask(0o022)
-    places = Places(options.home / "launcher")
+    places = (Places if os.geteuid() == 0 else PersonalPlaces)(options.home / "launcher")
     places.prepare()
     # A lock on a file can be taken by whoever may open it, for reading too.
     lock = os.open(places.root / "lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
@@ -53,7 +57,7 @@ async def _run(options: argparse.Namespace, places: Places) -> None:
         asyncio.get_running_loop().add_signal_handler(number, stopping.set)
     async with AsyncExitStack() as stack:
         stack.callback(places.close)
-        runtime = DockerRuntime(socket=options.docker_socket, installation=options.installation)
+        runtime = _runtime(options, places)
         stack.push_async_callback(runtime.close)
         tasks = Tasks()
         stack.push_async_callback(tasks.close)
@@ -102,6 +106,12 @@ async def _until_unneeded(server: Server, sandboxes: Sandboxes, stopping: asynci
         await asyncio.sleep(_TICK_S)
 
 
+def _runtime(options: argparse.Namespace, places: Places) -> Runtime:
+    if options.runtime == BUBBLEWRAP:
+        return BubblewrapRuntime(state=places.root / BUBBLEWRAP, installation=options.installation)
+    return DockerRuntime(socket=options.docker_socket, installation=options.installation)
+
+
 def _group(uid: int) -> int:
     try:
         return pwd.getpwuid(uid).pw_gid
@@ -121,7 +131,7 @@ def _parse(argv: Sequence[str] | None) -> argparse.Namespace:
         "--daemon-uid", type=int, default=os.getuid(), help="the only user that may connect, besides root"
     )
     parser.add_argument("--installation", required=True, help="the label that tells this installation's sandboxes")
-    parser.add_argument("--runtime", choices=["docker"], default="docker")
+    parser.add_argument("--runtime", choices=[DOCKER, BUBBLEWRAP], default=DOCKER)
     parser.add_argument("--docker-socket", default="/var/run/docker.sock")
     return parser.parse_args(argv)
 

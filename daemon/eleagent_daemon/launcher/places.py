@@ -15,7 +15,7 @@ from eleagent_daemon.launcher.identity import write_identity
 from eleagent_daemon.launcher.mounts import Covers, make_place, make_private, mount_source, mount_terminals, unmount_all
 from eleagent_daemon.launcher.sources import Held
 
-_ON_DISK = {HOME_DIR: "home", WORKSPACE_DIR: "workspace", ARTEFACTS_DIR: "artefacts"}
+ON_DISK = {HOME_DIR: "home", WORKSPACE_DIR: "workspace", ARTEFACTS_DIR: "artefacts"}
 
 
 @dataclass(frozen=True)
@@ -35,7 +35,7 @@ class Places:
         for folder, mode in ((self.root, 0o711), (self.root / "disks", 0o700), (self.root / "mnt", 0o700)):
             folder.mkdir(mode=mode, parents=True, exist_ok=True)
             folder.chmod(mode)
-        for image in (self.root / "disks").iterdir():
+        for image in (self.root / "disks").glob("*.img"):
             image.chmod(0o600)
         if not self.covers.file.exists():
             self.covers.folder.mkdir(mode=0o555, parents=True, exist_ok=True)
@@ -61,16 +61,16 @@ class Places:
         folders = [path for path in self.root.iterdir() if path.name.startswith("s-") and path.is_dir()]
         return [path.name for path in sorted(folders, key=lambda path: path.stat().st_ctime_ns)]
 
-    def lay_out(self, spec: SandboxSpec, sources: Mapping[str, Held]) -> Placement:
+    async def lay_out(self, spec: SandboxSpec, sources: Mapping[str, Held]) -> Placement:
         """Identity, and empty places for disk and data (`sources` by token), which an engine wants to see early."""
         disk, data = self._mnt(spec.session) / "disk", self._data(spec)
-        for place in (*(disk / name for name in _ON_DISK.values()), self._terminals(spec)):
+        for place in (*(disk / name for name in ON_DISK.values()), self._terminals(spec)):
             place.mkdir(mode=0o711, parents=True, exist_ok=True)
         for mount in spec.data:
             make_place(sources[mount.token].fd, data[mount.target])
         identity = write_identity(self.folder(spec.session) / "etc", spec.uid)
         return Placement(
-            writable={target: str(disk / name) for target, name in _ON_DISK.items()},
+            writable={target: str(disk / name) for target, name in ON_DISK.items()},
             readonly=identity
             | ({target: str(path) for target, path in data.items()} or {DATA_DIR: str(self.covers.folder)}),
             terminals=str(self._terminals(spec)),
@@ -116,7 +116,7 @@ class Places:
 
         await in_child(job, type(None))
 
-    def clear(self, session: str, *, forget: bool) -> None:
+    async def clear(self, session: str, *, forget: bool) -> None:
         """Delete what is a session's and no mount, its disk only to `forget` it. Idempotent."""
         if forget:
             self._image(session).unlink(missing_ok=True)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import os
 import secrets
+from pathlib import Path
 from typing import Final
 
 _FOLDER: Final = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
@@ -16,6 +17,7 @@ def remove_tree(parent_fd: int, name: str) -> None:
     Folders are moved up to the top before they are emptied: no path gets long, and there is no recursion.
     """
     try:
+        _take_back(name, parent_fd)
         top = os.open(name, _FOLDER, dir_fd=parent_fd)
     except FileNotFoundError:
         return
@@ -41,6 +43,18 @@ def remove_tree(parent_fd: int, name: str) -> None:
     os.rmdir(name, dir_fd=parent_fd)
 
 
+def _take_back(name: str, folder: int) -> None:
+    """The owner's rights to a folder of ours that another took from it: root needs none."""
+    if os.geteuid() == 0:
+        return
+    with contextlib.suppress(NotADirectoryError):
+        fd = os.open(name, os.O_PATH | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC, dir_fd=folder)
+        try:
+            Path(f"/proc/self/fd/{fd}").chmod(0o700)
+        finally:
+            os.close(fd)
+
+
 def _empty(folder: int, top: int, moved: str, number: int) -> list[str]:
     """Unlink what is no folder; the folders' new names in `top`."""
     with os.scandir(folder) as listing:
@@ -48,6 +62,7 @@ def _empty(folder: int, top: int, moved: str, number: int) -> list[str]:
     folders: list[str] = []
     for name, is_dir in entries:
         if is_dir:
+            _take_back(name, folder)
             folders.append(f"{moved}{number + len(folders)}")
             os.rename(name, folders[-1], src_dir_fd=folder, dst_dir_fd=top)
         else:

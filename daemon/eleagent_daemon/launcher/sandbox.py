@@ -278,7 +278,8 @@ class LiveSandbox:
 
     async def _evaluate(self) -> Report:
         view = await self._runtime.view(self.record.sandbox)
-        if view.status.phase not in _LIVE or not view.pids or self.record.placement is None:
+        placement = self.record.placement
+        if view.status.phase not in _LIVE or not view.pids or placement is None:
             raise NotFound(f"the sandbox of {self.session} does not run: nothing is there to attest")
 
         def job() -> tuple[Evidence, list[int]]:
@@ -291,13 +292,14 @@ class LiveSandbox:
                 spec=self.record.spec,
                 engine=view.applied,
                 released=self.record.released,
+                owner=(placement.person or self.record.spec).uid,
             )
             # Last, since it changes the namespace that this process looks out of.
             start = doors.port_start(evidence.pid, evidence.namespaces["net"])
             return msgspec.structs.replace(evidence, port_start=start), []
 
         evidence, _ = await in_child(job, Evidence)
-        return attestation.evaluate(self.record.spec, evidence, self.record.placement, runtime=self._runtime.name)
+        return attestation.evaluate(self.record.spec, evidence, placement, runtime=self._runtime.name)
 
     async def _compare(self, report: Report) -> None:
         if self.record.report is None:

@@ -100,11 +100,12 @@ class Sandboxes:
 
     async def create(self, spec: SandboxSpec) -> Made:
         """Idempotent by `spec.name`. Raises BadRequest, Conflict, Refused, and what the runtime raises."""
-        if os.geteuid() != 0:
+        if self._runtime.needs_root and os.geteuid() != 0:
             raise Refused(
-                f"the {self._runtime.name} runtime needs a launcher that runs as root: sudo eleagent daemon run"
+                f"the {self._runtime.name} runtime needs a launcher that runs as root: sudo eleagent daemon run, "
+                "or run it with --runtime bubblewrap"
             )
-        if accounts := pool_accounts(pwd.getpwall()):
+        if os.geteuid() == 0 and (accounts := pool_accounts(pwd.getpwall())):
             raise Refused(f"{accounts[0]} has the uid of a sandbox, which it could get at: give it another")
         check(spec, installation=self._installation)
         if (sandbox := self._live.get(spec.session)) is not None:
@@ -127,7 +128,7 @@ class Sandboxes:
         record = Record(spec=spec)
         record.save(self._places.folder(spec.session))
         try:
-            record.placement = self._places.lay_out(spec, held)
+            record.placement = await self._places.lay_out(spec, held)
             making = self._runtime.create(spec, record.placement)
             made, data = await _both(making, self._places.fill(spec, held))
             record.sandbox_id, record.placement = made.id, msgspec.structs.replace(record.placement, data=data)
@@ -155,7 +156,7 @@ class Sandboxes:
                 await self._runtime.remove(Record.load(folder).spec.name)
             await self._remove_recordless(session)
         await self._places.unmount(session)
-        self._places.clear(session, forget=forget)
+        await self._places.clear(session, forget=forget)
         self._sources.drop(session)
         self._live.pop(session, None)
 

@@ -36,6 +36,7 @@ class DockerRuntime:
     """`socket` is a path or `unix://…`. The engine is first asked when something is wanted of it."""
 
     name = "docker"
+    needs_root = True
 
     def __init__(self, *, socket: str, installation: str) -> None:
         self._engine = Engine(socket=socket)

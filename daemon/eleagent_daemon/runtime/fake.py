@@ -68,6 +68,7 @@ class FakeEngine:
 
 class FakeRuntime:
     name = "fake"
+    needs_root = False
 
     def __init__(self, *, engine: FakeEngine, installation: str) -> None:
         self._engine = engine

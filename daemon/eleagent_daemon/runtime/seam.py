@@ -64,9 +64,10 @@ class InputChannel(Protocol):
 
 
 class Runtime(Protocol):
-    """Errors are EleAgentErrors: the backend's own are translated at its edge."""
+    """Errors are EleAgentErrors: the backend's own are translated at its edge. `needs_root`: of the launcher."""
 
     name: str
+    needs_root: bool
 
     async def describe(self) -> str:
         """One line: which engine, which version. Raises EngineUnavailable with what to do."""

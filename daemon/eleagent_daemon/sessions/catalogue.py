@@ -24,6 +24,7 @@ from eleagent.errors import (
 from eleagent.wire.agents import Agent, AgentLock, BuildStep, Image
 from eleagent_daemon.agents.files import DIGEST_LABEL, VERSION_LABEL, get_image_name, get_lock
 from eleagent_daemon.domain.launch import Build, ImageFacts, Images, ImageSet
+from eleagent_daemon.domain.sandbox import BUBBLEWRAP
 from eleagent_daemon.sessions.launchclient import LauncherClient
 from eleagent_daemon.store.durable import discard, open_beside, put
 
@@ -79,7 +80,7 @@ class Catalogue:
         steps = [] if installed else [f"eleagent agent install {profile.name}"]
         image = None
         try:
-            if (image := await self._find_image(profile)) is None:
+            if (image := await self._find_image(profile)) is None and (installed or not self._is_bare):
                 steps.append(f"eleagent image build {profile.name}")
         except (EngineUnavailable, LauncherUnavailable):
             steps.append("a container engine (what is wrong with it: eleagent doctor)")
@@ -101,9 +102,8 @@ class Catalogue:
         profile = get_profile(name)
         image = await self._find_image(profile)
         if image is None:
-            raise ImageMissing(
-                f"image {self.reference(profile)} is missing: build it with: eleagent image build {name}", agent=name
-            )
+            step = f"eleagent {'agent install' if self._is_bare else 'image build'} {name}"
+            raise ImageMissing(f"image {self.reference(profile)} is missing: make it with: {step}", agent=name)
         return image
 
     async def list_images(self) -> list[Image]:
@@ -133,35 +133,44 @@ class Catalogue:
             await loop.run_in_executor(self._pool, put, file, target)
         finally:
             await loop.run_in_executor(self._pool, discard, file)
+        if self._is_bare:
+            await self._build(profile)
         return await self._describe(profile)
 
     async def build(self, name: str) -> AsyncIterator[BuildStep]:
         """Build the agent's image; the last step has the image or the error."""
         profile = get_profile(name)
-        fds = []
-        if profile.binary:
-            if not self._binary(profile).exists():
-                raise Conflict(f"{name} {get_lock(name).version} is not installed yet: eleagent agent install {name}")
-            fds = [os.open(self._binary(profile), os.O_RDONLY | os.O_CLOEXEC)]
+        if profile.binary and not self._binary(profile).exists():
+            raise Conflict(f"{name} {get_lock(name).version} is not installed yet: eleagent agent install {name}")
+        with self._launcher.notices(self.reference(profile)) as notices:
+            building = asyncio.ensure_future(self._build(profile))
+            try:
+                while not building.done():
+                    line = asyncio.ensure_future(notices.next())
+                    await asyncio.wait({line, building}, return_when=asyncio.FIRST_COMPLETED)
+                    if line.done():
+                        yield BuildStep(text=line.result().text)
+                    else:
+                        line.cancel()
+                yield BuildStep(image=_wire(building.result().images[0]))
+            except EleAgentError as err:
+                yield BuildStep(error=err.message)
+            finally:
+                building.cancel()
+
+    async def _build(self, profile: Profile) -> ImageSet:
+        fds = [os.open(self._binary(profile), os.O_RDONLY | os.O_CLOEXEC)] if profile.binary else []
         try:
-            with self._launcher.notices(self.reference(profile)) as notices:
-                building = asyncio.ensure_future(self._launcher.ask(Build(agent=name), ImageSet, fds))
-                try:
-                    while not building.done():
-                        line = asyncio.ensure_future(notices.next())
-                        await asyncio.wait({line, building}, return_when=asyncio.FIRST_COMPLETED)
-                        if line.done():
-                            yield BuildStep(text=line.result().text)
-                        else:
-                            line.cancel()
-                    yield BuildStep(image=_wire(building.result().images[0]))
-                except EleAgentError as err:
-                    yield BuildStep(error=err.message)
-                finally:
-                    building.cancel()
+            return await self._launcher.ask(Build(agent=profile.name), ImageSet, fds)
         finally:
             for fd in fds:
                 os.close(fd)
+
+    @property
+    def _is_bare(self) -> bool:
+        """No engine: an image is the host's own /usr and, once installed, the agent's binary."""
+        greeting = self._launcher.greeting
+        return greeting is not None and greeting.runtime == BUBBLEWRAP
 
     def reference(self, profile: Profile) -> str:
         return get_image_name(profile.name).reference

@@ -7,6 +7,7 @@ from typing import Final
 
 from eleagent.errors import BadRequest
 from eleagent_daemon.domain.doors import PLACEHOLDER_KEY
+from eleagent_daemon.domain.root import AGENT_FOLDER
 from eleagent_daemon.domain.sandbox import HOME_DIR, Doors
 
 # The sandbox's own: a session's -e may not change where traffic goes or what guards the agent.
@@ -23,7 +24,7 @@ def base_environment(doors: Doors) -> dict[str, str]:
     env = {
         "HOME": HOME_DIR,
         "USER": "agent",
-        "PATH": "/usr/local/bin:/usr/bin:/bin",
+        "PATH": f"{AGENT_FOLDER}:/usr/local/bin:/usr/bin:/bin",
         "LANG": "C.UTF-8",
         "TERM": "dumb",
         "TMPDIR": "/tmp",  # noqa: S108 - the sandbox's own tmpfs
