@@ -32,10 +32,11 @@ WATCHER = """
 import sys
 from pathlib import Path
 from eleagent.client.api import Client
+from eleagent.client.locate import UnixSocket
 from eleagent.operations.sessions import SESSION_EVENTS
 seen = 0
 query = {"after": 0, "follow": True}
-for event in Client(socket=Path(sys.argv[1])).stream(SESSION_EVENTS, query=query, key=sys.argv[2]):
+for event in Client(at=UnixSocket(Path(sys.argv[1]))).stream(SESSION_EVENTS, query=query, key=sys.argv[2]):
     seen += event.seq == seen + 1
     if seen == 1:
         print("ready", flush=True)

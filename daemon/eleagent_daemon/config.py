@@ -66,7 +66,9 @@ class PolicyText(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
 
 class Config(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
-    """`user` is the account that eleagentd runs as where root starts it. `listen` is refused until identity exists."""
+    """`user` is the account that eleagentd runs as where root starts it. `listen` is refused until identity exists.
+    `idle_s`: the daemon ends when for so long no session lived or waited and no client came; 0 is never.
+    """
 
     home: str = ""
     socket: str = ""
@@ -74,6 +76,7 @@ class Config(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=Tr
     user: str = "eleagent"
     runtime: Literal["docker", "bubblewrap"] = "docker"
     log_level: Literal["debug", "info", "warning", "error"] = "info"
+    idle_s: float = 0.0
     docker: Docker = Docker()
     model: Model = Model()
     session: Session = Session()
@@ -200,6 +203,8 @@ def _complete(config: Config, path: Path) -> Config:
     for name, value in positive.items():
         if not 0 < value < math.inf:
             raise ConfigError(f"{name}: must be more than 0, is {value}")
+    if not 0 <= config.idle_s < math.inf:
+        raise ConfigError(f"idle_s: must be 0 (never) or more, is {config.idle_s}")
     if not 0 <= config.session.stop_grace_s <= _GRACE_LIMIT_S:
         raise ConfigError(f"session.stop_grace_s: must be from 0 to {_GRACE_LIMIT_S}, is {config.session.stop_grace_s}")
     return msgspec.structs.replace(config, home=str(home), socket=socket)

@@ -9,34 +9,85 @@ import sys
 import time
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Final
 
+from eleagent.client.locate import default_socket
 from eleagent.errors import ConfigError, Conflict, EleAgentError
 from eleagent_daemon import supervise
 from eleagent_daemon.account import daemon_account
 from eleagent_daemon.config import Config, load, parse_flags
-from eleagent_daemon.layout import Layout
+from eleagent_daemon.layout import Layout, check_local, unusable_home
+from eleagent_daemon.listen import held, hold_lock
+from eleagent_daemon.logout import ends_at_logout
 
-_READY_S = 30.0
-_TICK_S = 0.1
+PRIVATE_IDLE_S: Final = 1800.0
+"""When a private daemon ends unneeded, unless a setting says otherwise."""
+
+_READY_S: Final = 30.0
+_TICK_S: Final = 0.02
+_DEATHS: Final = 3
+"""An eleagentd that dies so often before it answers once will not come up."""
 
 
 def main(arguments: Sequence[str]) -> int:
-    """`eleagent daemon run [--detach] [--SETTING VALUE …]`; ends when asked to by SIGTERM or SIGINT."""
-    detach = bool({"--detach", "-d"} & set(arguments))
-    rest = [argument for argument in arguments if argument not in ("--detach", "-d", "run")]
+    """`eleagent daemon run [--detach] [--SETTING VALUE …]`; ends when asked to by SIGTERM or SIGINT.
+
+    `--private` is how a client starts the caller's own: in the background, once, however many ask at the same time.
+    What there is to say about a start in the background goes to stdout, what went wrong to stderr.
+    """
+    rest = [argument for argument in arguments if argument not in ("--detach", "-d", "--private", "run")]
     try:
         flags, file = parse_flags(rest)
-        config, _ = load(flags, environ=os.environ, file=file)
-        if detach:
-            return _detach(rest, config)
-        _run(rest, config)
+        config, origins = load(flags, environ=os.environ, file=file)
+        if "--private" in arguments:
+            by_default = any(origin.name == "idle_s" and origin.source == "default" for origin in origins)
+            _start_private([*rest, "--idle-s", str(PRIVATE_IDLE_S)] if by_default else rest, config)
+        elif {"--detach", "-d"} & set(arguments):
+            if _answers(config.socket):
+                raise Conflict(f"a daemon is running already: it answers at {config.socket}")
+            _detach(rest, config)
+        else:
+            words = _prepare(rest, config)
+            supervise.say(f"eleagentd answers on {config.socket}, its state is in {config.home}")
+            os.execv(words[0], words)  # noqa: S606 - no shell is meant
     except EleAgentError as err:
         supervise.say(err.message)
         return err.exit_code
     return 0
 
 
-def _run(rest: list[str], config: Config) -> None:
+def _start_private(rest: list[str], config: Config) -> None:
+    """Returns at once where another client has started it meanwhile."""
+    if Path(config.socket) != (met := default_socket(os.getuid())):
+        raise ConfigError(
+            f"socket: clients would not find {config.socket}: they look at {met}. Leave home and socket out of the "
+            "settings and set ELEAGENT_HOME, which clients read too"
+        )
+    home = Path(config.home)
+    try:
+        check_local(home, "home", "ELEAGENT_HOME")
+        home.mkdir(mode=0o711, parents=True, exist_ok=True)
+        with hold_lock(home / "start.lock", wait=True):
+            if not _answers(config.socket):
+                _await_end(Layout(home), config)
+                _detach(rest, config)
+    except OSError as err:
+        raise unusable_home(home, err) from None
+
+
+def _await_end(layout: Layout, config: Config) -> None:
+    """One that is ending, unneeded, still has the home for a moment; one that stays without a socket is stuck."""
+    until = time.monotonic() + supervise.STOP_S
+    while held(layout.lock):
+        if _answers(config.socket):
+            return
+        if time.monotonic() > until:
+            raise Conflict(f"it runs already and does not answer (it holds {layout.lock}): see {_log(config)}")
+        time.sleep(_TICK_S)
+
+
+def _prepare(rest: list[str], config: Config) -> list[str]:
+    """Folders, and the command line of the parent of both processes."""
     layout = Layout(Path(config.home))
     uid, gid = daemon_account(config.user)
     installation = layout.prepare(uid=uid, gid=gid)
@@ -52,13 +103,13 @@ def _run(rest: list[str], config: Config) -> None:
         "--docker-socket", config.docker.socket,
     ]  # fmt: skip
     daemon = [*python, "eleagent_daemon.main", *rest]
-    supervise.say(f"eleagentd runs as uid {uid} on {config.socket}, state in {config.home}")
     words = [str(layout.launcher / "lock"), str(len(launcher)), *launcher, *daemon]
-    os.execv(sys.executable, [sys.executable, "-I", "-S", supervise.__file__, *words])  # noqa: S606 - no shell is meant
+    return [sys.executable, "-I", "-S", supervise.__file__, *words]
 
 
 def _prepare_socket_folder(folder: Path, uid: int, gid: int) -> None:
     """The daemon's own where it is made here; one that is there already (/run, /tmp) stays whose it is."""
+    check_local(folder, "socket", "ELEAGENT_SOCKET")
     try:
         folder.mkdir(mode=0o755, parents=True)
         os.chown(folder, uid, gid)
@@ -68,33 +119,56 @@ def _prepare_socket_folder(folder: Path, uid: int, gid: int) -> None:
         raise ConfigError(f"socket: {folder} can't be used: {err.strerror}") from None
 
 
-def _detach(rest: list[str], config: Config) -> int:
-    """Start the same in the background and return when it answers."""
-    if _answers(config.socket):
-        raise Conflict(f"a daemon is running already: it answers at {config.socket}")
-    log = Path(config.home) / "daemon.log"
+def _detach(rest: list[str], config: Config) -> None:
+    """Start both in the background, in a session of their own, and return when the daemon answers."""
+    words = _prepare(rest, config)
+    log = _log(config)
     try:
-        log.parent.mkdir(mode=0o711, parents=True, exist_ok=True)
         output = os.open(log, os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600)
         os.fchmod(output, 0o600)
     except OSError as err:
-        raise ConfigError(f"home: {config.home} can't be used: {err.strerror} ({err.filename})") from None
-    command = [sys.executable, "-P", "-m", "eleagent_daemon.daemonctl", *rest]
-    parent = subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=output, stderr=output, start_new_session=True)
+        raise unusable_home(Path(config.home), err) from None
+    begin = os.fstat(output).st_size
+    parent = subprocess.Popen(words, stdin=subprocess.DEVNULL, stdout=output, stderr=output, start_new_session=True)
     os.close(output)
     until = time.monotonic() + _READY_S
-    while time.monotonic() < until:
+    while not _answers(config.socket):
+        said = _said(log, begin)
         if parent.poll() is not None:
-            lines = log.read_text(errors="replace").splitlines()
-            supervise.say(lines[-1].removeprefix("eleagent: ") if lines else f"it ended with {parent.returncode}")
-            return parent.returncode or 1
-        if _answers(config.socket):
-            supervise.say(f"the daemon is ready (pid {parent.pid}); its log is {log}")
-            return 0
+            raise _failure(parent.returncode, said, log)
+        if sum(line.startswith(f"{supervise.MARK}eleagentd ended") for line in said) >= _DEATHS:
+            parent.terminate()
+            raise _failure(EleAgentError.exit_code, said, log)
+        if time.monotonic() > until:
+            parent.terminate()
+            raise EleAgentError(f"the daemon did not answer within {_READY_S:g} s: see {log}")
         time.sleep(_TICK_S)
-    parent.terminate()
-    supervise.say(f"the daemon did not answer within {_READY_S:g} s: see {log}")
-    return EleAgentError.exit_code
+    _tell(f"the daemon is ready (pid {parent.pid}); its log is {log}")
+    if advice := ends_at_logout():
+        _tell(advice)
+
+
+def _failure(code: int, said: list[str], log: Path) -> EleAgentError:
+    """What it said last to whoever started it."""
+    why = (said or [f"it ended with {code}"])[-1].removeprefix(supervise.MARK)
+    kind = ConfigError if code == ConfigError.exit_code else EleAgentError
+    return kind(f"{why} (its log is {log})")
+
+
+def _said(log: Path, begin: int) -> list[str]:
+    """Lines for whoever started it, of what was written since `begin`."""
+    with log.open("rb") as file:
+        file.seek(begin)
+        lines = file.read().decode(errors="replace").splitlines()
+    return [line for line in lines if line.startswith(supervise.MARK)]
+
+
+def _log(config: Config) -> Path:
+    return Path(config.home) / "daemon.log"
+
+
+def _tell(text: str) -> None:
+    print(f"{supervise.MARK}{text}", flush=True)  # noqa: T201 - to whoever started it
 
 
 def _answers(path: str) -> bool:

@@ -67,13 +67,11 @@ class Layout:
     def prepare(self, *, uid: int, gid: int) -> str:
         """Make the folders, the daemon's owned by its account; returns the installation's id, made once.
 
-        Raises ConfigError when the folder can't be had or lies on a network file system (locks and durability are not
-        what SQLite and we need there).
+        Raises ConfigError when the folder can't be had or `check_local` refuses it.
         """
         try:
+            check_local(self.home, "home", "ELEAGENT_HOME")
             self.home.mkdir(mode=0o711, parents=True, exist_ok=True)
-            if (kind := filesystem(self.home)) in _NETWORK_FILESYSTEMS:
-                raise ConfigError(f"home: {self.home} is on a network file system ({kind}): set home to a local folder")
             self.home.chmod(0o711)
             for folder in (
                 self.home / "artefacts",
@@ -90,7 +88,7 @@ class Layout:
             if not self.installation_file.exists():
                 _write_once(self.installation_file, secrets.token_hex(8) + "\n")
         except OSError as err:
-            raise ConfigError(f"home: {self.home} can't be used: {err.strerror} ({err.filename})") from None
+            raise unusable_home(self.home, err) from None
         return self.installation()
 
     def installation(self) -> str:
@@ -108,6 +106,25 @@ class Layout:
             raise ConfigError(
                 f"home: {self.home} was not prepared ({err.strerror}): eleagent daemon run does it"
             ) from None
+
+
+def check_local(folder: Path, setting: str, variable: str) -> None:
+    """Raises ConfigError for a folder, made already or not, that does not keep what is written: on a network file
+    system locks and durability are not what SQLite and we need, and what is in /run/user goes at logout.
+    """
+    there = next(place for place in (folder, *folder.parents) if place.exists()).resolve()
+    advice = f"set {setting} ({variable}) to a folder on a local disk, such as /var/tmp/eleagent-{os.getuid()}"
+    if (kind := filesystem(there)) in _NETWORK_FILESYSTEMS:
+        raise ConfigError(f"{setting}: {folder} is on a network file system ({kind}): {advice}")
+    if any(place.is_relative_to("/run/user") for place in (folder, there)):
+        raise ConfigError(f"{setting}: {folder} is gone when you log out: {advice}")
+
+
+def unusable_home(home: Path, error: OSError) -> ConfigError:
+    return ConfigError(
+        f"home: {home} can't be used: {error.strerror} ({error.filename}): "
+        "set home (ELEAGENT_HOME) to a folder that you may write to"
+    )
 
 
 def _write_once(path: Path, text: str) -> None:

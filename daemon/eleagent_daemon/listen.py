@@ -1,4 +1,6 @@
-"""How does the daemon take its place: one a home, its socket never open wider than it stays, its start announced?"""
+"""How does the daemon take its place and leave it: one a home, its socket never open wider than it stays, its start
+announced?
+"""
 
 from __future__ import annotations
 
@@ -6,21 +8,33 @@ import fcntl
 import os
 import socket
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from eleagent.errors import ConfigError, Conflict
 
 
 @contextmanager
-def hold_lock(path: Path) -> Iterator[None]:
-    """Raises Conflict when another daemon has this home."""
+def hold_lock(path: Path, *, wait: bool = False) -> Iterator[None]:
+    """Raises Conflict when another daemon has this home, unless told to `wait`."""
     with path.open("w") as file:
         try:
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            fcntl.flock(file, fcntl.LOCK_EX | (0 if wait else fcntl.LOCK_NB))
         except BlockingIOError:
             raise Conflict(f"a daemon is running already on {path.parent.parent.parent} (it holds {path})") from None
         yield
+
+
+def held(path: Path) -> bool:
+    """Whether somebody holds the lock at `path`."""
+    try:
+        with path.open() as file:
+            fcntl.flock(file, fcntl.LOCK_SH | fcntl.LOCK_NB)
+    except FileNotFoundError:
+        return False
+    except BlockingIOError:
+        return True
+    return False
 
 
 def bind_socket(path: Path) -> socket.socket:
@@ -44,6 +58,12 @@ def bind_socket(path: Path) -> socket.socket:
     finally:
         os.umask(before)
     return listener
+
+
+def remove_socket(path: Path) -> None:
+    """Leave no dead socket behind (the caller holds the lock). One in a folder that is not ours stays."""
+    with suppress(OSError):
+        path.unlink()
 
 
 def notify(state: str) -> None:

@@ -30,9 +30,10 @@ from eleagent_daemon.domain.doors import Terms
 from eleagent_daemon.domain.policy import MODEL_ONLY
 from eleagent_daemon.gateway.credentials import Credential
 from eleagent_daemon.gateway.service import Gateway
+from eleagent_daemon.idle import until_unneeded
 from eleagent_daemon.journal import start_logging
 from eleagent_daemon.layout import Layout
-from eleagent_daemon.listen import bind_socket, hold_lock, notify
+from eleagent_daemon.listen import bind_socket, hold_lock, notify, remove_socket
 from eleagent_daemon.privileges import drop_to
 from eleagent_daemon.sessions.catalogue import Catalogue
 from eleagent_daemon.sessions.ending import Ending
@@ -46,11 +47,14 @@ from eleagent_daemon.store.ledger import Ledger
 from eleagent_daemon.store.ledger.recovery import take_up
 from eleagent_daemon.store.registry import Registry
 from eleagent_daemon.store.timeline import Timelines
-from eleagent_daemon.supervise import FATAL
+from eleagent_daemon.supervise import FATAL, UNNEEDED
 
 
-async def serve(config: Config, credential: Credential | None) -> None:
-    """The daemon, from its lock to its end. Sessions live on when it ends: the next one adopts them."""
+async def serve(config: Config, credential: Credential | None) -> bool:
+    """The daemon, from its lock to its end. Sessions live on when it ends: the next one adopts them.
+
+    Returns whether it ended by itself, unneeded.
+    """
     stopped = asyncio.Event()
     for number in (signal.SIGTERM, signal.SIGINT):
         asyncio.get_running_loop().add_signal_handler(number, stopped.set)
@@ -115,6 +119,8 @@ async def serve(config: Config, credential: Credential | None) -> None:
             home=config.home,
             installation=installation,
             runtime=config.runtime,
+            mode=config.session.mode,
+            idle_s=config.idle_s,
             model=lambda: gateway.check(Terms(session="", policy=MODEL_ONLY)),
             launcher=launcher,
             catalogue=catalogue,
@@ -131,18 +137,22 @@ async def serve(config: Config, credential: Credential | None) -> None:
             **AuditHandlers(sessions=sessions, ledger=ledger, pool=pool).table(),
         }
         pipeline = Pipeline(ledger=ledger, resolve=lambda text, caller: sessions.resolve(text, owner=caller.name))
-        web_runner = web.AppRunner(
-            make_app(pipeline=pipeline, handlers=handlers), access_log=None, shutdown_timeout=1.0
-        )
+        app = make_app(pipeline=pipeline, handlers=handlers)
+        web_runner = web.AppRunner(app, access_log=None, shutdown_timeout=1.0)
         await web_runner.setup()
         stack.push_async_callback(web_runner.cleanup)
 
         await take_up(ledger, version=__version__, look=partial(find_traces, registry))
         await sessions.recover()
-        await web.SockSite(web_runner, bind_socket(Path(config.socket))).start()
+        socket = Path(config.socket)
+        await web.SockSite(web_runner, bind_socket(socket)).start()
+        stack.callback(remove_socket, socket)
         notify("READY=1")
-        await stopped.wait()
+        unneeded = await until_unneeded(
+            stopped, idle_s=config.idle_s, served=web_runner.server, sessions=registry.live, socket=socket
+        )
         notify("STOPPING=1")
+        return unneeded
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -155,11 +165,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
         if os.getuid() == 0:
             drop_to(*daemon_account(config.user))
         start_logging(config.log_level)
-        asyncio.run(serve(config, credential))
+        unneeded = asyncio.run(serve(config, credential))
     except EleAgentError as err:
         print(f"eleagent: {err.message}", file=sys.stderr)  # noqa: T201 - told to whoever started it
         return FATAL if isinstance(err, ConfigError | Conflict) else err.exit_code
-    return 0
+    return UNNEEDED if unneeded else 0
 
 
 if __name__ == "__main__":

@@ -20,7 +20,16 @@ TICK_S = 0.1
 FATAL = 78
 """eleagentd's exit code for a setting or another daemon in its way (EX_CONFIG, sysexits.h): not to be started again."""
 
+UNNEEDED = 79
+"""eleagentd's exit code when it ends by itself, since nobody needed it for long enough: its launcher ends with it."""
+
+EXPECTED = (0, FATAL, UNNEEDED)
+"""Who ends so has said why."""
+
 USAGE = 2
+
+MARK = "eleagent: "
+"""Begins a line for the person who started us; eleagentd's own refusals have it too."""
 
 # The launcher knows no secret: neither the model's key nor anything else of our environment reaches it.
 PASSED_ON = ("PATH", "LANG", "PYTHONPATH", "HOME", "ELEAGENT_HOME")
@@ -40,8 +49,12 @@ class Child:
         self._started = -STEADY_S
 
     def keep(self) -> None:
-        """Start it where it is not running and its pause is over."""
-        if self.running() or time.monotonic() < self._started + BACKOFF_S[min(self._failures, len(BACKOFF_S) - 1)]:
+        """Start it where it is not running, its pause is over, and it did not end for good."""
+        if (
+            self.running()
+            or self.over
+            or time.monotonic() < self._started + BACKOFF_S[min(self._failures, len(BACKOFF_S) - 1)]
+        ):
             return
         self._started = time.monotonic()
         self._pid = os.posix_spawn(
@@ -52,6 +65,10 @@ class Child:
             setsid=True,
         )
 
+    @property
+    def over(self) -> bool:
+        return self.code in (FATAL, UNNEEDED)
+
     def running(self) -> bool:
         if not self._pid:
             return False
@@ -61,7 +78,8 @@ class Child:
         self._pid, self.code = 0, os.waitstatus_to_exitcode(status)
         steady = time.monotonic() - self._started > STEADY_S
         self._failures = 0 if steady else self._failures + 1
-        say(f"{self.name} ended with {self.code}")
+        if self.code not in EXPECTED:
+            say(f"{self.name} ended with {self.code}")
         return False
 
     def end(self, wait_s: float) -> bool:
@@ -100,7 +118,7 @@ def main(arguments: list[str]) -> int:
     asked: list[int] = []
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, lambda signum, _: asked.append(signum))
-    while not asked and daemon.code != FATAL:
+    while not asked and not daemon.over:
         if not held(lock):
             launcher.keep()
         daemon.keep()
@@ -113,7 +131,7 @@ def main(arguments: list[str]) -> int:
 
 
 def say(text: str) -> None:
-    print(f"eleagent: {text}", file=sys.stderr, flush=True)  # noqa: T201 - the operator's terminal or the service's log
+    print(f"{MARK}{text}", file=sys.stderr, flush=True)  # noqa: T201 - the operator's terminal or the service's log
 
 
 if __name__ == "__main__":

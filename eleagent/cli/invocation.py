@@ -12,12 +12,11 @@ import click
 import msgspec
 
 from eleagent.cli.screen import Screen
-from eleagent.client.locate import find_socket
+from eleagent.client.locate import find_daemon
 
 if TYPE_CHECKING:
-    from pathlib import Path
-
     from eleagent.client.api import Client
+    from eleagent.client.locate import Address
 
 
 @dataclass
@@ -31,14 +30,21 @@ class Invocation:
     yes: bool = False
 
     @property
-    def socket(self) -> Path:
-        return find_socket(self.host, uid=os.getuid())
+    def address(self) -> Address:
+        return find_daemon(self.host, uid=os.getuid())
 
     @cached_property
     def client(self) -> Client:
         from eleagent.client.api import Client
 
-        return Client(socket=self.socket)
+        return Client(at=self.address, say=None if self.quiet or self.json else self.screen.note)
+
+    @property
+    def running_client(self) -> Client:
+        """One that starts no daemon."""
+        from eleagent.client.api import Client
+
+        return Client(at=self.address, start=False)
 
     @cached_property
     def screen(self) -> Screen:

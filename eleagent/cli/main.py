@@ -101,7 +101,7 @@ def root(context: click.Context, invocation: Invocation) -> None:
     if context.invoked_subcommand is not None:
         return
     if sys.stdout.isatty() and sys.stdin.isatty() and not invocation.json:
-        context.exit(import_module("eleagent_tui.app").run(invocation.socket))
+        context.exit(import_module("eleagent_tui.app").run(invocation.address))
     command = root.get_command(context, "ps")
     assert command is not None  # noqa: S101  # it is in the table
     context.invoke(command)

@@ -5,12 +5,13 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
-from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
 
 import aiohttp
+from aiohttp.client_proto import ResponseHandler
 
+from eleagent.client.dial import dial
 from eleagent.client.exchange import (
     HOST,
     PATIENCE_S,
@@ -21,9 +22,9 @@ from eleagent.client.exchange import (
     decode,
     decode_line,
     request_for,
-    unreachable,
 )  # fmt: skip
-from eleagent.client.transport import ANSWER_TIMEOUT_S, CONNECT_TIMEOUT_S
+from eleagent.client.locate import Address
+from eleagent.client.transport import ANSWER_TIMEOUT_S
 from eleagent.errors import EleAgentError
 from eleagent.operations.operation import Operation
 from eleagent.operations.sessions import SESSION_EVENTS, SESSION_GET
@@ -33,18 +34,18 @@ from eleagent.wire.sessions import SessionDetail
 
 
 class AsyncClient:
-    """An asynchronous client, used as `async with AsyncClient(socket=…) as client`."""
+    """An asynchronous client, used as `async with AsyncClient(at=…) as client`."""
 
-    def __init__(self, *, socket: Path, patience_s: float = PATIENCE_S) -> None:
-        self._socket = socket
+    def __init__(self, *, at: Address, patience_s: float = PATIENCE_S) -> None:
+        self._address = at
         self._patience_s = patience_s
         self._http: aiohttp.ClientSession
 
     async def __aenter__(self) -> Self:
         self._http = aiohttp.ClientSession(
             f"http://{HOST}",
-            connector=aiohttp.UnixConnector(str(self._socket), limit=0),
-            timeout=aiohttp.ClientTimeout(total=None, sock_connect=CONNECT_TIMEOUT_S, sock_read=ANSWER_TIMEOUT_S),
+            connector=_Dialler(self._address),
+            timeout=aiohttp.ClientTimeout(total=None, sock_read=ANSWER_TIMEOUT_S),
             read_bufsize=1 << 20,
         )
         return self
@@ -109,7 +110,7 @@ class AsyncClient:
         wait_s: float | None = ANSWER_TIMEOUT_S,
     ) -> AsyncIterator[aiohttp.ClientResponse]:
         request = request_for(operation, body=body, query=query, path=path)
-        timeout = aiohttp.ClientTimeout(total=None, sock_connect=CONNECT_TIMEOUT_S, sock_read=wait_s)
+        timeout = aiohttp.ClientTimeout(total=None, sock_read=wait_s)
         try:
             async with self._http.request(
                 request.method, request.target, data=request.content, headers=request.headers, timeout=timeout
@@ -117,7 +118,19 @@ class AsyncClient:
                 content = await answer.read() if answer.status >= 400 else None
                 check_answer(answer.status, answer.headers.get(VERSION_HEADER), content)
                 yield answer
-        except aiohttp.ClientConnectorError as error:
-            raise unreachable(self._socket, error.os_error) from error
         except (aiohttp.ClientError, TimeoutError) as error:
             raise StreamBroken(f"the connection to the daemon broke: {error}") from error
+
+
+class _Dialler(aiohttp.BaseConnector):
+    """aiohttp's connections, made as `dial` makes them."""
+
+    def __init__(self, address: Address) -> None:
+        super().__init__(limit=0)
+        self._address = address
+
+    async def _create_connection(self, *_: Any) -> ResponseHandler:
+        sock = await asyncio.to_thread(dial, self._address)
+        sock.setblocking(False)
+        made = await self._loop.create_connection(self._factory, sock=sock)
+        return made[1]

@@ -1,6 +1,6 @@
 """How does a program call the daemon's operations?
 
-    client = Client(socket=find_socket(None, uid=os.getuid()))
+    client = Client(at=find_daemon(None, uid=os.getuid()))
     session: Session = client.call(SESSION_CREATE, body=SessionCreate(prompt="…"))
     for item in client.follow(session.key): …
 
@@ -11,10 +11,12 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterator, Mapping
-from pathlib import Path
+from functools import partial
 from typing import Any, BinaryIO
 
+from eleagent.client.dial import Say
 from eleagent.client.exchange import PATIENCE_S, RETRY_S, Cursor, StreamBroken, decode, decode_line, request_for
+from eleagent.client.locate import Address
 from eleagent.client.transport import send
 from eleagent.errors import EleAgentError
 from eleagent.operations.operation import Operation
@@ -26,8 +28,10 @@ from eleagent.wire.sessions import SessionDetail
 class Client:
     """A synchronous client; each call is a connection of its own, so it can be used from a signal handler too."""
 
-    def __init__(self, *, socket: Path, patience_s: float = PATIENCE_S) -> None:
-        self._socket = socket
+    def __init__(
+        self, *, at: Address, say: Say | None = None, start: bool = True, patience_s: float = PATIENCE_S
+    ) -> None:
+        self._send = partial(send, at, say=say, start=start)
         self._patience_s = patience_s
 
     def call(
@@ -36,12 +40,12 @@ class Client:
         """The operation's result. A create whose connection broke is sent once more, under the same Idempotency-Key."""
         request = request_for(operation, body=body, query=query, path=path)
         try:
-            with send(self._socket, request) as answer:
+            with self._send(request) as answer:
                 content = answer.read()
         except StreamBroken:
             if "Idempotency-Key" not in request.headers:
                 raise
-            with send(self._socket, request) as answer:
+            with self._send(request) as answer:
                 content = answer.read()
         return decode(operation, content)
 
@@ -49,7 +53,7 @@ class Client:
         self, operation: Operation, *, body: Any = None, query: Mapping[str, Any] | None = None, **path: str
     ) -> Iterator[Any]:
         """The decoded lines of an NDJSON answer up to its proper end; StreamBroken when it ends before."""
-        with send(self._socket, request_for(operation, body=body, query=query, path=path), wait_s=None) as answer:
+        with self._send(request_for(operation, body=body, query=query, path=path), wait_s=None) as answer:
             for line in answer.lines():
                 yield decode_line(operation, line)
 
@@ -78,10 +82,10 @@ class Client:
         """Send a file as the operation's raw body."""
         request = request_for(operation, body=None, query=None, path=path)
         request.headers.update({"Content-Type": "application/octet-stream", "Content-Length": str(size_bytes)})
-        with send(self._socket, request, upload=file) as answer:
+        with self._send(request, upload=file) as answer:
             return decode(operation, answer.read())
 
     def download(self, operation: Operation, *, query: Mapping[str, Any] | None = None, **path: str) -> Iterator[bytes]:
         """The pieces of a raw answer up to its proper end."""
-        with send(self._socket, request_for(operation, body=None, query=query, path=path)) as answer:
+        with self._send(request_for(operation, body=None, query=query, path=path)) as answer:
             yield from answer.pieces()

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 from collections.abc import Mapping
-from pathlib import Path
 from typing import Any, Final
 from urllib.parse import urlencode
 
@@ -89,22 +88,6 @@ def decode_line(operation: Operation, line: bytes) -> Any:
     if operation.result is Event and line.startswith(b'{"notice"'):
         return msgspec.json.decode(line, type=Notice)
     return decode(operation, line)
-
-
-def unreachable(socket: Path, error: OSError) -> errors.DaemonUnreachable:
-    """The advice that belongs to a failed connect."""
-    match error:
-        case FileNotFoundError():
-            advice = f"no daemon at {socket}: start it with: eleagent daemon run -d"
-        case PermissionError():
-            advice = f"no right to the daemon's socket {socket}: use the account that runs the daemon, or root"
-        case ConnectionRefusedError():
-            advice = f"nothing answers at {socket}, the daemon is not running: start it with: eleagent daemon run -d"
-        case TimeoutError():
-            advice = f"the daemon at {socket} does not answer in time"
-        case _:
-            advice = f"the daemon's socket {socket} can't be used: {error.strerror or error}"
-    return errors.DaemonUnreachable(advice, socket=str(socket))
 
 
 class Cursor:

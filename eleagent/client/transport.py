@@ -6,17 +6,16 @@ mail parser, TLS) would cost a command a fifth of the 100 ms that it may take.
 
 from __future__ import annotations
 
-import socket
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager, suppress
 from io import BufferedReader
-from pathlib import Path
 from typing import BinaryIO, Final, Self
 
-from eleagent.client.exchange import HOST, Request, StreamBroken, check_answer, unreachable
+from eleagent.client.dial import Say, dial
+from eleagent.client.exchange import HOST, Request, StreamBroken, check_answer
+from eleagent.client.locate import Address
 from eleagent.version import VERSION_HEADER
 
-CONNECT_TIMEOUT_S: Final = 5.0
 ANSWER_TIMEOUT_S: Final = 120.0
 READ_BYTES: Final = 1 << 16
 LINE_LIMIT_BYTES: Final = 1 << 16
@@ -95,7 +94,13 @@ def _broken() -> Iterator[None]:
 
 
 def send(
-    path: Path, request: Request, *, upload: BinaryIO | None = None, wait_s: float | None = ANSWER_TIMEOUT_S
+    address: Address,
+    request: Request,
+    *,
+    upload: BinaryIO | None = None,
+    wait_s: float | None = ANSWER_TIMEOUT_S,
+    say: Say | None = None,
+    start: bool = True,
 ) -> Answer:
     """Send `request` (with `upload` as its body, Content-Length given) and wait for the head of the answer.
 
@@ -103,7 +108,7 @@ def send(
     problem stands for.
     """
     with ExitStack() as opened:
-        sock = opened.enter_context(_connect(path))
+        sock = opened.enter_context(dial(address, say=say, start=start))
         sock.settimeout(wait_s)
         with _broken(), suppress(BrokenPipeError, ConnectionResetError):  # an early refusal closes the way up
             sock.sendall(_head(request) + (request.content or b""))
@@ -113,17 +118,6 @@ def send(
         content = answer.read() if answer.status >= 400 else None
         check_answer(answer.status, answer.headers.get(VERSION_HEADER.lower()), content)
         return answer.own(opened.pop_all())
-
-
-def _connect(path: Path) -> socket.socket:
-    sock = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
-    sock.settimeout(CONNECT_TIMEOUT_S)
-    try:
-        sock.connect(str(path))
-    except OSError as error:
-        sock.close()
-        raise unreachable(path, error) from error
-    return sock
 
 
 def _head(request: Request) -> bytes:

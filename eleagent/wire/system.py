@@ -7,7 +7,7 @@ import msgspec
 
 class Status(msgspec.Struct, frozen=True, kw_only=True):
     """`GET /v1/status`. `caller` is who the daemon takes you for; `engine` is a line, with the reason where there is
-    none.
+    none. `idle_s`: after so long without a session or a client the daemon ends by itself; 0 is never.
     """
 
     version: str
@@ -28,6 +28,8 @@ class Status(msgspec.Struct, frozen=True, kw_only=True):
     audit_records: int
     audit_head: str
     audit_trouble: str = ""
+    mode: str = ""
+    idle_s: float = 0.0
 
 
 class Finding(msgspec.Struct, frozen=True):

@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
+import grp
 import json
 import os
 import socket
 import subprocess
+import tempfile
 import threading
 from pathlib import Path
 from socketserver import StreamRequestHandler, UnixStreamServer
 
 import pytest
 
+from eleagent.client.dial import dial
+from eleagent.client.locate import UnixSocket
 from eleagent.errors import BY_CODE, DaemonUnreachable, EleAgentError, UnknownAgent
 from eleagent.wire.events import AgentMessage
 from eleagent.wire.sessions import SessionList
@@ -107,20 +111,44 @@ def test_dead_daemons_socket_says_so(eleagent: CommandLine, tmp_path: Path) -> N
 
 
 @pytest.mark.skipif(os.getuid() != 0, reason="needs to become somebody else")
-def test_socket_of_another_account_says_whose_right_is_missing(eleagent: CommandLine, tmp_path: Path) -> None:
-    from eleagent.client.exchange import unreachable
+@pytest.mark.parametrize(
+    ("folder_mode", "socket_mode", "says"),
+    [
+        (0o755, 0o600, "use the account that runs the daemon (root), or root"),
+        (0o755, 0o660, "it is open to the group games: ask for  sudo usermod -aG games nobody  and log in again"),
+        (0o750, 0o660, "it is open to the group games: ask for  sudo usermod -aG games nobody  and log in again"),
+    ],
+)
+def test_socket_of_another_account_says_whose_right_is_missing(folder_mode: int, socket_mode: int, says: str) -> None:
+    with tempfile.TemporaryDirectory() as name:
+        folder, path = Path(name), Path(name, "api.sock")
+        Path(name).chmod(0o755)
+        with socket.socket(socket.AF_UNIX) as listener:
+            listener.bind(str(path))
+            listener.listen()
+            for place, mode in ((folder, folder_mode), (path, socket_mode)):
+                os.chown(place, 0, grp.getgrnam("games").gr_gid)
+                place.chmod(mode)
+            assert said_to(65534, path) == f"no right to the daemon's socket {path}: {says}"
 
-    (tmp_path / "api.sock").chmod(0o600)
+
+def said_to(uid: int, path: Path) -> str:
+    """What a client of that user is told, in a child that becomes it."""
+    reading, writing = os.pipe()
     child = os.fork()
     if child == 0:
-        os.setuid(65534)
-        with socket.socket(socket.AF_UNIX) as sock:
-            try:
-                sock.connect(str(tmp_path / "api.sock"))
-            except OSError as error:
-                os._exit(7 if "no right to the daemon's socket" in unreachable(tmp_path, error).message else 8)
-        os._exit(9)
-    assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 7
+        os.setgroups([])
+        os.setresuid(uid, uid, uid)
+        try:
+            dial(UnixSocket(path))
+        except EleAgentError as error:
+            os.write(writing, error.message.encode())
+        os._exit(0)
+    os.close(writing)
+    with os.fdopen(reading) as said:
+        text = said.read()
+    assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 0
+    return text
 
 
 def test_daemon_of_another_version_is_one_clear_line(eleagent: CommandLine) -> None:

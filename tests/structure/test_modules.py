@@ -29,6 +29,7 @@ PRINTERS = {
     "eleagent_daemon/config.py": "a command",
     "eleagent_daemon/main.py": "why it could not start, to whoever started it",
     "eleagent_daemon/launcher/main.py": "why it could not start, to whoever started it",
+    "eleagent_daemon/daemonctl.py": "how a start in the background went, to whoever asked for it",
     "eleagent_daemon/supervise.py": "to the operator's terminal or the service's log",
 }
 TOP_LEVEL = {

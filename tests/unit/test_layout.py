@@ -8,7 +8,8 @@ from pathlib import Path
 import pytest
 
 from eleagent.errors import ConfigError
-from eleagent_daemon.layout import Layout
+from eleagent_daemon import layout as layout_module
+from eleagent_daemon.layout import Layout, check_local, filesystem
 from eleagent_daemon.store import durable
 
 
@@ -45,3 +46,19 @@ def test_layout_refuses_an_empty_label(tmp_path: Path, content: str) -> None:
     with pytest.raises(ConfigError, match="installation is empty: write into it"):
         prepare(Layout(tmp_path))
     assert (tmp_path / "installation").read_text() == content
+
+
+def test_network_file_system_is_refused_with_the_setting_to_change(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    kind = filesystem(tmp_path)
+    monkeypatch.setattr(layout_module, "_NETWORK_FILESYSTEMS", frozenset({kind}))
+    with pytest.raises(ConfigError, match=rf"network file system \({kind}\): set home \(ELEAGENT_HOME\) to a"):
+        prepare(Layout(tmp_path / "deep" / "down"))
+    assert list(tmp_path.iterdir()) == [], "nothing is made there"
+
+
+@pytest.mark.parametrize("folder", ["/run/user/1000/eleagent", "/run/user/1000"])
+def test_folder_that_goes_at_logout_is_refused(folder: str) -> None:
+    with pytest.raises(ConfigError, match=r"is gone when you log out: set home \(ELEAGENT_HOME\)"):
+        check_local(Path(folder), "home", "ELEAGENT_HOME")

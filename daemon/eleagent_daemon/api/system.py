@@ -33,6 +33,8 @@ class SystemHandlers:
         home: str,
         installation: str,
         runtime: str,
+        mode: str,
+        idle_s: float,
         model: Callable[[], str],
         launcher: LauncherClient,
         catalogue: Catalogue,
@@ -43,6 +45,8 @@ class SystemHandlers:
         self._home = home
         self._installation = installation
         self._runtime = runtime
+        self._mode = mode
+        self._idle_s = idle_s
         self._model = model
         self._launcher = launcher
         self._catalogue = catalogue
@@ -76,6 +80,8 @@ class SystemHandlers:
             audit_records=self._ledger.last_seq,
             audit_head=self._ledger.head,
             audit_trouble=self._ledger.trouble or self._ledger.shortage,
+            mode=self._mode,
+            idle_s=self._idle_s,
         )
 
     async def openapi(self, call: Call) -> dict[str, Any]:
