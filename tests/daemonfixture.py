@@ -139,13 +139,15 @@ def running_daemon(docker_socket: str, *, secret: str | None = CANARY_KEY, **env
     keys = {"ANTHROPIC_API_KEY": secret} if secret else {}
     # Nobody answers there: no test of ours talks to a provider.
     keys["ELEAGENT_MODEL_UPSTREAM"] = "http://127.0.0.1:9"
+    # What is left of a session can be counted only where nothing is made ahead for the next.
+    keys["ELEAGENT_SESSION_SPARES"] = "0"
     daemon = Daemon(
         home=home, env=base | keys | {"ELEAGENT_HOME": str(home), "ELEAGENT_DOCKER_SOCKET": docker_socket} | env
     )
     try:
         daemon.start()
         yield daemon
-        for session in daemon.json("ps", "--json")["sessions"]:
+        for session in daemon.json("ps", "--json")["sessions"] if daemon.parent else ():
             daemon.cli("stop", session["key"])
             daemon.cli("wait", session["key"])
     finally:

@@ -39,6 +39,7 @@ from eleagent_daemon.sessions.catalogue import Catalogue
 from eleagent_daemon.sessions.ending import Ending
 from eleagent_daemon.sessions.launchclient import LauncherClient
 from eleagent_daemon.sessions.service import Sessions, Settings
+from eleagent_daemon.sessions.spares import Spares
 from eleagent_daemon.sessions.starting import Starting
 from eleagent_daemon.sessions.supervisor import Supervisor
 from eleagent_daemon.sessions.traces import find_traces
@@ -90,6 +91,9 @@ async def serve(config: Config, credential: Credential | None) -> bool:
             mode=config.session.mode,
             forbidden=[config.home, str(Path(config.socket).parent)],
         )
+        spares = Spares(launcher=launcher, registry=registry, count=config.session.spares)
+        stack.push_async_callback(spares.close)
+        supervisor.serve("spares", spares.run)
         ending = Ending(launcher=launcher, artefacts=artefacts, timelines=timelines, ledger=ledger, pool=pool)
         sessions = Sessions(
             registry=registry,
@@ -98,6 +102,7 @@ async def serve(config: Config, credential: Credential | None) -> bool:
             launcher=launcher,
             gateway=gateway,
             starting=starting,
+            spares=spares,
             ending=ending,
             supervisor=supervisor,
             settings=Settings(

@@ -32,6 +32,10 @@ GATE_NO_STDIN: Final = 'read -r l && [ "$l" = go ] && exec "$@" </dev/null; exit
 by accident (a plain `read; exec` was run past when its client died).
 """
 
+START_FILE: Final = "/etc/eleagent/start"
+SPARE_ARGV: Final = ("/bin/sh", START_FILE)
+"""What a spare runs behind its gate: a script that does nothing until a session takes the spare."""
+
 LABEL: Final = "io.eleagent"
 
 DOCKER: Final = "docker"
@@ -89,6 +93,9 @@ def sandbox_name(session: str, attempt: int) -> str:
 class SandboxSpec(msgspec.Struct, frozen=True, kw_only=True):
     """One description, rendered by every runtime. It holds no secret.
 
+    A spare is made ahead, up to its closed gate, under the key of a session that does not exist yet. That session takes
+    it by asking for a sandbox that differs in program, environment and stdin alone.
+
     `image` is a content digest. `stdin` false gives the program /dev/null after the gate. `attempt` counts the starts
     of one session: a sandbox found half made is removed and made again under the next attempt.
     """
@@ -120,6 +127,14 @@ class SandboxSpec(msgspec.Struct, frozen=True, kw_only=True):
             f"{LABEL}.session": self.session,
             f"{LABEL}.attempt": str(self.attempt),
         }
+
+    def spare(self) -> SandboxSpec:
+        """The spare that this sandbox could be made from."""
+        return msgspec.structs.replace(self, argv=SPARE_ARGV, env={}, stdin=True)
+
+    @property
+    def is_spare(self) -> bool:
+        return self == self.spare()
 
     def gate(self) -> tuple[str, ...]:
         """The command that waits for GATE_WORD on stdin and then becomes the agent."""

@@ -33,6 +33,14 @@ def port_start(pid: int, network_inode: int) -> int:
     return int(_PORT_START.read_text())
 
 
+def listen(ports: Mapping[str, int]) -> list[int]:
+    """Descriptors of listeners on 127.0.0.1 of the network namespace that the caller, a child, has entered.
+
+    Raises IsolationFailed where something else listens there.
+    """
+    return [_listen(name, port) for name, port in ports.items()]
+
+
 async def bind(pid: int, network_inode: int, ports: Mapping[str, int]) -> dict[str, socket.socket]:
     """Listeners on 127.0.0.1 in the network namespace of `pid`, which must be `network_inode`.
 
@@ -45,7 +53,7 @@ async def bind(pid: int, network_inode: int, ports: Mapping[str, int]) -> dict[s
             raise IsolationFailed(
                 f"ports below {start} are reserved in the sandbox, {UNPRIVILEGED_PORT_START} was asked for"
             )
-        return start, [_listen(name, port) for name, port in ports.items()]
+        return start, listen(ports)
 
     _, fds = await in_child(job, int)
     return {name: socket.socket(fileno=fd) for name, fd in zip(ports, fds, strict=True)}

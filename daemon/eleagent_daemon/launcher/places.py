@@ -14,6 +14,7 @@ from eleagent_daemon.launcher.disk import mount_disk
 from eleagent_daemon.launcher.identity import write_identity
 from eleagent_daemon.launcher.mounts import Covers, make_place, make_private, mount_source, mount_terminals, unmount_all
 from eleagent_daemon.launcher.sources import Held
+from eleagent_daemon.launcher.startfile import lay_start, write_start
 
 ON_DISK = {HOME_DIR: "home", WORKSPACE_DIR: "workspace", ARTEFACTS_DIR: "artefacts"}
 
@@ -68,13 +69,19 @@ class Places:
             place.mkdir(mode=0o711, parents=True, exist_ok=True)
         for mount in spec.data:
             make_place(sources[mount.token].fd, data[mount.target])
-        identity = write_identity(self.folder(spec.session) / "etc", spec.uid)
+        files = write_identity(self._etc(spec.session), spec.uid)
+        if spec.is_spare:
+            files |= lay_start(self._etc(spec.session))
         return Placement(
             writable={target: str(disk / name) for target, name in ON_DISK.items()},
-            readonly=identity
+            readonly=files
             | ({target: str(path) for target, path in data.items()} or {DATA_DIR: str(self.covers.folder)}),
             terminals=str(self._terminals(spec)),
         )
+
+    def assign(self, spec: SandboxSpec) -> None:
+        """Let the spare of the session become `spec` when its gate opens."""
+        write_start(self._etc(spec.session), spec)
 
     async def fill(self, spec: SandboxSpec, sources: Mapping[str, Held]) -> dict[str, tuple[int, int]]:
         """Mount disk, terminals and data at the places that `lay_out` made; the data as `Placement.data` tells it.
@@ -133,6 +140,9 @@ class Places:
     def _data(self, spec: SandboxSpec) -> dict[str, Path]:
         folder = self._mnt(spec.session) / "data"
         return {mount.target: folder / str(number) for number, mount in enumerate(spec.data)}
+
+    def _etc(self, session: str) -> Path:
+        return self.folder(session) / "etc"
 
     def _mnt(self, session: str) -> Path:
         return self.root / "mnt" / session

@@ -15,12 +15,14 @@ NAME = "record.json"
 
 class Record(msgspec.Struct, kw_only=True):
     """`sandbox_id` is empty until the runtime made it. `report` is of the last attestation before the release.
+    `spare` is what the runtime was asked for where the sandbox was taken from a spare.
 
     `released`: the gate's word may have been written; `opened`: it was. `writing` is the input message that is going
     into the pipe, `written` are those that went in whole.
     """
 
     spec: SandboxSpec
+    spare: SandboxSpec | None = None
     placement: Placement | None = None
     sandbox_id: str = ""
     report: Report | None = None
@@ -32,6 +34,11 @@ class Record(msgspec.Struct, kw_only=True):
     @property
     def sandbox(self) -> Sandbox:
         return Sandbox(self.spec.name, self.sandbox_id)
+
+    @property
+    def gate(self) -> tuple[str, ...]:
+        """The command line of its first process while the gate is shut."""
+        return (self.spare or self.spec).gate()
 
     def save(self, folder: Path) -> None:
         """Whole or not at all: the launcher may be killed at any point."""

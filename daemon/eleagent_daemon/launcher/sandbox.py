@@ -20,7 +20,7 @@ from eleagent.wire.attestation import Binding, Report
 from eleagent_daemon.domain import attestation
 from eleagent_daemon.domain.evidence import Evidence
 from eleagent_daemon.domain.launch import Inspected, Notice
-from eleagent_daemon.domain.sandbox import GATE_WORD, Phase, Status
+from eleagent_daemon.domain.sandbox import GATE_WORD, UNPRIVILEGED_PORT_START, Phase, SandboxSpec, Status
 from eleagent_daemon.domain.spool import PAYLOAD_LIMIT, Stream
 from eleagent_daemon.kernel.calls import command_line, namespace_inode, start_ticks
 from eleagent_daemon.kernel.child import in_child
@@ -41,8 +41,9 @@ SETTLE_S: Final = 1.0
 """Within this time what was written to a pipe has come through the engine, and a gate has read it."""
 UNATTESTED_LIMIT: Final = 3
 """So many attestations in a row may fail before that is called a violation."""
-END_FOLLOWS_S: Final = 0.5
-"""A stream that ends with its sandbox is followed by the exit within this time; otherwise the stream broke."""
+END_FOLLOWS_S: Final = 3.0
+"""A stream that ends with its sandbox is followed by the exit within this time, on a busy host too; otherwise it broke,
+and an engine whose log was cut meanwhile can't say that nothing is missing."""
 
 _STREAMS: Final = {"out": Stream.OUT, "err": Stream.ERR}
 _LIVE: Final = (Phase.RUNNING, Phase.PAUSED)
@@ -145,19 +146,27 @@ class LiveSandbox:
         binding = self._attested()
         ports = self.record.spec.doors.ports()
         for name, sock in held.items():
-            if name in ports and name not in self._doors:
+            if name in ports:
                 doors.check(name, sock, ports[name], binding.netns_inode)
-                self._doors[name] = sock.dup()
+                if name not in self._doors:
+                    self._doors[name] = sock.dup()
         missing = {name: port for name, port in ports.items() if name not in self._doors}
         if missing:
             self._doors |= await doors.bind(binding.pid, binding.netns_inode, missing)
         return {name: self._doors[name] for name in ports}
+
+    def assign(self, spec: SandboxSpec) -> None:
+        """Let a spare be the sandbox of `spec`, to be attested as such."""
+        self.record.spec, self.record.spare, self.record.report = spec, self.record.spec, None
+        self._save()
 
     async def release(self) -> None:
         """Idempotent: the gate's word is written once, whatever died over it. Raises IsolationFailed unless this very
         sandbox was attested completely, Conflict when it can't be released now."""
         if self.record.opened:
             return
+        if self.record.spec.is_spare:
+            raise Conflict(f"the sandbox of {self.session} is a spare: it has nothing to run yet")
         if not self.record.released or await self._is_shut():
             self._attested()
             channel = await self.input.channel(ATTACH_S)
@@ -226,7 +235,7 @@ class LiveSandbox:
                 await self._drain(chunks)
                 chunks = None
                 began = time.monotonic()
-                async with asyncio.timeout(RETRY_S):
+                async with asyncio.timeout(END_FOLLOWS_S):
                     status = await self._runtime.wait(self.record.sandbox)
             except TimeoutError:
                 continue
@@ -282,6 +291,9 @@ class LiveSandbox:
         if view.status.phase not in _LIVE or not view.pids or placement is None:
             raise NotFound(f"the sandbox of {self.session} does not run: nothing is there to attest")
 
+        ports = self.record.spec.doors.ports()
+        missing = {} if self.record.released else {name: ports[name] for name in ports.keys() - self._doors.keys()}
+
         def job() -> tuple[Evidence, list[int]]:
             if not self.record.released:
                 limit_tcp(self.record.sandbox_id, view.pids[0])
@@ -296,9 +308,11 @@ class LiveSandbox:
             )
             # Last, since it changes the namespace that this process looks out of.
             start = doors.port_start(evidence.pid, evidence.namespaces["net"])
-            return msgspec.structs.replace(evidence, port_start=start), []
+            guarded = start == UNPRIVILEGED_PORT_START
+            return msgspec.structs.replace(evidence, port_start=start), doors.listen(missing) if guarded else []
 
-        evidence, _ = await in_child(job, Evidence)
+        evidence, fds = await in_child(job, Evidence)
+        self._doors |= {name: socket.socket(fileno=fd) for name, fd in zip(missing, fds, strict=False)}
         return attestation.evaluate(self.record.spec, evidence, placement, runtime=self._runtime.name)
 
     async def _compare(self, report: Report) -> None:
@@ -336,7 +350,7 @@ class LiveSandbox:
             return False
         if view.status.phase in (Phase.PAUSED, Phase.LOST):
             raise Conflict(f"the sandbox of {self.session} is {view.status.phase}: nobody can tell if it was released")
-        return any(command_line(pid) == self.record.spec.gate() for pid in view.pids)
+        return any(command_line(pid) == self.record.gate for pid in view.pids)
 
     def _kill_after(self, grace_s: float) -> None:
         self._stopping = True

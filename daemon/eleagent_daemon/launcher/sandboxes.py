@@ -65,7 +65,8 @@ class Sandboxes:
 
     @property
     def any_alive(self) -> bool:
-        return any(sandbox.alive for sandbox in self._live.values())
+        """Spares do not count: they are nobody's."""
+        return any(sandbox.alive and not sandbox.record.spec.is_spare for sandbox in self._live.values())
 
     def get(self, session: str) -> LiveSandbox:
         if session not in self._live:
@@ -109,9 +110,15 @@ class Sandboxes:
             raise Refused(f"{accounts[0]} has the uid of a sandbox, which it could get at: give it another")
         check(spec, installation=self._installation)
         if (sandbox := self._live.get(spec.session)) is not None:
-            if sandbox.record.spec != spec:
+            if sandbox.record.spec == spec:
+                return self._made(sandbox)
+            if sandbox.record.spec != spec.spare():
                 raise Conflict(f"{sandbox.record.spec.name} is still there: remove it before {spec.name} is made")
-            return self._made(sandbox)
+            if sandbox.alive:
+                self._places.assign(spec)
+                sandbox.assign(spec)
+                return self._made(sandbox)
+            await self.remove(spec.session, forget=True)
         if holder := self._find_holder(spec.uid):
             raise Conflict(f"uid {spec.uid} is the live sandbox's of {holder}: stop it, or take another")
         self._making[spec.session] = spec.uid
@@ -194,8 +201,16 @@ class Sandboxes:
                         log.warning("%s", error.message)
 
     def daemon_lost(self) -> None:
-        for sandbox in self._live.values():
+        """Spares go with the daemon that asked for them."""
+        for sandbox in list(self._live.values()):
             sandbox.input.forget_pieces()
+            if sandbox.record.spec.is_spare:
+                self._tasks.start(self._drop_spare(sandbox.session), f"removal of spare {sandbox.session}")
+
+    async def _drop_spare(self, session: str) -> None:
+        async with self.lock(session):
+            if (sandbox := self._live.get(session)) is not None and sandbox.record.spec.is_spare:
+                await self.remove(session, forget=True)
 
     async def close(self) -> None:
         """Let go of all sandboxes as they are."""

@@ -19,7 +19,7 @@ from eleagent.wire.sessions import Session, SessionCreate, State
 from eleagent_daemon.domain.doors import Gateway, Terms
 from eleagent_daemon.domain.launch import Done, ListAll, Listing, Remove
 from eleagent_daemon.domain.policy import Policy
-from eleagent_daemon.domain.sandbox import POOL_FIRST_UID
+from eleagent_daemon.domain.sandbox import POOL_FIRST_UID, SandboxSpec
 from eleagent_daemon.domain.spool import spool_folder
 from eleagent_daemon.sessions.admission import check_request, choose_policy, make_adapter, title
 from eleagent_daemon.sessions.catalogue import Catalogue, get_profile, version_of
@@ -31,6 +31,7 @@ from eleagent_daemon.sessions.outcome import KILLED, Cause, Outcome
 from eleagent_daemon.sessions.previews import Previews
 from eleagent_daemon.sessions.recall import recall
 from eleagent_daemon.sessions.runner import Runner
+from eleagent_daemon.sessions.spares import NOBODY, Spares
 from eleagent_daemon.sessions.starting import Starting, place_data
 from eleagent_daemon.sessions.supervisor import Supervisor
 from eleagent_daemon.store.registry import CallerIdentity, Record, Registry
@@ -66,6 +67,7 @@ class Sessions:
         launcher: LauncherClient,
         gateway: Gateway,
         starting: Starting,
+        spares: Spares,
         ending: Ending,
         supervisor: Supervisor,
         settings: Settings,
@@ -77,6 +79,7 @@ class Sessions:
         self._launcher = launcher
         self._gateway = gateway
         self._starting = starting
+        self._spares = spares
         self._ending = ending
         self._supervisor = supervisor
         self._settings = settings
@@ -121,10 +124,20 @@ class Sessions:
             data=request.data,
             unreadable=[path for _, source in sources for path in source.unreadable],
         )
-        record, fresh = await self._registry.create_session(session, request, caller, token=token)
+        shape = None if request.data else self._shape(session, request, policy)
+        async with self._spares.lend(shape) as spare:
+            record, fresh = await self._registry.create_session(session, request, caller, token=token, reserved=spare)
+            if spare is not None and record.session.key == spare.key:
+                self._spares.spend(spare)
         if fresh:
             await self._begin(record)
         return record.session
+
+    def _shape(self, session: Session, request: SessionCreate, policy: Policy) -> SandboxSpec:
+        """The spare that would do for this session, which has no key yet."""
+        profile = get_profile(session.agent)
+        adapter = make_adapter(profile, "", request, model_door=self._has_model(request, policy))
+        return self._starting.spec(NOBODY, str(session.image), adapter.launch()).spare()
 
     async def _begin(self, record: Record) -> None:
         live = await self._live(record)
@@ -163,9 +176,11 @@ class Sessions:
         """Again and again. What is no session's is judged on a complete listing alone, older than the live sessions."""
         while True:
             try:
+                spares = self._spares.keys
                 listing = await self._launcher.ask(ListAll(), Listing)
                 live = {record.session.key for record in await self._registry.live()}
-                strays = {entry.session for entry in listing.entries} - live - self._runners.keys()
+                ours = live | self._runners.keys() | spares | self._spares.keys
+                strays = {entry.session for entry in listing.entries} - ours
                 for session in strays if listing.complete else ():
                     log.warning("removing the sandbox of session %s, which is not alive", session)
                     await self._launcher.ask(Remove(session=session), Done)
@@ -266,6 +281,8 @@ class Sessions:
                 await runner.run()
             finally:
                 self._runners.pop(live.key, None)
+                if not live.session.data:
+                    self._spares.want(self._shape(live.session, live.record.request, self._policy_of(live.session)))
 
         self._supervisor.submit(live.key, work, user=live.session.owner, at_once=live.session.state is not State.QUEUED)
 

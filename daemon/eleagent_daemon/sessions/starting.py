@@ -6,6 +6,8 @@ import os
 import socket
 from pathlib import PurePosixPath
 
+import msgspec
+
 from eleagent.errors import Conflict, IsolationFailed
 from eleagent.wire.events import (
     DataUnreadable,
@@ -35,10 +37,10 @@ from eleagent_daemon.domain.launch import (
 )
 from eleagent_daemon.domain.policy import Policy
 from eleagent_daemon.domain.sandbox import DATA_DIR, DataMount, Limits, Mode, SandboxSpec
-from eleagent_daemon.sessions.adapter import Send, first_input
+from eleagent_daemon.sessions.adapter import Launch, Send, first_input
 from eleagent_daemon.sessions.launchclient import LauncherClient
 from eleagent_daemon.sessions.live import DoorSink, Live
-from eleagent_daemon.store.registry import CallerIdentity
+from eleagent_daemon.store.registry import CallerIdentity, Reservation
 from eleagent_daemon.store.timeline import now
 
 
@@ -84,6 +86,22 @@ class Starting:
             for path in paths
         ]
 
+    def spec(self, reserved: Reservation, image: str, launch: Launch) -> SandboxSpec:
+        """A sandbox without data, at its first attempt."""
+        return SandboxSpec(
+            session=reserved.key,
+            installation=self._installation,
+            attempt=1,
+            image=image,
+            argv=launch.argv,
+            env=launch.env,
+            uid=reserved.uid,
+            stdin=launch.stdin,
+            doors=launch.doors,
+            limits=self._limits,
+            mode=self._mode,
+        )
+
     async def start(self, live: Live, *, policy: Policy) -> None:
         """From nothing to a running agent. Raises IsolationFailed when a control was not found, and whatever the
         launcher says.
@@ -106,22 +124,13 @@ class Starting:
         await self.write_inputs(live, written=written)
 
     async def _make(self, live: Live) -> None:
-        record, launch = live.record, live.adapter.launch()
+        record = live.record
         attempt = record.attempt + 1
         sources = await self.open_sources(record.session.data, record.caller, reader_uid=record.uid)
-        spec = SandboxSpec(
-            session=live.key,
-            installation=self._installation,
+        spec = msgspec.structs.replace(
+            self.spec(Reservation(live.key, record.uid), str(record.session.image), live.adapter.launch()),
             attempt=attempt,
-            image=str(record.session.image),
-            argv=launch.argv,
-            env=launch.env,
-            uid=record.uid,
-            stdin=launch.stdin,
-            doors=launch.doors,
             data=place_data(sources),
-            limits=self._limits,
-            mode=self._mode,
         )
         # The attempt is stored before the sandbox is made: what a crash leaves behind can be found by name.
         await live.become(attempt=attempt, state=State.STARTING)

@@ -30,6 +30,13 @@ class CallerIdentity(msgspec.Struct, frozen=True):
     groups: list[int]
 
 
+class Reservation(msgspec.Struct, frozen=True):
+    """A key and a user of the pool, kept for a session that does not exist yet."""
+
+    key: str
+    uid: int
+
+
 class Record(msgspec.Struct, frozen=True, kw_only=True):
     """A session as the registry holds it. `uid` is its user in the pool, `attempt` counts the sandboxes made for it."""
 
@@ -44,6 +51,7 @@ class Registry:
     def __init__(self, *, connection: aiosqlite.Connection) -> None:
         self._db = connection
         self._lock = asyncio.Lock()
+        self._reserved: set[int] = set()
 
     @classmethod
     async def open(cls, path: Path) -> Registry:
@@ -53,10 +61,16 @@ class Registry:
         await self._db.close()
 
     async def create_session(
-        self, session: Session, request: SessionCreate, caller: CallerIdentity, *, token: str | None
+        self,
+        session: Session,
+        request: SessionCreate,
+        caller: CallerIdentity,
+        *,
+        token: str | None,
+        reserved: Reservation | None = None,
     ) -> tuple[Record, bool]:
-        """Store a new session under a fresh key with a free user of the pool; (record, False) with the first one when
-        `token` (an idempotency key of this owner) was seen before.
+        """Store a new session under a fresh key with a free user of the pool, or those `reserved`; (record, False) with
+        the first one when `token` (an idempotency key of this owner) was seen before.
 
         Raises Conflict when a live session has the name, Unavailable when every user of the pool is taken.
         """
@@ -67,9 +81,8 @@ class Registry:
                 )
             ):
                 return await self._get(row["session"]), False
-            key = "s-" + "".join(secrets.choice(_ALPHABET) for _ in range(10))
+            key, uid = (reserved.key, reserved.uid) if reserved else (_new_key(), await self._free_uid())
             name = session.name or key
-            uid = await self._free_uid()
             stored = msgspec.structs.replace(session, key=key, name=name)
             record = Record(session=stored, request=request, caller=caller, uid=uid, attempt=0)
             try:
@@ -87,6 +100,18 @@ class Registry:
                     "INSERT INTO idempotency (owner, token, session) VALUES (?, ?, ?)", (session.owner, token, key)
                 )
             return record, True
+
+    async def reserve(self) -> Reservation:
+        """From the far end of the pool, so that a new session seldom wants the user of a sandbox that is on its way
+        out. Kept in memory alone, until `let_go`. Raises Unavailable."""
+        async with self._lock:
+            uid = await self._free_uid(last=True)
+            self._reserved.add(uid)
+            return Reservation(_new_key(), uid)
+
+    def let_go(self, reserved: Reservation) -> None:
+        """The reservation is a session's by now, or nobody's."""
+        self._reserved.discard(reserved.uid)
 
     async def update(self, session: Session, *, attempt: int | None = None) -> None:
         """Store what a session has become. An ended session gives its user back to the pool.
@@ -151,12 +176,12 @@ class Registry:
         rows = await self._all("SELECT * FROM sessions WHERE live=1 ORDER BY created, rowid", ())
         return [_record(row) for row in rows]
 
-    async def _free_uid(self) -> int:
+    async def _free_uid(self, *, last: bool = False) -> int:
         rows = await self._all("SELECT uid FROM sessions WHERE live=1", ())
-        taken = {row["uid"] for row in rows}
-        for uid in range(POOL_FIRST_UID, POOL_FIRST_UID + POOL_SIZE):
-            if uid not in taken:
-                return uid
+        taken = {row["uid"] for row in rows} | self._reserved
+        pool = range(POOL_FIRST_UID, POOL_FIRST_UID + POOL_SIZE)
+        if (uid := next((uid for uid in (reversed(pool) if last else pool) if uid not in taken), None)) is not None:
+            return uid
         raise Unavailable(f"all {POOL_SIZE} users of the pool have a live session: stop some")
 
     async def _get(self, key: str) -> Record:
@@ -172,6 +197,10 @@ class Registry:
     async def _all(self, query: str, values: Sequence[object]) -> list[sqlite3.Row]:
         async with self._db.execute(query, values) as cursor:
             return list(await cursor.fetchall())
+
+
+def _new_key() -> str:
+    return "s-" + "".join(secrets.choice(_ALPHABET) for _ in range(10))
 
 
 def _text(value: msgspec.Struct) -> str:

@@ -1,0 +1,24 @@
+"""How does a spare learn at last what to run? From a script, bound read-only into it, that the launcher fills in."""
+
+from __future__ import annotations
+
+import shlex
+from pathlib import Path
+
+from eleagent_daemon.domain.sandbox import START_FILE, SandboxSpec
+
+_NAME = "start"
+
+
+def lay_start(folder: Path) -> dict[str, str]:
+    """A script in `folder` that runs nothing; returns what to bind read-only, target → source."""
+    (folder / _NAME).write_text("exit 125\n")
+    (folder / _NAME).chmod(0o644)
+    return {START_FILE: str(folder / _NAME)}
+
+
+def write_start(folder: Path, spec: SandboxSpec) -> None:
+    """Fill the script in for `spec`. The very file that is bound is written: a new one would not be seen inside."""
+    lines = [f"export {name}={shlex.quote(value)}" for name, value in spec.env.items()]
+    lines.append(f"exec {shlex.join(spec.argv)}" + ("" if spec.stdin else " </dev/null"))
+    (folder / _NAME).write_bytes("\n".join([*lines, ""]).encode(errors="surrogateescape"))
