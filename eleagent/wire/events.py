@@ -6,29 +6,27 @@ came through the agent's pipes, where any process of the sandbox can write.
 
 from __future__ import annotations
 
-from enum import StrEnum
 from typing import Any, ClassVar
 
 import msgspec
 
 from eleagent.wire.attestation import Report
+from eleagent.wire.observations import OBSERVATIONS
+from eleagent.wire.payload import Payload as Payload
+from eleagent.wire.payload import Provenance as Provenance
 from eleagent.wire.sessions import State, Usage
 
 
-class Provenance(StrEnum):
-    OBSERVED = "observed"
-    CLAIMED = "claimed"
-
-
 class Position(msgspec.Struct, frozen=True, omit_defaults=True):
-    """Where reading a session's output goes on after this event: at the frame at spool `offset`, past the first `out`
-    and `err` bytes of the two streams, leaving out the first `skip` events of the line that begins there.
+    """Where reading a session's spool goes on after this event: at the frame at `offset`, past the first `out`, `err`
+    and `seen` bytes of the streams, leaving out the first `skip` events of the line that begins there.
     """
 
     offset: int
     out: int
     err: int
     skip: int = 0
+    seen: int = 0
 
 
 class Event(msgspec.Struct, frozen=True, omit_defaults=True):
@@ -60,11 +58,6 @@ class Notice(msgspec.Struct, frozen=True, omit_defaults=True):
     text: str = ""
     behind: int = 0
     after: int = 0
-
-
-class Payload(msgspec.Struct, frozen=True):
-    type: ClassVar[str]
-    by: ClassVar[Provenance] = Provenance.OBSERVED
 
 
 class SessionCreated(Payload, frozen=True):
@@ -137,15 +130,6 @@ class SessionAdopted(Payload, frozen=True):
 
     type: ClassVar[str] = "session.adopted"
     attested: bool
-
-
-class ObservationGap(Payload, frozen=True):
-    """Nobody watched `what` between two times (RFC 3339)."""
-
-    type: ClassVar[str] = "observation.gap"
-    begin: str
-    end: str
-    what: str
 
 
 class InputAccepted(Payload, frozen=True):
@@ -374,4 +358,4 @@ class SessionEnded(Payload, frozen=True):
     artefacts: int = 0
 
 
-TYPES: dict[str, type[Payload]] = {cls.type: cls for cls in Payload.__subclasses__()}
+TYPES: dict[str, type[Payload]] = OBSERVATIONS | {cls.type: cls for cls in Payload.__subclasses__()}

@@ -13,6 +13,7 @@ import pytest
 from eleagent.errors import EngineUnavailable
 from eleagent_daemon.domain.launch import Notice
 from eleagent_daemon.domain.sandbox import Doors, Phase, Placement, SandboxSpec
+from eleagent_daemon.launcher.observe.programs import Programs
 from eleagent_daemon.launcher.places import Places
 from eleagent_daemon.launcher.record import Record
 from eleagent_daemon.launcher.sandbox import LiveSandbox
@@ -40,10 +41,12 @@ class Bench:
         self.runtime = FakeRuntime(engine=self.engine, installation="here")
         self.places = Places(self.root / "launcher")
         self.places.root.mkdir()
+        self.programs = Programs(installation="here", alive=self.root / "watched", tasks=self.tasks)
         self.sandboxes = Sandboxes(
             places=self.places,
             runtime=self.runtime,
             sources=Sources(own_folders=()),
+            programs=self.programs,
             tasks=self.tasks,
             installation="here",
             reader_group=os.getgid(),
@@ -77,6 +80,7 @@ class Bench:
             folder=folder,
             runtime=self.runtime,
             spool=SpoolWriter(folder=folder / "spool", group=os.getgid()),
+            programs=self.programs,
             tasks=self.tasks,
             notify=self.notices.append,
         )
@@ -138,6 +142,7 @@ async def test_containers_without_a_record_are_removed_when_they_are_old(bench: 
         places=Places(bench.root / "other"),
         runtime=bench.runtime,
         sources=Sources(own_folders=()),
+        programs=bench.programs,
         tasks=bench.tasks,
         installation="here",
         reader_group=os.getgid(),

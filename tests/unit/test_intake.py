@@ -7,6 +7,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from eleagent.wire.events import OutputGap, OutputText, Position
+from eleagent.wire.observations import ObservationStarted, Observer
+from eleagent_daemon.domain.observed import pack
 from eleagent_daemon.domain.spool import HEADER, Frame, Stream
 from eleagent_daemon.sessions import intake as module
 from eleagent_daemon.sessions.adapter import Item
@@ -27,10 +29,16 @@ class LineAdapter(CommandAdapter):
         return [OutputText(stream="out", text=f"{text}/{part}") for part in range(3)] if text else []
 
 
-def frames_of(pieces: list[tuple[bool, bytes]]) -> list[Frame]:
-    frames, offset, at = [], 0, {Stream.OUT: 0, Stream.ERR: 0}
+def seen(count: int) -> bytes:
+    """A frame of observations, told apart by nothing but their number."""
+    return pack([ObservationStarted(programs=Observer.AUDIT, why=str(number)) for number in range(count)])
+
+
+def frames_of(pieces: list[tuple[bool | None, bytes]]) -> list[Frame]:
+    """True is stdout, False stderr, None what the launcher saw."""
+    frames, offset, at = [], 0, {Stream.OUT: 0, Stream.ERR: 0, Stream.SEEN: 0}
     for is_out, payload in pieces:
-        stream = Stream.OUT if is_out else Stream.ERR
+        stream = Stream.SEEN if is_out is None else Stream.OUT if is_out else Stream.ERR
         frames.append(Frame(stream=stream, offset=offset, at=at[stream], payload=payload))
         offset += HEADER.size + len(payload)
         at[stream] += len(payload)
@@ -50,13 +58,26 @@ def texts(placed: list[Placed]) -> list[tuple[str, str]]:
     return [(item.payload.stream, item.payload.text) for item in placed if isinstance(item.payload, OutputText)]
 
 
+def everything(placed: list[Placed]) -> list[tuple[str, str]]:
+    """Text, and observations, in the order in which they came."""
+    payloads = [item.payload for item in placed]
+    return [
+        (one.stream, one.text) if isinstance(one, OutputText) else (one.type, one.why)
+        for one in payloads
+        if isinstance(one, OutputText | ObservationStarted)
+    ]
+
+
 pieces = st.lists(
-    st.tuples(
-        st.booleans(),
-        st.one_of(
-            st.binary(min_size=1, max_size=12),
-            st.sampled_from([b"a\nb\n", b"\n", b"ab", "ü\n".encode(), b"\xc3", b"\n\nq"]),
+    st.one_of(
+        st.tuples(
+            st.booleans(),
+            st.one_of(
+                st.binary(min_size=1, max_size=12),
+                st.sampled_from([b"a\nb\n", b"\n", b"ab", "ü\n".encode(), b"\xc3", b"\n\nq"]),
+            ),
         ),
+        st.tuples(st.none(), st.integers(1, 3).map(seen)),
     ),
     max_size=12,
 )
@@ -70,7 +91,7 @@ def test_intake_resumes_after_any_event_without_loss_or_repeat(make, pieces):
     whole = run(make(), frames, None)
     for number, item in enumerate(whole, 1):
         rest = run(make(), frames, item.position)
-        assert texts(whole[:number]) + texts(rest) == texts(whole)
+        assert everything(whole[:number]) + everything(rest) == everything(whole)
 
 
 @given(pieces=pieces)
@@ -87,6 +108,12 @@ def test_intake_leaves_out_an_overlong_line_and_says_so(monkeypatch):
     placed = run(LineAdapter(), frames_of([(True, b"x" * 8), (True, b"y" * 8), (True, b"z" * 4 + b"\nshort\n")]), None)
     assert [item.payload.size_bytes for item in placed if isinstance(item.payload, OutputGap)] == [20]
     assert texts(placed) == [("out", f"short/{part}") for part in range(3)]
+
+
+def test_intake_says_what_of_the_launchers_it_can_not_read():
+    (placed,) = run(LineAdapter(), frames_of([(None, b'[{"type":"session.ended","data":{}}]')]), None)
+    assert isinstance(placed.payload, OutputGap)
+    assert "can't be read" in placed.payload.reason
 
 
 def test_intake_passes_on_a_gap_of_the_spool():

@@ -1,4 +1,4 @@
-"""How is a sandbox's output kept between launcher and daemon?
+"""How is a sandbox's output, and what is seen of it, kept between launcher and daemon?
 
 A spool is a folder of segments, each named by the spool offset of its first frame (`00000000000000000000.spool`). A
 frame is a header of 32 bytes and its payload; offsets count every byte of every frame since the sandbox began, so a
@@ -22,11 +22,14 @@ SUFFIX: Final = ".spool"
 
 
 class Stream(IntEnum):
-    """GAP: output is missing here; the payload says why, as UTF-8 text, and `at` how many bytes (0: nobody knows)."""
+    """GAP: output is missing here; the payload says why, as UTF-8 text, and `at` how many bytes (0: nobody knows).
+    SEEN: what the launcher saw of the sandbox, in the form of `domain.observed`; each frame is whole by itself.
+    """
 
     GAP = 0
     OUT = 1
     ERR = 2
+    SEEN = 3
 
 
 @dataclass(frozen=True)

@@ -9,7 +9,7 @@ from collections.abc import Callable
 from contextlib import suppress
 from typing import Final
 
-from eleagent_daemon.gateway.pace import Pace
+from eleagent_daemon.domain.pace import Pace
 
 RETRY_S: Final = 0.5
 BURST: Final = 200

@@ -16,9 +16,9 @@ from eleagent.errors import EleAgentError
 from eleagent.wire.events import EgressModel, EgressTunnel, SecurityFinding
 from eleagent.wire.sessions import Usage
 from eleagent_daemon.domain.doors import Sink
+from eleagent_daemon.domain.pace import Pace
 from eleagent_daemon.gateway.denial import Denied
 from eleagent_daemon.gateway.meter import Meter
-from eleagent_daemon.gateway.pace import Pace
 
 LOCAL: Final = "local"
 """The rule of what a door answers itself."""

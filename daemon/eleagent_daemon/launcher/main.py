@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import Final
 
 from eleagent_daemon.domain.sandbox import BUBBLEWRAP, DOCKER
+from eleagent_daemon.launcher.observe.programs import Programs
 from eleagent_daemon.launcher.personal import PersonalPlaces
 from eleagent_daemon.launcher.places import Places
 from eleagent_daemon.launcher.sandboxes import Sandboxes
@@ -70,10 +71,13 @@ async def _run(options: argparse.Namespace, places: Places) -> None:
             on_greeted=stopping.clear,
             on_lost=lambda: sandboxes.daemon_lost(),
         )
+        programs = Programs(installation=options.installation, alive=places.root / "watched", tasks=tasks)
+        stack.callback(programs.close)
         sandboxes = Sandboxes(
             places=places,
             runtime=runtime,
             sources=sources,
+            programs=programs,
             tasks=tasks,
             installation=options.installation,
             reader_group=_group(options.daemon_uid),

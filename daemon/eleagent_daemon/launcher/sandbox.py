@@ -28,6 +28,8 @@ from eleagent_daemon.launcher import doors
 from eleagent_daemon.launcher.evidence import collect
 from eleagent_daemon.launcher.input import Input
 from eleagent_daemon.launcher.limits import limit_tcp
+from eleagent_daemon.launcher.observe.programs import Programs
+from eleagent_daemon.launcher.observe.seen import Seen
 from eleagent_daemon.launcher.record import Record
 from eleagent_daemon.launcher.spool import SpoolWriter
 from eleagent_daemon.launcher.tasks import Tasks
@@ -59,6 +61,7 @@ class LiveSandbox:
         folder: Path,
         runtime: Runtime,
         spool: SpoolWriter,
+        programs: Programs,
         tasks: Tasks,
         notify: Callable[[Notice], None],
     ) -> None:
@@ -68,6 +71,8 @@ class LiveSandbox:
         self._folder = folder
         self._runtime = runtime
         self._spool = spool
+        self._programs = programs
+        self._seen = Seen(spool=spool, written=lambda: notify(Notice(session=self.session, spooled=spool.end)))
         self._tasks = tasks
         self._notify = notify
         self._doors: dict[str, socket.socket] = {}
@@ -89,6 +94,7 @@ class LiveSandbox:
 
     async def start(self) -> None:
         """Attach the pipes and run the gate."""
+        await self._programs.watch(self.record.spec.uid, self._seen)
         chunks, channel = await self._runtime.attach(self.record.sandbox)
         self._follow_from(chunks, channel)
         await self._runtime.start(self.record.sandbox)
@@ -99,6 +105,9 @@ class LiveSandbox:
         if not self.record.sandbox_id or phase in (Phase.CREATED, Phase.GONE):
             self._drained = True
             return
+        await self._programs.watch(self.record.spec.uid, self._seen)
+        if self.record.released and self.record.report is not None:
+            self._programs.begin(self.record.spec.uid, self.record.report.binding.pid, anew=False)
         self._follow_from(None, None)
 
     async def inspect(self) -> Inspected:
@@ -168,8 +177,9 @@ class LiveSandbox:
         if self.record.spec.is_spare:
             raise Conflict(f"the sandbox of {self.session} is a spare: it has nothing to run yet")
         if not self.record.released or await self._is_shut():
-            self._attested()
+            bound = self._attested()
             channel = await self.input.channel(ATTACH_S)
+            self._programs.begin(self.record.spec.uid, bound.pid, anew=True)
             self.record.released = True
             self._save()
             try:
@@ -213,6 +223,7 @@ class LiveSandbox:
             task.cancel()
         await asyncio.gather(*self._running, return_exceptions=True)
         await self.input.close()
+        self._programs.unwatch(self.record.spec.uid, self._seen)
         self._close_doors()
         self._spool.close()
 
@@ -253,6 +264,8 @@ class LiveSandbox:
                 break
             else:
                 ended = True
+        await self._programs.settle(self.record.spec.uid)
+        self._programs.unwatch(self.record.spec.uid, self._seen)
         self._drained = True
         self._close_doors()
         self._notify(Notice(session=self.session, spooled=self._spool.end, ended=True))

@@ -19,6 +19,7 @@ from eleagent.wire.sessions import KEY_PATTERN
 from eleagent_daemon.domain.launch import Entry, Listing, Made, Notice
 from eleagent_daemon.domain.sandbox import LABEL, Phase, SandboxSpec, sandbox_name
 from eleagent_daemon.launcher.host import pool_accounts
+from eleagent_daemon.launcher.observe.programs import Programs
 from eleagent_daemon.launcher.places import Places
 from eleagent_daemon.launcher.record import Record
 from eleagent_daemon.launcher.sandbox import LiveSandbox
@@ -47,6 +48,7 @@ class Sandboxes:
         places: Places,
         runtime: Runtime,
         sources: Sources,
+        programs: Programs,
         tasks: Tasks,
         installation: str,
         reader_group: int,
@@ -55,6 +57,7 @@ class Sandboxes:
         self._places = places
         self._runtime = runtime
         self._sources = sources
+        self._programs = programs
         self._tasks = tasks
         self._installation = installation
         self._reader_group = reader_group
@@ -244,6 +247,7 @@ class Sandboxes:
             folder=self._places.folder(session),
             runtime=self._runtime,
             spool=SpoolWriter(folder=self._places.spool(session), group=self._reader_group),
+            programs=self._programs,
             tasks=self._tasks,
             notify=self._notify,
         )

@@ -28,11 +28,12 @@ CAP_BYTES: Final = 64 << 20
 
 
 class _Mark(msgspec.Struct):
-    """Counts of both streams' bytes at a spool offset; frames before it may be gone."""
+    """Counts of the streams' bytes at a spool offset; frames before it may be gone."""
 
     offset: int = 0
     out: int = 0
     err: int = 0
+    seen: int = 0
 
 
 class SpoolWriter:
@@ -53,7 +54,7 @@ class SpoolWriter:
         known = self._read_mark()
         self._mark = known or _Mark()
         self.end = self._mark.offset
-        self.counts = {Stream.OUT: self._mark.out, Stream.ERR: self._mark.err}
+        self.counts = {Stream.OUT: self._mark.out, Stream.ERR: self._mark.err, Stream.SEEN: self._mark.seen}
         starts = self._starts()
         self._consumed = starts[0] if starts else 0
         self._start = starts[-1] if starts else -1
@@ -165,7 +166,12 @@ class SpoolWriter:
             return None
 
     def _write_mark(self) -> None:
-        self._mark = _Mark(offset=self.end, out=self.counts[Stream.OUT], err=self.counts[Stream.ERR])
+        self._mark = _Mark(
+            offset=self.end,
+            out=self.counts[Stream.OUT],
+            err=self.counts[Stream.ERR],
+            seen=self.counts[Stream.SEEN],
+        )
         new = self._folder / "mark.new"
         new.write_bytes(msgspec.json.encode(self._mark))
         new.rename(self._folder / "mark.json")

@@ -7,7 +7,10 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Final
 
+import msgspec
+
 from eleagent.wire.events import OutputGap, Payload, Position
+from eleagent_daemon.domain.observed import unpack
 from eleagent_daemon.domain.spool import Frame, Stream
 from eleagent_daemon.sessions.adapter import Adapter, Item, Preview, Send
 
@@ -50,6 +53,7 @@ class Intake:
         self._adapter = adapter
         self._out = _Stream(done=position.out)
         self._err = _Stream(done=position.err)
+        self._seen = position.seen
         self._skip = position.skip
         self._next_frame = position.offset
 
@@ -69,6 +73,9 @@ class Intake:
         if frame.stream is Stream.GAP:
             gap = OutputGap(reason=frame.payload.decode(errors="replace"), size_bytes=frame.at or None)
             yield from self._emit(self._place(), (gap,))
+            return
+        if frame.stream is Stream.SEEN:
+            yield from self._observed(frame)
             return
         stream = self._out if frame.stream is Stream.OUT else self._err
         expected = stream.done + len(stream.rest)
@@ -96,6 +103,20 @@ class Intake:
                 )
                 self._consume(stream, len(rest))
                 yield from self._emit(before, items)
+
+    def _observed(self, frame: Frame) -> Iterator[Taken]:
+        """A frame of observations is taken as a whole: one that a waiting line made us read again was taken before."""
+        end = frame.at + len(frame.payload)
+        if end <= self._seen:
+            return
+        before = msgspec.structs.replace(self._place(), offset=min(self._place().offset, frame.offset))
+        self._seen = end
+        try:
+            observations = unpack(frame.payload)
+        except ValueError as error:
+            reason = f"what the launcher saw can't be read: {error}"
+            observations = [OutputGap(reason=reason, size_bytes=len(frame.payload))]
+        yield from self._emit(before, observations)
 
     def _lines(self, stream: _Stream, fresh: bytes, frame: int) -> Iterator[Taken]:
         data, start, seen = stream.rest, 0, len(stream.rest)
@@ -150,7 +171,7 @@ class Intake:
             count += 1
             if self._skip >= count:
                 continue
-            here = Position(offset=before.offset, out=before.out, err=before.err, skip=count)
+            here = msgspec.structs.replace(before, skip=count)
             yield Placed(item, self._place() if count == payloads else here)
         if payloads:
             self._skip = 0
@@ -158,4 +179,6 @@ class Intake:
     def _place(self) -> Position:
         """Where reading goes on: at the earliest frame with bytes that were not taken."""
         frames = [stream.frame for stream in (self._out, self._err) if stream.waiting]
-        return Position(offset=min([self._next_frame, *frames]), out=self._out.done, err=self._err.done)
+        return Position(
+            offset=min([self._next_frame, *frames]), out=self._out.done, err=self._err.done, seen=self._seen
+        )

@@ -9,12 +9,14 @@ from concurrent.futures import ThreadPoolExecutor
 from typing import Final
 
 from eleagent.wire.events import AgentNotice, OutputGap, OutputText, Payload, Position
+from eleagent.wire.observations import FilesChanged, ObservationGap, ProgramExecuted
 from eleagent_daemon.domain.spool import Frame, TornFrame
 from eleagent_daemon.sessions.adapter import Preview, Send
 from eleagent_daemon.sessions.intake import Intake, Placed, Taken
 from eleagent_daemon.sessions.launchclient import LauncherClient
 from eleagent_daemon.sessions.live import Live
 from eleagent_daemon.store.spoolreader import SpoolReader
+from eleagent_daemon.store.timeline import now
 
 MARK_BYTES: Final = 16 << 20
 """Output that gives no event is marked as read this often, so that the spool can let go of it."""
@@ -25,7 +27,8 @@ _EVENTS_AT_ONCE: Final = 500
 class Reading:
     """One session's output, from `live.position` on. Events and how far reading got become durable together.
 
-    `overflowing`: an agent has said more than a timeline may hold. A program's text is only left out then.
+    `overflowing`: an agent has said more than a timeline may hold. A program's text, and what the host saw, is only
+    left out then.
     """
 
     def __init__(self, *, live: Live, launcher: LauncherClient, pool: ThreadPoolExecutor, limit_bytes: int) -> None:
@@ -35,6 +38,7 @@ class Reading:
         self._pool = pool
         self._limit_bytes = limit_bytes
         self._left_out: int | None = None
+        self._unseen_since, self._unseen = "", 0
         self._intake = Intake(adapter=live.adapter, position=live.position)
         self._spool = SpoolReader(folder=live.spool, offset=self._intake.offset)
         self._lost = False
@@ -58,6 +62,10 @@ class Reading:
         await self._keep(self._intake.end())
         if self._left_out is not None:
             await self._append([(self._gap(), self._intake.position)])
+        if self._unseen:
+            what = f"what went on inside: the timeline holds {self._limit_bytes} bytes (session.output_bytes)"
+            gap = ObservationGap(begin=self._unseen_since, end=now(), what=what, missed=self._unseen)
+            await self._append([(gap, self._intake.position)])
 
     async def _read(self) -> list[Frame]:
         if self._lost:
@@ -100,6 +108,10 @@ class Reading:
             return True
         if isinstance(item.payload, OutputText):
             self._left_out = (self._left_out or 0) + len(item.payload.text)
+            return False
+        if isinstance(item.payload, ProgramExecuted | FilesChanged):
+            self._unseen_since = self._unseen_since or now()
+            self._unseen += item.payload.count if isinstance(item.payload, ProgramExecuted) else 1
             return False
         self.overflowing = True
         return True

@@ -21,7 +21,6 @@ from eleagent.errors import (
 )
 from eleagent.wire.events import (
     ApprovalAnswered,
-    ObservationGap,
     SandboxExited,
     SandboxViolation,
     SessionAdopted,
@@ -29,6 +28,7 @@ from eleagent.wire.events import (
     SessionStopping,
     SessionUnpaused,
 )
+from eleagent.wire.observations import ObservationGap
 from eleagent.wire.sessions import State
 from eleagent_daemon.domain.launch import Done, Inspect, Inspected, Notice, Pause, Remove, Signal, Stop, Unpause
 from eleagent_daemon.domain.policy import Policy

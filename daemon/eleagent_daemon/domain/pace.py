@@ -14,12 +14,12 @@ class Pace:
         self._left = self._burst
         self._at = time.monotonic()
 
-    def take(self) -> bool:
-        """Whether one more may come now."""
+    def take(self, weight: int = 1) -> bool:
+        """Whether one more, which counts as `weight`, may come now."""
         self._refill()
-        if self._left < 1:
+        if self._left < weight:
             return False
-        self._left -= 1
+        self._left -= weight
         return True
 
     def reserve_s(self) -> float:
