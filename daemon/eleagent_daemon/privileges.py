@@ -6,6 +6,7 @@ import ctypes
 import importlib
 import os
 import pkgutil
+from types import ModuleType
 from typing import Final
 
 import eleagent
@@ -47,13 +48,19 @@ def drop_to(uid: int, gid: int) -> None:
     raise ConfigError(f"root could be had back after becoming uid {uid}")
 
 
+def _import_below(package: ModuleType) -> None:
+    for found in pkgutil.iter_modules(package.__path__, package.__name__ + "."):
+        if not found.name.startswith(_NOT_OURS):
+            module = importlib.import_module(found.name)
+            if found.ispkg:
+                _import_below(module)
+
+
 def _preload() -> None:
     for name in _LAZY:
         importlib.import_module(name)
     for package in (eleagent, eleagent_daemon):
-        for module in pkgutil.walk_packages(package.__path__, package.__name__ + "."):
-            if not module.name.startswith(_NOT_OURS):
-                importlib.import_module(module.name)
+        _import_below(package)
     migrations("registry")
     for profile in PROFILES.values():
         get_dockerfile(profile.name)
