@@ -11,7 +11,7 @@ import struct
 from collections.abc import Sequence
 from typing import Final
 
-from eleagent_daemon.kernel.calls import enter_network, namespace_inode
+from eleagent_daemon.kernel.calls import CLONE_NEWNET, enter_namespace, namespace_inode
 from eleagent_daemon.kernel.child import in_child
 
 AUDIT: Final = 9
@@ -44,7 +44,7 @@ async def open_sockets(protocol: int, groups: Sequence[int]) -> list[socket.sock
         return [_open(protocol, mask) for mask in groups]
 
     def job() -> tuple[None, list[int]]:
-        enter_network(os.open(f"/proc/{_KTHREADD}/ns/net", os.O_RDONLY | os.O_CLOEXEC))
+        enter_namespace(os.open(f"/proc/{_KTHREADD}/ns/net", os.O_RDONLY | os.O_CLOEXEC), CLONE_NEWNET)
         return None, [_open(protocol, mask).detach() for mask in groups]
 
     _, fds = await in_child(job, type(None))

@@ -129,6 +129,9 @@ class Programs:
         self._let_go()
 
     async def _open(self) -> Source | None:
+        if os.geteuid() != 0:
+            self._why = "the launcher does not run as root, and the kernel tells root alone which programs run"
+            return None
         try:
             source = await Audit.open(self._installation)
         except (OSError, EleAgentError) as error:
