@@ -55,6 +55,18 @@ class Session(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     policy: str = MODEL_ONLY.name
     mode: Mode = Mode.STRICT
     output_bytes: int = 256 << 20
+    on_daemon_loss: Literal["continue", "pause"] = "continue"
+
+
+class Audit(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """`pause_grace_s` is how long sandboxes go on while nothing can be recorded. Records are kept `retention_days`, at
+    least 400. `checkpoints_to` is where signed checkpoints go, separated by blanks: `journal`, `syslog`, `file:/PATH`,
+    `https://HOST/PATH`.
+    """
+
+    pause_grace_s: float = 10.0
+    retention_days: int = 400
+    checkpoints_to: str = "journal"
 
 
 class LimitsText(Limits, frozen=True, forbid_unknown_fields=True):
@@ -83,6 +95,7 @@ class Config(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=Tr
     model: Model = Model()
     session: Session = Session()
     limits: LimitsText = LimitsText()
+    audit: Audit = Audit()
     policies: dict[str, PolicyText] = {}
 
     def all_policies(self) -> dict[str, Policy]:
@@ -131,6 +144,7 @@ def default_file() -> Path:
 
 
 _GRACE_LIMIT_S = 3600
+_RETENTION_DAYS = 400
 
 # Names of ELEAGENT_* that clients read, so that the daemon does not take them for misspelt settings.
 _CLIENT_VARIABLES = frozenset({"ELEAGENT_HOST", "ELEAGENT_CONFIG"})
@@ -209,7 +223,20 @@ def _complete(config: Config, path: Path) -> Config:
         raise ConfigError(f"idle_s: must be 0 (never) or more, is {config.idle_s}")
     if not 0 <= config.session.stop_grace_s <= _GRACE_LIMIT_S:
         raise ConfigError(f"session.stop_grace_s: must be from 0 to {_GRACE_LIMIT_S}, is {config.session.stop_grace_s}")
+    _check_audit(config.audit)
     return msgspec.structs.replace(config, home=str(home), socket=socket)
+
+
+def _check_audit(audit: Audit) -> None:
+    if not 0 <= audit.pause_grace_s <= _GRACE_LIMIT_S:
+        raise ConfigError(f"audit.pause_grace_s: must be from 0 to {_GRACE_LIMIT_S}, is {audit.pause_grace_s}")
+    if audit.retention_days < _RETENTION_DAYS:
+        raise ConfigError(f"audit.retention_days: must be at least {_RETENTION_DAYS}, is {audit.retention_days}")
+    for sink in audit.checkpoints_to.split():
+        if sink not in ("journal", "syslog") and not sink.startswith(("file:/", "https://", "http://127.0.0.1")):
+            raise ConfigError(
+                f"audit.checkpoints_to: {sink!r} is none of journal, syslog, file:/PATH, https://HOST/PATH"
+            )
 
 
 def _named_file(environ: Mapping[str, str]) -> tuple[Path, bool]:

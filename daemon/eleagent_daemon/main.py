@@ -35,6 +35,7 @@ from eleagent_daemon.journal import start_logging
 from eleagent_daemon.layout import Layout
 from eleagent_daemon.listen import bind_socket, hold_lock, notify, remove_socket
 from eleagent_daemon.privileges import drop_to
+from eleagent_daemon.sessions.accounts import Accounts
 from eleagent_daemon.sessions.catalogue import Catalogue
 from eleagent_daemon.sessions.ending import Ending
 from eleagent_daemon.sessions.launchclient import LauncherClient
@@ -43,6 +44,7 @@ from eleagent_daemon.sessions.spares import Spares
 from eleagent_daemon.sessions.starting import Starting
 from eleagent_daemon.sessions.supervisor import Supervisor
 from eleagent_daemon.sessions.traces import find_traces
+from eleagent_daemon.sessions.vigil import Vigil
 from eleagent_daemon.store.artefacts import Artefacts
 from eleagent_daemon.store.ledger import Ledger
 from eleagent_daemon.store.ledger.recovery import take_up
@@ -83,9 +85,11 @@ async def serve(config: Config, credential: Credential | None) -> bool:
         supervisor.serve("launcher", launcher.run)
         supervisor.serve("audit", ledger.run)
         catalogue = Catalogue(folder=layout.agents, launcher=launcher, pool=pool)
+        accounts = Accounts(ledger=ledger)
         starting = Starting(
             launcher=launcher,
             gateway=gateway,
+            accounts=accounts,
             installation=installation,
             limits=config.limits,
             mode=config.session.mode,
@@ -94,7 +98,7 @@ async def serve(config: Config, credential: Credential | None) -> bool:
         spares = Spares(launcher=launcher, registry=registry, count=config.session.spares)
         stack.push_async_callback(spares.close)
         supervisor.serve("spares", spares.run)
-        ending = Ending(launcher=launcher, artefacts=artefacts, timelines=timelines, ledger=ledger, pool=pool)
+        ending = Ending(launcher=launcher, artefacts=artefacts, timelines=timelines, accounts=accounts, pool=pool)
         sessions = Sessions(
             registry=registry,
             timelines=timelines,
@@ -118,6 +122,15 @@ async def serve(config: Config, credential: Credential | None) -> bool:
         )
 
         stack.push_async_callback(sessions.close)
+        vigil = Vigil(
+            ledger=ledger,
+            launcher=launcher,
+            accounts=accounts,
+            runners=sessions.runners,
+            grace_s=config.audit.pause_grace_s,
+            pause_on_loss=config.session.on_daemon_loss == "pause",
+        )
+        supervisor.serve("vigil", vigil.run)
 
         # What people meet.
         system = SystemHandlers(

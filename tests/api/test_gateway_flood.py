@@ -24,6 +24,8 @@ from eleagent_daemon.gateway.record import BURST, Recorder, SessionView
 from eleagent_daemon.gateway.script import ScriptUpstream, parse_script
 from eleagent_daemon.gateway.service import Gateway, GatewayDoors
 
+from ..doorsink import Admitting
+
 SCRIPT = '[[step]]\ntext = "Done."\n'
 GET = b"GET /x HTTP/1.1\r\nHost: x\r\n\r\n"
 HEAD = b"HEAD / HTTP/1.1\r\nHost: x\r\n\r\n"
@@ -31,14 +33,15 @@ POST = (
     "POST /v1/messages HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\n"
     f"x-api-key: {PLACEHOLDER_KEY}\r\nContent-Length: {{}}\r\n\r\n"
 )
+
 QUICK = Patience(head_s=0.2, idle_s=0.5, body_s=1.0, body_rate=1 << 20)
 
 
 @dataclass
-class Records:
+class Records(Admitting):
     payloads: list[EgressModel | EgressTunnel | SecurityFinding] = field(default_factory=list)
 
-    async def record(self, payload: EgressModel | EgressTunnel | SecurityFinding) -> None:
+    async def record(self, payload: EgressModel | EgressTunnel | SecurityFinding, *, admitted: bool) -> None:
         self.payloads.append(payload)
 
     @property

@@ -25,11 +25,14 @@ from eleagent_daemon.gateway.credentials import Credential
 from eleagent_daemon.gateway.model import CONNECTION_LIMIT
 from eleagent_daemon.gateway.service import Gateway, GatewayDoors
 
+from ..doorsink import Admitting
+
 REAL_KEY = "sk-ant-the-real-one"
 BODY = {"model": "m", "max_tokens": 1, "stream": True, "tools": [{"name": "t"}], "messages": []}
 OPENING = (
     b'event: message_start\ndata: {"type":"message_start","message":{"usage":{"input_tokens":7,"output_tokens":1}}}\n\n'
 )
+
 SCRIPT = '[[step]]\n[[step.call]]\ntool = "Bash"\n[[step]]\ntext = "Done."\n'
 
 
@@ -39,14 +42,14 @@ def ending(stop_reason: str) -> bytes:
 
 
 @dataclass
-class Records:
+class Records(Admitting):
     """A sink in memory; `broken` plays a full disk, `slow_s` a slow one."""
 
     payloads: list[EgressModel | EgressTunnel | SecurityFinding] = field(default_factory=list)
     broken: bool = False
     slow_s: float = 0
 
-    async def record(self, payload: EgressModel | EgressTunnel | SecurityFinding) -> None:
+    async def record(self, payload: EgressModel | EgressTunnel | SecurityFinding, *, admitted: bool) -> None:
         if self.broken:
             raise AuditUnavailable("the disk is full")
         await asyncio.sleep(self.slow_s)

@@ -21,13 +21,15 @@ from eleagent_daemon.gateway.record import Recorder
 from eleagent_daemon.gateway.service import Gateway
 from eleagent_daemon.gateway.tunnel import TunnelDoor
 
+from ..doorsink import Admitting
+
 PUBLIC = "93.184.216.34"
 OPEN = Policy(name="open", tunnel=(HostRule("a.example", 443), HostRule(".b.example", 8443)))
 ESTABLISHED = b"HTTP/1.1 200 Connection established\r\n\r\n"
 
 
 @dataclass
-class Lab:
+class Lab(Admitting):
     """The door's network: names resolve to `addresses`, and every connection ends at a server on this loopback.
     It also is the sink of the door's events."""
 
@@ -66,7 +68,7 @@ class Lab:
     async def own_addresses(self) -> Collection[Address]:
         return self.own
 
-    async def record(self, payload: EgressModel | EgressTunnel | SecurityFinding) -> None:
+    async def record(self, payload: EgressModel | EgressTunnel | SecurityFinding, *, admitted: bool) -> None:
         if isinstance(payload, EgressTunnel):
             self.events.append(payload)
         elif isinstance(payload, SecurityFinding):
@@ -131,6 +133,23 @@ async def test_allowed_host_is_reached_at_the_checked_address_and_counted() -> N
     assert (event.allowed, event.rule, event.host, event.port) == (True, "a.example:443", "a.example", 443)
     assert (event.address, event.bytes_up, event.bytes_down) == (PUBLIC, len(first), 6)
     assert door.findings == []
+
+
+async def test_nothing_is_looked_up_before_the_audit_log_has_it() -> None:
+    async with lab() as door:
+        (_, writer), (_, back) = await door.tunnel(hello())
+        writer.close()
+        back.close()
+        event = await door.event()
+    assert [(one.door, one.target) for one in door.admitted] == [("tunnel", "a.example:443")]
+    assert door.settled == {1: event}
+    async with lab() as door:
+        door.unwritable = True
+        _, answer = await door.ask()
+        event = await door.event()
+    assert answer.startswith(b"HTTP/1.1 503 ")
+    assert (door.looked_up, door.connected, door.settled) == ([], [], {})
+    assert (event.allowed, event.rule) == (False, "record")
 
 
 async def test_half_close_is_handed_on_each_way() -> None:

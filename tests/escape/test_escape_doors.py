@@ -17,6 +17,7 @@ from eleagent_daemon.gateway.credentials import Credential
 from eleagent_daemon.gateway.service import Gateway
 from eleagent_daemon.launcher import doors
 
+from ..doorsink import Admitting
 from .conftest import CANARY
 from .harness import Arena, DockerSandboxes, Engine, Told, list_probes, probe_argv, told
 from .lab import Lab
@@ -31,12 +32,12 @@ Observed = EgressModel | EgressTunnel | SecurityFinding
 
 
 @dataclass
-class Records:
+class Records(Admitting):
     """A sink in memory."""
 
     payloads: list[Observed] = field(default_factory=list)
 
-    async def record(self, payload: Observed) -> None:
+    async def record(self, payload: Observed, *, admitted: bool) -> None:
         self.payloads.append(payload)
 
 

@@ -16,6 +16,10 @@ PLACEHOLDER_KEY = "sk-ant-eleagent-placeholder-not-a-key"
 """What the agent holds in place of a key. It is no secret: the listener is the session's identity."""
 
 
+LOCAL = "local"
+"""The rule of what a door answers itself."""
+
+
 class Terms(msgspec.Struct, frozen=True):
     """What one session may do at its doors. `model_script`: the text of a rehearsal script that plays the model.
     `usage` and `stop_reason` are where an earlier daemon's view of the session ended.
@@ -28,10 +32,33 @@ class Terms(msgspec.Struct, frozen=True):
     stop_reason: str = ""
 
 
-class Sink(Protocol):
-    """Where the gateway's observations go; returns when the event is durable."""
+class Attempt(msgspec.Struct, frozen=True, kw_only=True):
+    """What is about to leave, and by which rule. `door`: `tunnel` or `model`."""
 
-    async def record(self, payload: EgressModel | EgressTunnel | SecurityFinding) -> None: ...
+    door: str
+    rule: str
+    host: str
+    port: int = 0
+    method: str = ""
+    path: str = ""
+    model: str = ""
+
+    @property
+    def target(self) -> str:
+        return f"{self.host}:{self.port}" if self.port else self.host
+
+
+class Sink(Protocol):
+    """Where the gateway's observations go; each returns when it is durable."""
+
+    async def admit(self, attempt: Attempt) -> int:
+        """Before a byte leaves; what to `settle` it by. Raises AuditUnavailable: then none may leave."""
+
+    async def settle(self, admitted: int, payload: EgressModel | EgressTunnel) -> None:
+        """What came of what was admitted."""
+
+    async def record(self, payload: EgressModel | EgressTunnel | SecurityFinding, *, admitted: bool) -> None:
+        """For the session's timeline, and where it was not `admitted` for the audit log."""
 
 
 class ModelView(Protocol):

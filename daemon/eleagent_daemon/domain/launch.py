@@ -166,9 +166,19 @@ class Host(Verb, frozen=True, tag="host"):
     """What this host can enforce. Answered by `HostFacts`."""
 
 
+class Heartbeat(Verb, frozen=True, tag="heartbeat"):
+    """Whether the daemon can record what sandboxes do. Where it can't for `grace_s`, or is connected and says nothing,
+    the launcher pauses them; with `pause_on_loss` also where it is gone. Not answered.
+    """
+
+    recording: bool
+    grace_s: float
+    pause_on_loss: bool
+
+
 AnyVerb = (
     Hello | OpenSource | Create | Attest | OpenDoors | Release | Write | Signal | Stop | Pause | Unpause | Inspect
-    | ListAll | Collect | Remove | Consumed | Images | Build | Host
+    | ListAll | Collect | Remove | Consumed | Images | Build | Host | Heartbeat
 )  # fmt: skip
 
 

@@ -9,6 +9,7 @@ from typing import Final
 from aiohttp import web
 
 from eleagent.wire.events import SecurityFinding
+from eleagent_daemon.domain.doors import LOCAL, Attempt
 from eleagent_daemon.domain.policy import Policy
 from eleagent_daemon.gateway.accept import Acceptor
 from eleagent_daemon.gateway.body import BODY_LIMIT_BYTES, CheckedBody, check_body
@@ -16,7 +17,7 @@ from eleagent_daemon.gateway.connection import Patience, Server
 from eleagent_daemon.gateway.denial import Denied, ForeignCredential, error_json
 from eleagent_daemon.gateway.headers import allowed_betas, check_credentials, request_headers, response_headers
 from eleagent_daemon.gateway.meter import Meter, meter_for
-from eleagent_daemon.gateway.record import LOCAL, Exchange, Recorder, SessionView
+from eleagent_daemon.gateway.record import Exchange, Recorder, SessionView
 from eleagent_daemon.gateway.upstream import Answer, Call, Upstream, UpstreamDown
 
 MESSAGES: Final = frozenset({"/v1/messages", "/v1/messages?beta=true"})
@@ -99,7 +100,7 @@ class ModelDoor:
         finally:
             self._buffered -= exchange.bytes_up
             self._view.end(exchange)
-            await self._recorder.record(exchange.event())
+            await self._recorder.record(exchange.event(), admitted=exchange.admitted)
             self._under_way.discard(task)
 
     def _malformed(self, what: str) -> None:
@@ -163,6 +164,11 @@ class ModelDoor:
             return await asyncio.to_thread(check_body, raw, self._policy)
 
     async def _forward(self, request: web.BaseRequest, exchange: Exchange, checked: CheckedBody) -> web.StreamResponse:
+        attempt = Attempt(
+            door="model", rule=self._policy.name, host=self._upstream.name, method=exchange.method, path=exchange.path,
+            model=exchange.model,
+        )  # fmt: skip
+        exchange.admitted = await self._recorder.admit(attempt)
         exchange.allowed, exchange.rule, exchange.upstream = True, self._policy.name, self._upstream.name
         headers = list(request.headers.items())
         call = Call(

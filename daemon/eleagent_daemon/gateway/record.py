@@ -15,13 +15,11 @@ import msgspec
 from eleagent.errors import EleAgentError
 from eleagent.wire.events import EgressModel, EgressTunnel, SecurityFinding
 from eleagent.wire.sessions import Usage
-from eleagent_daemon.domain.doors import Sink
+from eleagent_daemon.domain.doors import LOCAL, Attempt, Sink
 from eleagent_daemon.domain.pace import Pace
 from eleagent_daemon.gateway.denial import Denied
 from eleagent_daemon.gateway.meter import Meter
 
-LOCAL: Final = "local"
-"""The rule of what a door answers itself."""
 BURST: Final = 100
 HOLD_S: Final = 1.0
 
@@ -42,7 +40,7 @@ class Recorder:
         self._broken = ""
         self._pending: set[asyncio.Task[None]] = set()
         self._pace = Pace(burst=BURST, per_s=1)
-        self._held: dict[tuple[str, str], Observation] = {}
+        self._held: dict[tuple[str, str, bool], Observation] = {}
         self._closing = asyncio.Event()
 
     def check(self) -> None:
@@ -50,24 +48,38 @@ class Recorder:
         if self._broken:
             raise Denied("record", f"EleAgent: nothing passes, since it can't be recorded: {self._broken}")
 
-    async def record(self, payload: Observation) -> None:
-        """Past the burst it returns late, so that who asks again and again waits."""
-        task = self.note(payload)
+    async def admit(self, attempt: Attempt) -> int:
+        """In the audit log before anything leaves. Raises Denied while that can't be."""
+        self.check()
+        try:
+            return await self._sink.admit(attempt)
+        except EleAgentError as error:
+            why = f"EleAgent: nothing passes, since it can't be recorded: {error.message}"
+            raise Denied("record", why, http_status=503) from error
+
+    async def record(self, payload: Observation, *, admitted: int | None = None) -> None:
+        """`admitted` is what `admit` said of it. Past the burst it returns late, so that who asks again and again
+        waits.
+        """
+        task = self.note(payload, admitted=admitted)
         if task is None:
             await self._wait(HOLD_S)
         else:
             # a peer that hangs up cancels its handler, just when there is something to record
             await asyncio.shield(task)
 
-    def note(self, payload: Observation) -> asyncio.Task[None] | None:
+    def note(self, payload: Observation, *, admitted: int | None = None) -> asyncio.Task[None] | None:
         """Begin to keep it; None where it is held to be told with others."""
+        if admitted is not None and not isinstance(payload, SecurityFinding):
+            self._start(self._sink.settle(admitted, payload))
+        passed = admitted is not None
         if not _came_to_nothing(payload) or (not self._held and self._pace.take()):
-            return self._start(self._keep(payload))
+            return self._start(self._keep(payload, admitted=passed))
         if not self._held:
             self._start(self._tell_held())
         rule = payload.kind if isinstance(payload, SecurityFinding) else payload.rule
-        before = self._held.get((payload.type, rule))
-        self._held[payload.type, rule] = _with(before, payload) if before else payload
+        before = self._held.get((payload.type, rule, passed))
+        self._held[payload.type, rule, passed] = _with(before, payload) if before else payload
         return None
 
     async def close(self) -> None:
@@ -86,16 +98,17 @@ class Recorder:
         while self._held:
             await self._wait(1)
             self._pace.take()  # it is this second's
-            await self._keep(self._held.pop(next(iter(self._held))))
+            first = next(iter(self._held))
+            await self._keep(self._held.pop(first), admitted=first[2])
 
     async def _wait(self, seconds: float) -> None:
         with suppress(TimeoutError):
             async with asyncio.timeout(seconds):
                 await self._closing.wait()
 
-    async def _keep(self, payload: Observation) -> None:
+    async def _keep(self, payload: Observation, *, admitted: bool) -> None:
         try:
-            await self._sink.record(payload)
+            await self._sink.record(payload, admitted=admitted)
             self._broken = ""
         except (EleAgentError, OSError) as error:
             if not self._broken:
@@ -125,6 +138,7 @@ class Exchange:
     turn: bool = False
     offers_tools: bool = False
     allowed: bool = False
+    admitted: int | None = None
     rule: str = ""
     status: int = 0
     model: str = ""

@@ -13,6 +13,7 @@ from typing import Final
 
 from eleagent.errors import Refused
 from eleagent.wire.events import EgressTunnel, SecurityFinding
+from eleagent_daemon.domain.doors import Attempt
 from eleagent_daemon.domain.policy import Policy
 from eleagent_daemon.gateway.accept import Acceptor
 from eleagent_daemon.gateway.clienthello import HELLO_LIMIT_BYTES, NotAClientHello, read_client_hello
@@ -35,6 +36,7 @@ class Tunnel:
     host: str = ""
     port: int = 0
     allowed: bool = False
+    admitted: int | None = None
     rule: str = ""
     address: str = ""
     reason: str = ""
@@ -113,6 +115,8 @@ class TunnelDoor:
             self._recorder.check()
             tunnel.host, tunnel.port = parse_connect(head)
             tunnel.rule = self._decide(tunnel.host, tunnel.port)
+            attempt = Attempt(door="tunnel", rule=tunnel.rule, host=tunnel.host, port=tunnel.port)
+            tunnel.admitted = await self._recorder.admit(attempt)
             there = await self._connect(tunnel)
             try:
                 await self._carry(tunnel, here, there)
@@ -133,7 +137,7 @@ class TunnelDoor:
             tunnel.reason = f"broken off: {error}"
             here[1].transport.abort()
         finally:
-            await self._recorder.record(tunnel.event())
+            await self._recorder.record(tunnel.event(), admitted=tunnel.admitted)
 
     async def _carry(self, tunnel: Tunnel, here: Streams, there: Streams) -> None:
         tunnel.allowed = True

@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import Final
 
 from eleagent_daemon.domain.sandbox import BUBBLEWRAP, DOCKER
+from eleagent_daemon.launcher.heartbeat import Watchdog
 from eleagent_daemon.launcher.observe.programs import Programs
 from eleagent_daemon.launcher.personal import PersonalPlaces
 from eleagent_daemon.launcher.places import Places
@@ -86,6 +87,8 @@ async def _run(options: argparse.Namespace, places: Places) -> None:
         stack.push_async_callback(sandboxes.close)
         await sandboxes.recover()
         tasks.start(sandboxes.watch(), "watch")
+        watchdog = Watchdog(connected=lambda: server.connected, pause_all=sandboxes.pause_all)
+        tasks.start(watchdog.run(), "watchdog")
         verbs = Verbs(
             runtime=runtime,
             sandboxes=sandboxes,
@@ -93,6 +96,7 @@ async def _run(options: argparse.Namespace, places: Places) -> None:
             places=places,
             owner=options.daemon_uid,
             notify=server.notify,
+            watchdog=watchdog,
         )
         server.start(verbs.table())
         stack.callback(server.close)

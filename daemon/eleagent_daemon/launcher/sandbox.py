@@ -210,6 +210,13 @@ class LiveSandbox:
             raise Conflict(f"the sandbox of {self.session} can't be paused: no agent runs in it")
         await self._runtime.pause(self.record.sandbox)
 
+    async def pause_where_it_runs(self) -> bool:
+        """Whether it ran, and does not now."""
+        if not self.record.opened or (await self.inspect()).status.phase is not Phase.RUNNING:
+            return False
+        await self._runtime.pause(self.record.sandbox)
+        return True
+
     async def unpause(self) -> None:
         await self._runtime.unpause(self.record.sandbox)
         await self.watch()

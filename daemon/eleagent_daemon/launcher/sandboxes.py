@@ -203,6 +203,18 @@ class Sandboxes:
                     except EleAgentError as error:
                         log.warning("%s", error.message)
 
+    async def pause_all(self, reason: str) -> None:
+        """Every sandbox with an agent in it. One that can't be paused is tried again."""
+        for session, sandbox in list(self._live.items()):
+            if not sandbox.alive:
+                continue
+            try:
+                async with self.lock(session):
+                    if await sandbox.pause_where_it_runs():
+                        log.warning("%s is paused: %s", session, reason)
+            except EleAgentError as error:
+                log.warning("%s can't be paused: %s", session, error.message)
+
     def daemon_lost(self) -> None:
         """Spares go with the daemon that asked for them."""
         for sandbox in list(self._live.values()):

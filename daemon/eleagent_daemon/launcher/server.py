@@ -17,7 +17,7 @@ import msgspec
 from eleagent.errors import BadRequest, EleAgentError
 from eleagent.wire.sessions import KEY_PATTERN
 from eleagent_daemon.domain.channel import Channel, close_all
-from eleagent_daemon.domain.launch import AnyVerb, Consumed, Create, Failed, Hello, Notice, Reply, Verb
+from eleagent_daemon.domain.launch import AnyVerb, Consumed, Create, Failed, Heartbeat, Hello, Notice, Reply, Verb
 from eleagent_daemon.launcher.tasks import Tasks
 from eleagent_daemon.launcher.verbs import Handler
 
@@ -147,7 +147,7 @@ class Server:
             if isinstance(verb, Hello):
                 self._greeted = True
                 self._on_greeted()
-            if not isinstance(verb, Consumed):
+            if not isinstance(verb, Consumed | Heartbeat):
                 channel.send(msgspec.json.encode(Reply(id=verb.id, answer=answer)), sent)
         except EleAgentError as error:
             channel.send(msgspec.json.encode(Reply(id=verb.id, answer=Failed.of(error))))

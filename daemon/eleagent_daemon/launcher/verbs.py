@@ -17,6 +17,7 @@ from eleagent_daemon.domain.launch import PROTOCOL, AnyAnswer, Done, Notice
 from eleagent_daemon.kernel.child import in_child
 from eleagent_daemon.launcher.binary import copy_verified
 from eleagent_daemon.launcher.collect import Collection, check_target
+from eleagent_daemon.launcher.heartbeat import Watchdog
 from eleagent_daemon.launcher.host import launcher_facts
 from eleagent_daemon.launcher.places import Places
 from eleagent_daemon.launcher.sandboxes import Sandboxes
@@ -39,6 +40,7 @@ class Verbs:
     places: Places
     owner: int
     notify: Callable[[Notice], None]
+    watchdog: Watchdog
 
     async def hello(self, verb: launch.Hello, fds: list[int]) -> Answered:
         if verb.protocol != PROTOCOL:
@@ -165,6 +167,10 @@ class Verbs:
     async def host(self, verb: launch.Host, fds: list[int]) -> Answered:
         return launch.HostFacts([*launcher_facts(), *await self.runtime.facts()]), ()
 
+    async def heartbeat(self, verb: launch.Heartbeat, fds: list[int]) -> Answered:
+        self.watchdog.beat(verb)
+        return Done(), ()
+
     def table(self) -> Mapping[type, Handler]:
         return {
             launch.Hello: self.hello,
@@ -183,6 +189,7 @@ class Verbs:
             launch.Collect: self.collect,
             launch.Remove: self.remove,
             launch.Consumed: self.consumed,
+            launch.Heartbeat: self.heartbeat,
             launch.Images: self.images,
             launch.Build: self.build,
             launch.Host: self.host,

@@ -13,7 +13,6 @@ from typing import TypeVar
 import msgspec
 
 from eleagent.errors import (
-    AuditUnavailable,
     EleAgentError,
     LauncherUnavailable,
     NotFound,
@@ -22,11 +21,11 @@ from eleagent.errors import (
 )
 from eleagent.wire.events import ArtefactsSkipped, ArtefactStored, SessionEnded
 from eleagent_daemon.domain.launch import AnyVerb, Collect, Collected, Done, Remove
+from eleagent_daemon.sessions.accounts import Accounts
 from eleagent_daemon.sessions.launchclient import LauncherClient
 from eleagent_daemon.sessions.live import Live
 from eleagent_daemon.sessions.outcome import Outcome, explained
 from eleagent_daemon.store.artefacts import Artefacts
-from eleagent_daemon.store.ledger import Ledger
 from eleagent_daemon.store.timeline import Timelines, now
 
 log = logging.getLogger(__name__)
@@ -46,13 +45,13 @@ class Ending:
         launcher: LauncherClient,
         artefacts: Artefacts,
         timelines: Timelines,
-        ledger: Ledger,
+        accounts: Accounts,
         pool: ThreadPoolExecutor,
     ) -> None:
         self._launcher = launcher
         self._artefacts = artefacts
         self._timelines = timelines
-        self._ledger = ledger
+        self._accounts = accounts
         self._pool = pool
 
     async def conclude(self, live: Live, outcome: Outcome | None, *, collect: bool) -> None:
@@ -80,23 +79,7 @@ class Ending:
 
     async def _settle(self, live: Live, ended: SessionEnded) -> None:
         """What follows from the last event."""
-        details = {
-            "reason": ended.reason,
-            "timeline_head": live.timeline.head,
-            "events": str(live.timeline.last_seq),
-        }
-        try:
-            await self._ledger.write(
-                phase="event",
-                action="session.ended",
-                actor="eleagentd",
-                decision="",
-                session=live.key,
-                outcome=ended.state,
-                details=details,
-            )
-        except AuditUnavailable as err:
-            log.warning("the end of %s is not in the audit log: %s", live.key, err.message)
+        await self._accounts.ended(live, ended)
         await live.become(
             state=ended.state,
             reason=ended.reason,

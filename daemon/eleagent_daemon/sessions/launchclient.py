@@ -24,6 +24,7 @@ from eleagent_daemon.domain.launch import (
     Consumed,
     Failed,
     Greeting,
+    Heartbeat,
     Hello,
     Notice,
 )
@@ -121,6 +122,11 @@ class LauncherClient:
         """All output below `offset` is durable. Not answered, dropped while there is no connection."""
         if self._channel is not None and self._greeting is not None:
             self._channel.send(msgspec.json.encode(Consumed(session=session, offset=offset)))
+
+    def beat(self, beat: Heartbeat) -> None:
+        """Not answered, dropped while there is no connection."""
+        if self._channel is not None and self._greeting is not None:
+            self._channel.send(msgspec.json.encode(beat))
 
     @contextmanager
     def notices(self, session: str) -> Iterator[Subscription]:

@@ -10,7 +10,7 @@ from pathlib import Path
 import msgspec
 
 from eleagent.wire.attestation import Report
-from eleagent.wire.events import EgressModel, EgressTunnel, Position, SecurityFinding, SessionEnded
+from eleagent.wire.events import Position, SessionEnded
 from eleagent.wire.sessions import Session, Usage
 from eleagent_daemon.domain.doors import ModelView, OpenDoors
 from eleagent_daemon.domain.sandbox import Status
@@ -120,13 +120,3 @@ class RecalledView:
     @property
     def turn_over(self) -> bool:
         return self.stop_reason not in ("", "tool_use")
-
-
-class DoorSink:
-    """The gateway's observations of one session, into its timeline."""
-
-    def __init__(self, live: Live) -> None:
-        self._live = live
-
-    async def record(self, payload: EgressModel | EgressTunnel | SecurityFinding) -> None:
-        await self._live.timeline.append(payload)

@@ -188,6 +188,10 @@ class Sessions:
                 log.warning("orphans were not looked for: %s", err.message)
             await asyncio.sleep(ORPHANS_S)
 
+    def runners(self) -> list[Runner]:
+        """Who looks after the sessions under way."""
+        return list(self._runners.values())
+
     async def close(self) -> None:
         """Before the daemon ends: what is under way at the doors is broken off and recorded. Sandboxes live on."""
         for runner in list(self._runners.values()):

@@ -8,7 +8,7 @@ from pathlib import PurePosixPath
 
 import msgspec
 
-from eleagent.errors import Conflict, IsolationFailed
+from eleagent.errors import Conflict, EleAgentError, IsolationFailed
 from eleagent.wire.events import (
     DataUnreadable,
     DoorsOpened,
@@ -37,9 +37,10 @@ from eleagent_daemon.domain.launch import (
 )
 from eleagent_daemon.domain.policy import Policy
 from eleagent_daemon.domain.sandbox import DATA_DIR, DataMount, Limits, Mode, SandboxSpec
+from eleagent_daemon.sessions.accounts import Accounts, DoorSink
 from eleagent_daemon.sessions.adapter import Launch, Send, first_input
 from eleagent_daemon.sessions.launchclient import LauncherClient
-from eleagent_daemon.sessions.live import DoorSink, Live
+from eleagent_daemon.sessions.live import Live
 from eleagent_daemon.store.registry import CallerIdentity, Reservation
 from eleagent_daemon.store.timeline import now
 
@@ -52,6 +53,7 @@ class Starting:
         *,
         launcher: LauncherClient,
         gateway: Gateway,
+        accounts: Accounts,
         installation: str,
         limits: Limits,
         mode: Mode,
@@ -59,6 +61,7 @@ class Starting:
     ) -> None:
         self._launcher = launcher
         self._gateway = gateway
+        self._accounts = accounts
         self._installation = installation
         self._limits = limits
         self._mode = mode
@@ -103,13 +106,19 @@ class Starting:
         )
 
     async def start(self, live: Live, *, policy: Policy) -> None:
-        """From nothing to a running agent. Raises IsolationFailed when a control was not found, and whatever the
-        launcher says.
+        """From nothing to a running agent. Raises AuditUnavailable where it can't be recorded, IsolationFailed when a
+        control was not found, and whatever the launcher says.
         """
-        await self._make(live)
-        await self._attest(live)
-        await self.open_doors(live, policy=policy)
-        await self.release(live, written=[])
+        intent = await self._accounts.starting(live, attempt=live.record.attempt + 1)
+        try:
+            await self._make(live)
+            await self._attest(live)
+            await self.open_doors(live, policy=policy)
+            await self.release(live, written=[])
+        except EleAgentError as err:
+            await self._accounts.started(live, intent, err.code)
+            raise
+        await self._accounts.started(live, intent, "done")
 
     async def release(self, live: Live, *, written: list[str]) -> None:
         """Open the gate. It is recorded first: an agent that may have run is never started a second time."""
@@ -186,7 +195,7 @@ class Starting:
             stop_reason=live.stop_reason,
         )
         upstream = self._gateway.check(terms) if "model" in sockets else ""
-        live.doors = await self._gateway.open(sockets, terms, DoorSink(live))
+        live.doors = await self._gateway.open(sockets, terms, DoorSink(live, accounts=self._accounts))
         await live.timeline.append(DoorsOpened(ports=live.adapter.launch().doors.ports(), upstream=upstream))
 
     async def give_back_doors(self, live: Live) -> None:

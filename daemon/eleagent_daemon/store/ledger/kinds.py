@@ -33,6 +33,7 @@ _OWN: Final = (
     Kind("daemon.started", "The daemon started", ("version",)),
     Kind("daemon.stopped", "The daemon ended in order"),
     Kind("caller.refused", "Who may not speak to the daemon was turned away", ("why", "count")),
+    Kind("session.start", "A sandbox is made for a session and its agent let go", ("attempt", "image", "policy")),
     Kind(
         "session.ended", "A session ended; its timeline's head anchors all of it",
         ("reason", "timeline_head", "events"),

@@ -1,0 +1,111 @@
+"""What happens when nothing can be recorded: is work refused, do sandboxes stand still, and can they still be ended?"""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import time
+from collections.abc import Iterator
+from itertools import pairwise
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from ..daemonfixture import Daemon, running_daemon
+
+pytestmark = [pytest.mark.engine, pytest.mark.timeout(120)]
+
+CLOCK = "i=0; while [ $i -lt {} ]; do i=$((i+1)); date +%s.%N; sleep 0.1; done"
+
+
+@pytest.fixture
+def small(docker_socket: str) -> Iterator[Daemon]:
+    """A daemon whose audit log has a small disk of its own."""
+    with running_daemon(docker_socket, ELEAGENT_AUDIT_PAUSE_GRACE_S="1") as own:
+        own.stop()
+        ledger = own.home / "ledger"
+        kept = [(path, path.read_bytes()) for path in ledger.rglob("*") if path.is_file() and path.name != "reserve"]
+        owner = ledger.stat()
+        subprocess.run(["mount", "-t", "tmpfs", "-o", "size=20m", "none", str(ledger)], check=True)
+        os.chown(ledger, owner.st_uid, owner.st_gid)
+        for path, data in kept:
+            for folder in reversed(path.relative_to(ledger).parents):
+                (ledger / folder).mkdir(exist_ok=True)
+                os.chown(ledger / folder, owner.st_uid, owner.st_gid)
+            path.write_bytes(data)
+            path.chmod(0o600)
+            os.chown(path, owner.st_uid, owner.st_gid)
+        (ledger / "log-0001" / "tree").mkdir(exist_ok=True)
+        own.start()
+        yield own
+
+
+def fill(folder: Path) -> Path:
+    filler = folder / "filler"
+    with filler.open("wb", buffering=0) as file:
+        try:
+            while True:
+                file.write(bytes(4096))
+        except OSError:
+            return filler
+
+
+def state(daemon: Daemon, key: str) -> dict[str, Any]:
+    listed: list[dict[str, Any]] = daemon.json("ps", "-a", "--json")["sessions"]
+    return next(one for one in listed if one["key"] == key)
+
+
+def until(wanted: Any, timeout: float = 20.0) -> None:
+    end = time.monotonic() + timeout
+    while not wanted():
+        assert time.monotonic() < end
+        time.sleep(0.2)
+
+
+def test_full_audit_log_refuses_work_pauses_sandboxes_and_lets_them_be_stopped(small: Daemon) -> None:
+    first, second = (small.cli("run", "-d", "--", "sh", "-c", CLOCK.format(9999)).stdout.strip() for _ in range(2))
+    for key in (first, second):
+        small.wait_for(key, "output.text")
+    filler = fill(small.home / "ledger")
+    # what is left of the last page takes a few records yet
+    tries = (small.cli("run", "-d", "--json", "--", "true") for _ in range(20))
+    refused = next(done for done in tries if done.returncode)
+    assert (refused.returncode, "audit_unavailable" in refused.stdout) == (125, True), refused
+    until(lambda: state(small, second)["state"] == "paused")
+    assert state(small, second)["paused_by"] == ["audit"]
+    assert "refused" in small.cli("doctor").stdout
+    stopped = small.cli("stop", first)
+    assert stopped.returncode == 0, stopped.stderr
+    small.wait_for(first, "session.ended")
+    filler.unlink()
+    until(lambda: state(small, second)["state"] == "running")
+    small.cli("stop", second)
+    small.wait_for(second, "session.ended")
+    records = small.json("audit", "ls", "--json", "--since", "1h")["records"]
+    told = [(one["action"], one["phase"]) for one in records if one.get("session") == first]
+    assert ("session.stop", "intent") in told
+    assert ("session.ended", "event") in told
+    assert "audit.resumed" in [one["action"] for one in records]
+    verified = small.cli("audit", "verify", str(small.home / "ledger"))
+    assert verified.returncode == 0, verified.stdout
+
+
+def test_launcher_pauses_sandboxes_of_a_daemon_that_hangs(docker_socket: str) -> None:
+    with running_daemon(docker_socket, ELEAGENT_AUDIT_PAUSE_GRACE_S="0") as own:
+        key = own.cli("run", "-d", "--", "sh", "-c", CLOCK.format(120)).stdout.strip()
+        own.wait_for(key, "output.text")
+        (pid,) = own.pids("eleagent_daemon.main")
+        os.kill(pid, signal.SIGSTOP)
+        time.sleep(9)
+        os.kill(pid, signal.SIGCONT)
+        events = own.wait_for(key, "session.ended")
+    times = [
+        float(word)
+        for event in events
+        if event["type"] == "output.text"
+        for word in event["data"]["text"].split()
+    ]  # fmt: skip
+    assert len(times) == 120
+    assert max(after - before for before, after in pairwise(times)) > 2
