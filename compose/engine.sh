@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# A Docker engine for EleAgent, and the base image that its agents' images stand on.
+# A Docker engine for EleAgent, the base image that its agents' images stand on, and bubblewrap.
 #
 #   compose/engine.sh          install (as root, by apt-get), start and fill an engine, as far as each is missing
 #   compose/engine.sh socket   print the socket of the engine to use; exit 1 where none answers
@@ -55,7 +55,7 @@ usable_socket() {
 install_packages() {
     local tool missing=()
     for tool in dockerd:docker.io docker:docker.io debootstrap:debootstrap mkfs.ext4:e2fsprogs losetup:mount ip:iproute2 \
-        nsenter:util-linux ps:procps tmux:tmux git:git; do
+        nsenter:util-linux ps:procps tmux:tmux git:git bwrap:bubblewrap; do
         command -v "${tool%%:*}" >/dev/null || missing+=("${tool#*:}")
     done
     [ ${#missing[@]} -gt 0 ] || return 0
@@ -177,10 +177,10 @@ up() {
     mkdir -p -m 0711 "$RUN" "$DATA"
     exec 9>"$RUN/lock"
     flock 9
+    install_packages
     if ! socket=$(own_socket); then
         local start=start_system_engine
         ! answers "$SYSTEM_SOCKET" || start=start_second_engine
-        install_packages
         mount_cgroups
         $start
         socket=$(own_socket) || die "the engine was started and is gone again: see $RUN/dockerd.log"

@@ -14,6 +14,9 @@ from contextlib import AbstractContextManager, contextmanager
 import pytest
 from blockbuster import blockbuster_ctx
 
+from eleagent_daemon.runtime.bubblewrap_facts import bubblewrap_facts
+from eleagent_daemon.runtime.groups import Groups
+
 from .daemonfixture import Daemon, running_daemon
 
 DOCKER_SOCKET = os.environ.get("ELEAGENT_DOCKER_SOCKET", "/var/run/docker.sock")
@@ -36,28 +39,41 @@ def missing_engine() -> str | None:
     return None if b" 200 OK" in answer else f"the engine at {DOCKER_SOCKET} answers {answer[:40]!r}"
 
 
+@functools.cache
+def missing_bubblewrap() -> str | None:
+    """Why tests marked `bubblewrap` can't run here, or None."""
+    facts = bubblewrap_facts(Groups.find())
+    return next((f"{fact.name}: {fact.found}: {fact.fix}" for fact in facts if fact.level == "fail"), None)
+
+
+NEEDS = {"engine": missing_engine, "bubblewrap": missing_bubblewrap}
+
+
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     for item in items:
-        if item.get_closest_marker("engine") and not item.get_closest_marker("timeout"):
+        if any(map(item.get_closest_marker, NEEDS)) and not item.get_closest_marker("timeout"):
             item.add_marker(pytest.mark.timeout(ENGINE_TIMEOUT_S))
 
 
 def pytest_runtest_setup(item: pytest.Item) -> None:
     """Under CI a missing engine fails: a suite that skips what matters is no suite."""
-    if item.get_closest_marker("engine") and (lack := missing_engine()):
-        (pytest.fail if os.environ.get("CI") else pytest.skip)(lack)
+    for marker, missing in NEEDS.items():
+        if item.get_closest_marker(marker) and (lack := missing()):
+            (pytest.fail if os.environ.get("CI") else pytest.skip)(lack)
 
 
 @pytest.fixture(autouse=True)
 def unblocked_loop(request: pytest.FixtureRequest) -> Iterator[None]:
     """A coroutine test fails where eleagentd's code blocks the event loop. The launcher may: it writes spools as they
-    come and serves nobody else meanwhile.
+    come and serves nobody else meanwhile. Reading /proc about a caller does not block.
     """
     watched = {"store", "api", "unit"} & set(request.path.parts)
     if not watched or not inspect.iscoroutinefunction(request.function):
         yield
         return
-    with blockbuster_ctx(["eleagent", "eleagent_daemon"], excluded_modules=["eleagent_daemon.launcher"]):
+    with blockbuster_ctx(["eleagent", "eleagent_daemon"], excluded_modules=["eleagent_daemon.launcher"]) as watch:
+        for call in watch.functions.values():
+            call.can_block_in("eleagent_daemon/api/peers.py", "_strange")
         yield
 
 

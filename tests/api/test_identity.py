@@ -17,6 +17,7 @@ from aiohttp import web
 from eleagent.errors import Refused
 from eleagent.permissions import Role
 from eleagent.version import VERSION_HEADER, __version__
+from eleagent_daemon.api import peers
 from eleagent_daemon.api.identity import account, identify
 from eleagent_daemon.api.pipeline import Call
 from eleagent_daemon.domain.sandbox import POOL_FIRST_UID, POOL_SIZE
@@ -99,6 +100,44 @@ async def test_identity_refuses_more_groups_than_can_be_taken_on(api: Api) -> No
     head, _, body = (await ask_as(api, 0, 0, list(range(5000, 5257)))).partition(b"\r\n\r\n")
     assert b" 403 " in head
     assert "more than 256 groups" in msgspec.json.decode(body)["detail"]
+
+
+ASK = """
+import socket, sys
+with socket.socket(socket.AF_UNIX) as connection:
+    connection.connect(sys.argv[1])
+    connection.sendall(sys.argv[2].encode())
+    while block := connection.recv(65536):
+        sys.stdout.buffer.write(block)
+"""
+
+
+@pytest.mark.parametrize("pinned", [True, False], ids=["pidfd-of-the-peer", "number-of-the-peer"])
+@pytest.mark.parametrize(
+    ("inside", "told"),
+    [
+        (["unshare", "--user"], "another user namespace"),
+        (["unshare", "--user", "--map-root-user"], "another user namespace"),
+        (["unshare", "--user", "--map-root-user", "--pid", "--fork"], "another user namespace"),
+        (["unshare", "--pid", "--fork"], "another pid namespace"),
+    ],
+    ids=["user", "root-of-a-user", "user-and-pid", "pid"],
+)
+async def test_identity_refuses_the_own_account_from_other_namespaces(
+    api: Api, inside: list[str], told: str, pinned: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    if "--user" not in inside and os.getuid():
+        pytest.skip("root alone makes a pid namespace without a user namespace")
+    if not pinned:
+        monkeypatch.setattr(peers, "_SO_PEERPIDFD", 9999)  # as on a kernel that does not know it
+    seen: list[object] = []
+    api.handlers.answers["status"] = whoami(seen)
+    words = [*inside, "/usr/bin/python3", "-I", "-c", ASK, str(api.socket), REQUEST.decode()]
+    process = await asyncio.create_subprocess_exec(*words, stdout=asyncio.subprocess.PIPE)
+    head, _, body = (await process.communicate())[0].partition(b"\r\n\r\n")
+    assert b" 403 " in head.splitlines()[0]
+    assert told in msgspec.json.decode(body)["detail"]
+    assert seen == []
 
 
 async def test_identity_own_account_is_the_owner(api: Api) -> None:

@@ -14,6 +14,8 @@ from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
 
+import pytest
+
 from eleagent.wire.attestation import Report
 from eleagent_daemon.domain import launch
 from eleagent_daemon.domain.root import Root
@@ -23,7 +25,8 @@ from eleagent_daemon.store.spoolreader import SpoolReader
 
 PROGRAM = "import sys; from eleagent_daemon.launcher.main import main; sys.exit(main())"
 BASE_IMAGE = "debian:bookworm-slim"
-RUNTIMES = (DOCKER, BUBBLEWRAP)
+DOCKER_ALONE = pytest.param(DOCKER, marks=pytest.mark.engine)
+RUNTIMES = (DOCKER_ALONE, pytest.param(BUBBLEWRAP, marks=pytest.mark.bubblewrap))
 
 
 @dataclass

@@ -17,8 +17,6 @@ from eleagent_daemon.launcher.record import Record
 
 from .launcher_bench import RUNTIMES, Bench, launcher_bench, output
 
-pytestmark = pytest.mark.engine
-
 COUNT = """
 import sys, time
 for n in range(%d):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import os
 import secrets
 import signal
 import subprocess
@@ -25,6 +26,7 @@ from eleagent_daemon.domain.sandbox import (
     WORKSPACE_DIR,
     Doors,
     Limits,
+    Person,
     Phase,
     Placement,
     SandboxSpec,
@@ -84,7 +86,13 @@ class Bench:
         return sandbox, output, channel
 
 
-@pytest.fixture(params=["fake", *(pytest.param(name, marks=pytest.mark.engine) for name in ("docker", "bubblewrap"))])
+@pytest.fixture(
+    params=[
+        "fake",
+        pytest.param("docker", marks=pytest.mark.engine),
+        pytest.param("bubblewrap", marks=pytest.mark.bubblewrap),
+    ]
+)
 async def bench(request: pytest.FixtureRequest, tmp_path: Path) -> AsyncIterator[Bench]:
     installation = "test-" + secrets.token_hex(4)
     writable = {}
@@ -106,7 +114,8 @@ async def bench(request: pytest.FixtureRequest, tmp_path: Path) -> AsyncIterator
     runtime = connect()
     reference = get_image_name("command").reference if request.param == "bubblewrap" else BASE_IMAGE
     image = (await runtime.images(reference))[0].image_id
-    bench = Bench(connect, image, installation, Placement(writable=writable, readonly={}), runtime)
+    person = Person(os.getuid(), os.getgid()) if os.getuid() else None
+    bench = Bench(connect, image, installation, Placement(writable=writable, readonly={}, person=person), runtime)
     yield bench
     for name in bench.made:
         await runtime.remove(name)

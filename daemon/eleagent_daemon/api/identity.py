@@ -6,7 +6,6 @@ import array
 import os
 import pwd
 import socket
-import struct
 from dataclasses import dataclass
 from typing import Final
 
@@ -14,6 +13,7 @@ from aiohttp import web
 
 from eleagent.errors import Refused
 from eleagent.permissions import Role
+from eleagent_daemon.api.peers import check_neighbour, credentials
 from eleagent_daemon.domain.sandbox import POOL_FIRST_UID, POOL_SIZE
 from eleagent_daemon.store.registry import CallerIdentity
 
@@ -32,17 +32,20 @@ class Caller:
 
 
 def identify(request: web.Request) -> Caller:
-    """The peer of the Unix socket: root and the daemon's own account are the owner. Raises Refused for others."""
+    """The peer of the Unix socket: root and the daemon's own account are the owner, from where the daemon itself is.
+    Raises Refused for others."""
     peer = _peer(request)
     if peer is None:
         raise Refused("only callers on the Unix socket are known")
-    uid, gid = _uid_and_gid(peer)
-    if uid == _OVERFLOW_UID or POOL_FIRST_UID <= uid < POOL_FIRST_UID + POOL_SIZE:
+    _, uid, gid = credentials(peer)
+    pool = range(POOL_FIRST_UID, POOL_FIRST_UID + POOL_SIZE)
+    if uid != os.getuid() and (uid == _OVERFLOW_UID or uid in pool):
         raise Refused(f"uid {uid} is a sandbox's or from another user namespace: it has no business here")
     if uid not in (0, os.getuid()):
         raise Refused(
             f"uid {uid} is nobody here yet: only root and the daemon's own account are, until users are known"
         )
+    check_neighbour(peer)
     try:
         groups = array.array("I", peer.getsockopt(socket.SOL_SOCKET, _SO_PEERGROUPS, _GROUPS_BYTES))
     except OSError:
@@ -53,18 +56,13 @@ def identify(request: web.Request) -> Caller:
 def peer_name(request: web.Request) -> str:
     """Who a caller is that may be nobody here: the kernel's word alone."""
     peer = _peer(request)
-    return f"uid-{_uid_and_gid(peer)[0]}" if peer is not None else "unknown"
+    return f"uid-{credentials(peer)[1]}" if peer is not None else "unknown"
 
 
 def _peer(request: web.Request) -> socket.socket | None:
     transport = request.transport
     peer = transport.get_extra_info("socket") if transport is not None else None
     return peer if peer is not None and peer.family == socket.AF_UNIX else None
-
-
-def _uid_and_gid(peer: socket.socket) -> tuple[int, int]:
-    _, uid, gid = struct.unpack("iII", peer.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, struct.calcsize("iII")))
-    return uid, gid
 
 
 def account(uid: int) -> str:

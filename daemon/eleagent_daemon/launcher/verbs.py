@@ -165,7 +165,7 @@ class Verbs:
         return launch.ImageSet(await self.runtime.images(image.reference)), ()
 
     async def host(self, verb: launch.Host, fds: list[int]) -> Answered:
-        return launch.HostFacts([*launcher_facts(), *await self.runtime.facts()]), ()
+        return launch.HostFacts([*launcher_facts(needs_root=self.runtime.needs_root), *await self.runtime.facts()]), ()
 
     async def heartbeat(self, verb: launch.Heartbeat, fds: list[int]) -> Answered:
         self.watchdog.beat(verb)
