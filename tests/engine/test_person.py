@@ -35,11 +35,27 @@ def home() -> Iterator[Path]:
     ["engine/test_runtime_contract.py", "engine/test_launcher_life.py", "engine/test_launcher_crash.py"],
 )
 def test_an_ordinary_user_passes(files: str, home: Path) -> None:
-    words = [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", f"--basetemp={home}/t", "-m", "bubblewrap"]
-    env = {"HOME": str(home), "PATH": os.environ["PATH"], "PYTHONDONTWRITEBYTECODE": "1", "CI": "1"}
+    words = [
+        sys.executable,
+        "-B",
+        "-m",
+        "pytest",
+        "-q",
+        "-p",
+        "no:cacheprovider",
+        f"--basetemp={home}/t",
+        "-m",
+        "bubblewrap",
+    ]
+    env = {"HOME": str(home), "PATH": os.environ["PATH"], "CI": "1"}
     tests = str(Path(__file__).parents[1] / files)
     done = subprocess.run(
-        person.command([*words, tests]), cwd=person.CHECKOUT, env=env, capture_output=True, text=True, check=False
+        person.command([*words, f"--basetemp={home}/t", tests]),
+        cwd=person.CHECKOUT,
+        env=env,
+        capture_output=True,
+        text=True,
+        check=False,
     )
     assert done.returncode == 0, done.stdout[-6000:] + done.stderr[-2000:]
     assert " passed" in done.stdout

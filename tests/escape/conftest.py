@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+import os
 import socket
 import threading
 from collections.abc import Iterator
@@ -10,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from .harness import Arena, Engine
-from .lab import Lab, lab
+from .lab import TOLD_LAB, Lab, ToldLab, lab
 
 CANARY = "canary-7b1d0c4e-do-not-find"
 
@@ -22,6 +24,12 @@ def escape_engine(docker_socket: str) -> Engine:
 
 @pytest.fixture(scope="session")
 def escape_lab() -> Iterator[Lab]:
+    """Who is not root can't make one: he is told of the one that root made and counts for."""
+    if told := os.environ.get(TOLD_LAB):
+        yield ToldLab(**json.loads(told))
+        return
+    if os.getuid():
+        pytest.skip("root alone can make a lab")
     with lab() as made:
         yield made
 

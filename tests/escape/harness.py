@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 import copy
 import http.client
@@ -11,27 +12,40 @@ import shutil
 import socket
 import subprocess
 import tempfile
+import threading
 import time
 import uuid
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Coroutine, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Protocol
 
+from eleagent_daemon.domain.root import Root
 from eleagent_daemon.domain.sandbox import (
     ARTEFACTS_DIR,
     DATA_DIR,
+    GATE_WORD,
     HOME_DIR,
     POOL_FIRST_UID,
     WORKSPACE_DIR,
     Doors,
     Limits,
+    Person,
+    Phase,
     Placement,
     SandboxSpec,
+    Status,
 )
 from eleagent_daemon.launcher.disk import mount_disk
+from eleagent_daemon.launcher.identity import write_identity
 from eleagent_daemon.launcher.mounts import unmount_all
+from eleagent_daemon.runtime.bubblewrap import BubblewrapRuntime
+from eleagent_daemon.runtime.bubblewrap_log import LogReader
+from eleagent_daemon.runtime.bubblewrap_render import Rendering
+from eleagent_daemon.runtime.bubblewrap_render import render as render_bubblewrap
 from eleagent_daemon.runtime.docker_render import render
+from eleagent_daemon.runtime.groups import Groups
+from eleagent_daemon.runtime.seam import Cursor
 
 PROBES = Path(__file__).with_name("probes")
 IMAGE = "debian:bookworm-slim"
@@ -182,14 +196,18 @@ class DockerBox:
 
 
 @contextlib.contextmanager
-def _place(uid: int, limits: Limits, *, limited: bool) -> Iterator[Placement]:
-    """The folders of one session as the launcher prepares them; not `limited`: on the host's own disk.
+def _place(uid: int, limits: Limits, *, limited: bool, named: bool = False) -> Iterator[Placement]:
+    """The folders of one session as the launcher prepares them; not `limited`: on the host's own disk; `named`: with
+    the names that an image brings otherwise.
 
     /data is the sandbox user's own and a shared mount of the host's: nothing but the flags is in the way.
     """
     top = Path(tempfile.mkdtemp(prefix="ele-escape-"))
     top.chmod(0o711)
     disk, data = top / "disk", top / "data"
+    if os.getuid():
+        yield from _place_as_a_person(top, uid)
+        return
     try:
         shutil.copytree(PROBES, data / "probes", ignore=shutil.ignore_patterns("__pycache__", ".*", "*.toml"))
         for folder, _, names in os.walk(data):
@@ -204,10 +222,124 @@ def _place(uid: int, limits: Limits, *, limited: bool) -> Iterator[Placement]:
                 os.chown(disk / each, uid, uid)
         targets = {HOME_DIR: "home", WORKSPACE_DIR: "workspace", ARTEFACTS_DIR: "artefacts"}
         writable = {target: str(disk / name) for target, name in targets.items()}
-        yield Placement(writable=writable, readonly={DATA_DIR: str(data)})
+        (top / "etc").mkdir()
+        identity = write_identity(top / "etc", uid) if named else {}
+        yield Placement(writable=writable, readonly=identity | {DATA_DIR: str(data)})
     finally:
         unmount_all(top)
         shutil.rmtree(top)
+
+
+def _place_as_a_person(top: Path, uid: int) -> Iterator[Placement]:
+    """The same without mounts and without a limit."""
+    try:
+        shutil.copytree(PROBES, top / "data" / "probes", ignore=shutil.ignore_patterns("__pycache__", ".*", "*.toml"))
+        targets = {HOME_DIR: "home", WORKSPACE_DIR: "workspace", ARTEFACTS_DIR: "artefacts"}
+        for name in targets.values():
+            (top / name).mkdir()
+        writable = {target: str(top / name) for target, name in targets.items()}
+        person = Person(os.getuid(), os.getgid(), os.getgroups())
+        identity = write_identity(top / "etc", uid)
+        yield Placement(writable=writable, readonly=identity | {DATA_DIR: str(top / "data")}, person=person)
+    finally:
+        shutil.rmtree(top)
+
+
+@dataclass(frozen=True)
+class BubblewrapBox:
+    """`run` runs a coroutine in the box's own event loop."""
+
+    runtime: BubblewrapRuntime
+    name: str
+    log: Path
+    run: Callable[[Coroutine[Any, Any, Any]], Any]
+
+    def ended(self, timeout_s: float) -> str:
+        ends = time.monotonic() + timeout_s
+        while self._status().phase is Phase.RUNNING:
+            if time.monotonic() > ends:
+                raise TimeoutError(f"after {timeout_s} s it still runs; so far: {self.output()[-2000:]}")
+            time.sleep(0.05)
+        return self.output()
+
+    def output(self) -> str:
+        return b"".join(chunk.data for chunk in LogReader(self.log, Cursor()).read()).decode(errors="replace")
+
+    def wait_for(self, text: str) -> None:
+        ends = time.monotonic() + 20
+        while text not in self.output():
+            assert time.monotonic() < ends, self.output()
+            time.sleep(0.1)
+
+    def pid(self) -> int:
+        return int(self._status().pid)
+
+    def _status(self) -> Status:
+        status: Status = self.run(self.runtime.inspect(self.name))
+        return status
+
+
+@dataclass(frozen=True)
+class BubblewrapSandboxes:
+    """Sandboxes of the runtime `bubblewrap`, with `change` done to what was rendered; `without` are the controllers
+    that it is to find no control groups of.
+    """
+
+    change: Callable[[Rendering], Rendering] = lambda rendering: rendering
+    prepare: Callable[[Placement], None] = lambda placement: None
+    limited_disk: bool = True
+    without: frozenset[str] = frozenset()
+
+    def spec(self, argv: Sequence[str], arena: Arena) -> SandboxSpec:
+        return SandboxSpec(
+            session=f"s-{uuid.uuid4().hex[:10]}", installation="escape", attempt=1, image=Root(agent="command").digest,
+            argv=tuple(argv), env={"HOME": HOME_DIR, "PATH": "/usr/local/bin:/usr/bin:/bin"}, uid=arena.uid,
+            stdin=False, doors=Doors(model=810), limits=arena.limits,
+        )  # fmt: skip
+
+    @contextlib.contextmanager
+    def box(self, argv: Sequence[str], arena: Arena) -> Iterator[BubblewrapBox]:
+        spec = self.spec(argv, arena)
+        with (
+            tempfile.TemporaryDirectory(prefix="ele-escape-state-") as state,
+            _place(arena.uid, arena.limits, limited=self.limited_disk, named=True) as placement,
+            _loop() as run,
+        ):
+            self.prepare(placement)
+            runtime = run(self._connect(Path(state)))
+            sandbox = run(runtime.create(spec, placement))
+            try:
+                run(runtime.start(sandbox))
+                _, channel = run(runtime.attach(sandbox))
+                run(channel.write(GATE_WORD))
+                yield BubblewrapBox(runtime, spec.name, Path(state, "sandboxes", spec.name), run)
+            finally:
+                run(runtime.remove(spec.name))
+                run(runtime.close())
+
+    async def _connect(self, state: Path) -> BubblewrapRuntime:
+        found = Groups.find()
+        kept = {name: parent for name, parent in found.parents.items() if name not in self.without}
+        return BubblewrapRuntime(
+            state=state,
+            installation="escape",
+            render=lambda *given, **more: self.change(render_bubblewrap(*given, **more)),
+            groups=Groups(kept, found.unified),
+        )
+
+
+@contextlib.contextmanager
+def _loop() -> Iterator[Callable[[Coroutine[Any, Any, Any]], Any]]:
+    """An event loop beside the test's own, which may have one."""
+    loop = asyncio.new_event_loop()
+    thread = threading.Thread(target=loop.run_forever)
+    thread.start()
+    try:
+        yield lambda work: asyncio.run_coroutine_threadsafe(work, loop).result(60)
+    finally:
+        loop.call_soon_threadsafe(loop.stop)
+        thread.join()
+        loop.close()
 
 
 @dataclass(frozen=True)

@@ -16,6 +16,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
+TOLD_LAB = "ELEAGENT_TOLD_LAB"
 METADATA = "169.254.169.254"
 PORT = 8088
 TEST_NETS = ("198.51.100", "203.0.113", "192.0.2")
@@ -39,6 +40,17 @@ class Lab:
         self.counter.stdin.flush()
         counted: dict[str, int] = json.loads(self.counter.stdout.readline())
         return counted
+
+
+@dataclass(frozen=True)
+class ToldLab(Lab):
+    """Of another process, which counts."""
+
+    counter: None = None  # type: ignore[assignment]
+    hosts: tuple[str, ...] = ()
+
+    def seen(self) -> dict[str, int]:
+        return {}
 
 
 def _ip(*words: str) -> str:

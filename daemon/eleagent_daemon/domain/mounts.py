@@ -65,6 +65,9 @@ def unexpected(
     `shows_host`: its root is made of the host's own folders (domain/root.py), and no engine is there to add anything.
     """
     is_own = _is_hosts if shows_host else _is_engines
+    if shows_host:
+        # One that the stage covered can't be got at: a later one is on its place.
+        mounts = {mount.target: mount for mount in mounts}.values()
     data = [PurePosixPath(target) for target, flags in wanted.items() if flags is _READONLY_FLAGS]
     for mount in mounts:
         if mount.target in wanted or mount.target == "/" or is_own(mount):

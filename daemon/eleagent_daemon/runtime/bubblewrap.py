@@ -74,18 +74,20 @@ class _Holder:
 
 
 class BubblewrapRuntime:
-    """`state` is a folder that nobody else may enter. `render` is another one in tests alone."""
+    """`state` is a folder that nobody else may enter. `render` and `groups` are others in tests alone."""
 
     name = "bubblewrap"
     needs_root = False
 
-    def __init__(self, *, state: Path, installation: str, render: Render = render) -> None:
+    def __init__(
+        self, *, state: Path, installation: str, render: Render = render, groups: Groups | None = None
+    ) -> None:
         self._sandboxes = state / "sandboxes"
         self._installation = installation
         self._render = render
         self._images = Images(state / "agents")
         self._host = Host.look()
-        self._groups = Groups.find()
+        self._groups = groups or Groups.find()
         self._watch = FolderWatch()
         self._filter = compile_filter(seccomp.load())
         self._sandboxes.mkdir(mode=0o700, parents=True, exist_ok=True)

@@ -147,7 +147,9 @@ def _person() -> Iterator[HostFact]:
     if os.geteuid() == 0:
         return
     fix = "run the daemon as root: sandboxes then have users and disks of their own"
-    yield HostFact("session disks", "warn", "no limit of bytes and inodes: they are folders of yours", fix)
+    yield HostFact(
+        "session disks", "warn", "no limit of bytes and inodes: they are folders on your own file system", fix
+    )
     yield HostFact("sandbox users", "warn", "sandboxes run as you: you share limits such as inotify's with them", fix)
     if extra := sorted(set(os.getgroups()) - {os.getgid()}):
         yield HostFact("groups", "warn", f"sandboxes keep your groups {', '.join(map(str, extra))}", fix)

@@ -10,7 +10,7 @@ from typing import Final
 
 from eleagent_daemon.domain.confinement import DEVICES, MASKED_PATHS, READONLY_PATHS, SHM_BYTES
 from eleagent_daemon.domain.root import LINKS, SETTINGS, TREE
-from eleagent_daemon.domain.sandbox import Placement, SandboxSpec
+from eleagent_daemon.domain.sandbox import Person, Placement, SandboxSpec
 
 STAGE: Final = "/run"
 """A tmpfs there, in a mount namespace that bubblewrap alone starts from, holds everything that it mounts: whoever the
@@ -52,7 +52,7 @@ class Host:
 @dataclass(frozen=True)
 class Rendering:
     """`binds`: place on the stage → source of the launcher's; `temporary`: place → options of a tmpfs, all of them
-    noexec, nosuid and nodev; `terminals`: place of a devpts that the stage gets, empty where one is bound.
+    nosuid and nodev; `terminals`: place of a devpts that the stage gets, empty where one is bound.
     `flags` are bubblewrap's, without those for descriptors; `limits` are rlimits by name, and `filtered` says that
     our system call filter is loaded."""
 
@@ -69,18 +69,21 @@ def render(spec: SandboxSpec, placement: Placement, *, binary: dict[str, str], h
     """Every control asked for by name: a default is not a constant. `binary` is an agent's, target → source; `counted`:
     a control group limits the processes, and no rlimit has to. Pure."""
     limits = spec.limits
-    readonly = placement.readonly | binary
+    readonly = {path: path for path in (*host.trees, *host.settings)} | placement.readonly | binary
     sources = [*placement.writable.items(), *readonly.items()]
     places = {target: f"{STAGE}/{number}" for number, (target, _) in enumerate(sources)}
     binds = {places[target]: source for target, source in sources}
+    user = placement.person or Person(spec.uid, spec.uid)
+    shared = f"noexec,nr_inodes={TMPFS_INODES},mode=1777"
+    own = f"noexec,nr_inodes={TMPFS_INODES},mode=0755,uid={user.uid},gid={user.gid}"
     if placement.terminals:
         binds[f"{STAGE}/pts"] = placement.terminals
     return Rendering(
         binds=binds,
         temporary={
-            f"{STAGE}/tmp": f"mode=1777,size={limits.tmp_bytes},nr_inodes={TMPFS_INODES}",  # noqa: S108 - the stage's
-            f"{STAGE}/run": _owned(f"mode=0755,size={limits.run_bytes},nr_inodes={TMPFS_INODES}", spec, placement),
-            f"{STAGE}/shm": f"mode=1777,size={SHM_BYTES},nr_inodes={TMPFS_INODES}",
+            f"{STAGE}/tmp": f"{shared},size={limits.tmp_bytes}",  # noqa: S108 - the stage's
+            f"{STAGE}/run": f"{own},size={limits.run_bytes}",
+            f"{STAGE}/shm": f"{shared},size={SHM_BYTES}",
         },
         terminals="" if placement.terminals else f"{STAGE}/pts",
         flags=tuple(_flags(spec, host, {t: places[t] for t in placement.writable}, {t: places[t] for t in readonly})),
@@ -88,23 +91,15 @@ def render(spec: SandboxSpec, placement: Placement, *, binary: dict[str, str], h
     )
 
 
-def _owned(options: str, spec: SandboxSpec, placement: Placement) -> str:
-    owner = placement.person or spec
-    gid = placement.person.gid if placement.person else spec.uid
-    return f"{options},uid={owner.uid},gid={gid}"
-
-
 def _flags(spec: SandboxSpec, host: Host, writable: dict[str, str], readonly: dict[str, str]) -> Iterator[Flag]:
     yield from ((f"--unshare-{name}",) for name in ("user", "ipc", "pid", "net", "uts", "cgroup-try"))
     yield from (("--uid", str(spec.uid)), ("--gid", str(spec.uid)), ("--hostname", HOST_NAME))
     yield from (("--die-with-parent",), ("--new-session",), ("--cap-drop", "ALL"))
-    yield from (("--ro-bind", tree, tree) for tree in host.trees)
     yield from (("--symlink", target, link) for link, target in host.links.items())
-    yield from (("--ro-bind", path, path) for path in host.settings)
+    yield from (("--ro-bind", source, target) for target, source in sorted(readonly.items()))
     yield from _kernels(host)
     yield from (("--bind", f"{STAGE}/tmp", "/tmp"), ("--bind", f"{STAGE}/run", "/run"))  # noqa: S108 - inside
     yield from (("--bind", source, target) for target, source in writable.items())
-    yield from (("--ro-bind", source, target) for target, source in sorted(readonly.items()))
     yield ("--remount-ro", "/")
     yield ("--chdir", spec.workdir)
     yield ("--clearenv",)

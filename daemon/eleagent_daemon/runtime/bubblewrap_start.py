@@ -14,7 +14,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Final, NoReturn
 
+from eleagent_daemon.domain.confinement import READONLY_PATHS
 from eleagent_daemon.domain.sandbox import Person
+from eleagent_daemon.kernel import mountinfo
 from eleagent_daemon.kernel.calls import (
     CLONE_NEWNS,
     CLONE_NEWUSER,
@@ -22,6 +24,7 @@ from eleagent_daemon.kernel.calls import (
     MS_NODEV,
     MS_NOEXEC,
     MS_NOSUID,
+    MS_PRIVATE,
     MS_REC,
     die_with_parent,
     enter_namespace,
@@ -133,10 +136,10 @@ def _set_stage(start: Start) -> None:
             enter_namespace(fd, kind)
     else:
         unshare_mounts()
-    rendering, flags = start.rendering, MS_NOSUID | MS_NODEV | MS_NOEXEC
+    rendering = start.rendering
     # Opened before the stage hides what lies at its place.
     sources = {place: os.open(source, os.O_PATH | os.O_CLOEXEC) for place, source in rendering.binds.items()}
-    mount("tmpfs", Path(STAGE), "tmpfs", flags, _STAGE_OPTIONS)
+    mount("tmpfs", Path(STAGE), "tmpfs", MS_NOSUID | MS_NODEV | MS_NOEXEC, _STAGE_OPTIONS)
     Path(STAGE, "folder").mkdir(0o555)
     Path(STAGE, "file").touch(0o444)
     for place, fd in sources.items():
@@ -145,10 +148,19 @@ def _set_stage(start: Start) -> None:
         else:
             os.close(os.open(place, os.O_CREAT | os.O_WRONLY, 0o444))
         mount(f"/proc/self/fd/{fd}", Path(place), "", MS_BIND | MS_REC)
+        mount("", Path(place), "", MS_PRIVATE | MS_REC)  # what the host mounts below it later stays outside
         os.close(fd)
+    mount("", Path("/proc"), "", MS_PRIVATE | MS_REC)
+    for mounted in mountinfo.read(Path("/proc/self")):
+        if any(mounted.target.startswith(f"{path}/") for path in READONLY_PATHS):  # binfmt_misc and its like
+            cover = Path(STAGE, "folder" if Path(mounted.target).is_dir() else "file")
+            mount(str(cover), Path(mounted.target), "", MS_BIND)
     for place, options in rendering.temporary.items():
         Path(place).mkdir()
-        mount("tmpfs", Path(place), "tmpfs", flags, options)
+        words = options.split(",")
+        noexec = MS_NOEXEC if "noexec" in words else 0
+        kept = ",".join(word for word in words if word != "noexec")
+        mount("tmpfs", Path(place), "tmpfs", MS_NOSUID | MS_NODEV | noexec, kept)
     if rendering.terminals:
         pts = Path(rendering.terminals)
         pts.mkdir()

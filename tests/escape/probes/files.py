@@ -15,6 +15,7 @@ from syscalls import call
 WRITABLE = ("/workspace", "/artefacts", "/home/agent")
 TEMPORARY = ("/tmp", "/run", "/dev/shm")
 PSEUDO = ("/proc", "/sys")
+READ_ONLY = ("/data/", "/usr/", "/etc/", "/opt/")
 
 
 def mounts() -> list[tuple[str, str, str, str, str]]:
@@ -29,7 +30,7 @@ def mounts() -> list[tuple[str, str, str, str, str]]:
 
 def everything() -> Iterator[str]:
     for folder, folders, names in os.walk("/"):
-        if folder in PSEUDO:
+        if folder in PSEUDO or (folder == "/usr" and os.path.ismount(folder)):  # the host's own, as everybody sees it
             folders[:] = []
             continue
         yield from (os.path.join(folder, each) for each in (*folders, *names))
@@ -38,6 +39,7 @@ def everything() -> Iterator[str]:
 @probe("write-system", expects="EROFS")
 def write_system(given: Given) -> str:
     paths = ("/escape", "/etc/escape", "/usr/bin/escape", "/etc/passwd", "/root/escape", "/home/escape", "/lib/escape")
+    paths = tuple(each for each in paths if os.path.isdir(os.path.dirname(each)))
     found = {each: attempt(lambda each=each: os.close(os.open(each, os.O_CREAT | os.O_WRONLY))) for each in paths}
     return together({path: "EROFS" if word == "EACCES" and _read_only("/") else word for path, word in found.items()})
 
@@ -56,6 +58,12 @@ def write_anywhere(given: Given) -> str:
         if os.access(folder, os.W_OK):
             found.append(folder)
     return findings(found)
+
+
+@probe("write-devices-folder", expects="EROFS EACCES")
+def write_devices_folder(given: Given) -> str:
+    """What stands in /dev is looked for by programs that trust it."""
+    return attempt(lambda: os.close(os.open("/dev/escape", os.O_CREAT | os.O_WRONLY)))
 
 
 @probe("write-data", expects="EROFS none")
@@ -95,11 +103,11 @@ def mount_flags(given: Given) -> str:
     found = []
     for target, _, options, kind, _ in mounts():
         flags = set(options.split(","))
-        if target == "/" or f"{target}/".startswith("/data/"):
+        if target == "/" or f"{target}/".startswith(READ_ONLY):
             needed = {"ro"}
         elif "ro" in flags:
             needed = set()
-        elif target == "/dev" or target.startswith(PSEUDO):
+        elif target == "/dev" or target.startswith(PSEUDO) or kind == "devtmpfs":
             needed = {"nosuid"}
         elif kind in ("tmpfs", "mqueue", "devpts"):
             needed = {"nosuid", "noexec"} | ({"nodev"} if kind != "devpts" else set())
@@ -120,9 +128,12 @@ def mount_propagation(given: Given) -> str:
 
 @probe("mount-list", expects="none")
 def mount_list(given: Given) -> str:
-    """An engine adds its init and three files of /etc; everything else was asked for."""
-    single = ("/", *(f"/etc/{each}" for each in ("resolv.conf", "hostname", "hosts", "passwd", "group")))
-    tops = (*WRITABLE, *TEMPORARY, *PSEUDO, "/data", "/dev", "/opt/agent")
+    """An engine adds its init and three files of /etc, and where there is none the host's programs and the few settings
+    that they need are shown; everything else was asked for."""
+    single = ("/", *(f"/etc/{each}" for each in ("resolv.conf", "hostname", "hosts", "passwd", "group", "localtime")))
+    shown = ("alternatives", "ca-certificates", "crypto-policies", "ld.so.cache", "ld.so.conf", "ld.so.conf.d")
+    shown += ("mime.types", "pki/ca-trust", "pki/tls/certs", "ssl/certs", "ssl/openssl.cnf")
+    tops = (*WRITABLE, *TEMPORARY, *PSEUDO, "/data", "/dev", "/opt/agent", "/usr", *(f"/etc/{each}" for each in shown))
     return findings(
         target
         for target, *_ in mounts()
@@ -171,7 +182,7 @@ def map_from_temporary(given: Given) -> str:
     return together({folder: attempt(load, folder) for folder in TEMPORARY})
 
 
-@probe("make-setuid", expects="none EPERM")
+@probe("make-setuid", expects="none EPERM EINVAL")
 def make_setuid(given: Given) -> str:
     """A setuid program that is left behind must not belong to somebody else, and must not work on its mount."""
     copy = "/workspace/escape-setuid"

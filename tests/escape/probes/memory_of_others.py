@@ -124,9 +124,15 @@ def other_roots(given: Given) -> str:
     return findings(found)
 
 
+def _is_closed(path: str) -> bool:
+    ways = (os.O_RDWR, os.O_RDONLY, os.O_WRONLY)
+    return {attempt(os.open, path, way) for way in ways} <= {"ENXIO", "EACCES"}
+
+
 @probe("leaked-descriptors", expects="none")
 def leaked_descriptors(given: Given) -> str:
-    """Init and this process hold nothing but their streams (CVE-2024-21626 was one more)."""
+    """Init and this process hold nothing but their streams (CVE-2024-21626 was one more). What is the kernel's own and
+    has no name can't be opened from another process; what init waits by is such."""
     harmless = ("/proc/", "pipe:", "anon_inode:[eventpoll]", "anon_inode:[signalfd]", "/dev/null")
     found = []
     for pid in ("1", "self"):
@@ -135,6 +141,8 @@ def leaked_descriptors(given: Given) -> str:
             try:
                 target = os.readlink(f"{folder}/{each}")
             except OSError:
+                continue
+            if pid == "1" and target == "anon_inode:[eventfd]" and _is_closed(f"{folder}/{each}"):
                 continue
             if int(each) > 2 and not target.startswith(harmless):
                 found.append(f"{pid}: {each} -> {target}")
