@@ -20,6 +20,8 @@ class Permission(StrEnum):
     SESSION_CONTENT = "session:content"
     SESSION_DRIVE = "session:drive"
     SESSION_STOP = "session:stop"
+    APPROVAL_READ = "approval:read"
+    APPROVAL_DECIDE = "approval:decide"
     ARTEFACT_READ = "artefact:read"
     AGENT_READ = "agent:read"
     AGENT_INSTALL = "agent:install"
@@ -36,8 +38,10 @@ DESCRIPTIONS: dict[Permission, str] = {
     Permission.SESSION_CREATE: "start a session",
     Permission.SESSION_READ: "see that a session exists, its state and its isolation report",
     Permission.SESSION_CONTENT: "read a session's timeline",
-    Permission.SESSION_DRIVE: "send input to a session and answer its questions",
+    Permission.SESSION_DRIVE: "send input to a session",
     Permission.SESSION_STOP: "interrupt, pause and stop a session",
+    Permission.APPROVAL_READ: "see what sessions ask for, and standing grants",
+    Permission.APPROVAL_DECIDE: "answer what a session asks for, and revoke grants",
     Permission.ARTEFACT_READ: "list and read a session's artefacts",
     Permission.AGENT_READ: "list agents",
     Permission.AGENT_INSTALL: "install an agent's binary",
@@ -57,6 +61,8 @@ _MEMBER = frozenset(
         Permission.SESSION_CONTENT,
         Permission.SESSION_DRIVE,
         Permission.SESSION_STOP,
+        Permission.APPROVAL_READ,
+        Permission.APPROVAL_DECIDE,
         Permission.ARTEFACT_READ,
         Permission.AGENT_READ,
         Permission.IMAGE_READ,

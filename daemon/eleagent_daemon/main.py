@@ -36,6 +36,7 @@ from eleagent_daemon.layout import Layout
 from eleagent_daemon.listen import bind_socket, hold_lock, notify, remove_socket
 from eleagent_daemon.privileges import drop_to
 from eleagent_daemon.sessions.accounts import Accounts
+from eleagent_daemon.sessions.approvals import Approvals
 from eleagent_daemon.sessions.catalogue import Catalogue
 from eleagent_daemon.sessions.ending import Ending
 from eleagent_daemon.sessions.launchclient import LauncherClient
@@ -45,6 +46,7 @@ from eleagent_daemon.sessions.starting import Starting
 from eleagent_daemon.sessions.supervisor import Supervisor
 from eleagent_daemon.sessions.traces import find_traces
 from eleagent_daemon.sessions.vigil import Vigil
+from eleagent_daemon.store.approvals import ApprovalStore
 from eleagent_daemon.store.artefacts import Artefacts
 from eleagent_daemon.store.ledger import Ledger
 from eleagent_daemon.store.ledger.recovery import take_up
@@ -99,6 +101,8 @@ async def serve(config: Config, credential: Credential | None) -> bool:
         stack.push_async_callback(spares.close)
         supervisor.serve("spares", spares.run)
         ending = Ending(launcher=launcher, artefacts=artefacts, timelines=timelines, accounts=accounts, pool=pool)
+        approvals = Approvals(store=ApprovalStore(registry=registry), ledger=ledger)
+        supervisor.serve("approvals", approvals.run)
         sessions = Sessions(
             registry=registry,
             timelines=timelines,
@@ -108,6 +112,7 @@ async def serve(config: Config, credential: Credential | None) -> bool:
             starting=starting,
             spares=spares,
             ending=ending,
+            approvals=approvals,
             supervisor=supervisor,
             settings=Settings(
                 home=layout.home,
@@ -149,7 +154,7 @@ async def serve(config: Config, credential: Credential | None) -> bool:
         handlers = {
             **system.table(),
             **SessionHandlers(sessions=sessions, timelines=timelines).table(),
-            **ApprovalHandlers(sessions=sessions).table(),
+            **ApprovalHandlers(approvals=approvals).table(),
             **ArtefactHandlers(sessions=sessions, artefacts=artefacts).table(),
             **AgentHandlers(catalogue=catalogue).table(),
             **AuditHandlers(sessions=sessions, ledger=ledger, pool=pool).table(),

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from eleagent.cli.cards import human_size, some
 from eleagent.cli.copying import complain, copy
-from eleagent.cli.follow import Ending, Follower
+from eleagent.cli.follow import Ending, Follower, answers
 from eleagent.cli.invocation import Invocation
 from eleagent.cli.outdir import OutDir
 from eleagent.cli.report import tokens
@@ -21,8 +21,8 @@ def attend(invocation: Invocation, session: Session, folder: OutDir | None) -> i
     if not (invocation.json or invocation.quiet):
         screen.note(f"session {session.key}")
         screen.status(f"starting {session.key}")
-    view = choose_view(invocation, key=session.key, asked=session.ask)
-    ending = Follower(invocation=invocation, key=session.key, view=view, asks=session.ask).follow()
+    view = choose_view(invocation, key=session.key, asked=answers(invocation))
+    ending = Follower(invocation=invocation, key=session.key, view=view).follow()
     listed = None
     if folder or not (invocation.json or invocation.quiet):
         listed = invocation.client.call(ARTEFACT_LIST, key=session.key)

@@ -9,6 +9,7 @@ import msgspec
 
 from eleagent.cli.screen import Span, Style, To
 from eleagent.wire import events as ev
+from eleagent.wire.approvals import Deciding
 from eleagent.wire.observations import ObservationGap
 
 RESULT_LINES: Final = 4
@@ -81,11 +82,12 @@ def lines(payload: ev.Payload) -> Iterator[Line]:
             yield _note(Style.WARN, f"{size} of output was not kept: {payload.reason}")
         case ev.ApprovalRequested():
             yield Line(To.OUT, ((Style.WARN, f"? {payload.tool}  "), (Style.PLAIN, payload.input)))
+            yield _note(Style.DIM, f"  eleagent approve {payload.id}   or: eleagent deny {payload.id}")
+        case ev.WallAsked():
+            yield Line(To.OUT, ((Style.WARN, f"? {payload.kind} {payload.subject}  "), (Style.PLAIN, payload.why)))
+            yield _note(Style.DIM, f"  eleagent approve {payload.id}   or: eleagent deny {payload.id}")
         case ev.ApprovalAnswered():
-            answer = "allowed" if payload.allow else "denied"
-            yield _note(
-                Style.DIM, f"{answer} by {payload.by_user}" + (f": {payload.comment}" if payload.comment else "")
-            )
+            yield _answered(payload)
         case ev.EgressModel(allowed=False):
             yield _refused(f"{payload.method} {payload.path}", payload.reason, payload.rule, payload.count)
         case ev.EgressTunnel(allowed=False):
@@ -100,6 +102,17 @@ def lines(payload: ev.Payload) -> Iterator[Line]:
             yield _note(Style.DIM, f"stopping: {payload.reason} ({payload.by_user})")
         case _:
             pass
+
+
+def _answered(payload: ev.ApprovalAnswered) -> Line:
+    who = {
+        Deciding.GRANT: f"by a standing grant of {payload.by_user} ({payload.grant})",
+        Deciding.EXPIRY: "by itself",
+        Deciding.UNATTENDED: "at once",
+    }.get(payload.decided_by, f"by {payload.by_user}")
+    comment = f": {payload.comment}" if payload.comment else ""
+    style = Style.BAD if payload.unanswered else Style.DIM
+    return _note(style, f"{payload.id} {'allowed' if payload.allow else 'denied'} {who}{comment}")
 
 
 def _refused(what: str, reason: str, rule: str, count: int) -> Line:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 import signal
 import sys
-import termios
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -13,19 +12,18 @@ from types import FrameType
 from typing import Any
 
 from eleagent import textsafe
+from eleagent.cli.asking import Asker, Cancelled
 from eleagent.cli.invocation import Invocation
-from eleagent.cli.screen import Style, To
+from eleagent.cli.screen import To
 from eleagent.cli.views import View, payload_of
 from eleagent.client.api import Client
 from eleagent.errors import EleAgentError
-from eleagent.operations.approvals import APPROVAL_ANSWER
 from eleagent.operations.artefacts import ARTEFACT_LIST
 from eleagent.operations.sessions import SESSION_GET, SESSION_INTERRUPT, SESSION_STOP
-from eleagent.wire.events import ApprovalRequested, Event, Notice, SessionEnded
-from eleagent.wire.sessions import ApprovalAnswer, ArtefactList, Session, SessionDetail, SessionStop, State, Usage
+from eleagent.wire.events import ApprovalRequested, Event, Notice, SessionEnded, WallAsked
+from eleagent.wire.sessions import ArtefactList, Session, SessionDetail, SessionStop, State, Usage
 
 INTERRUPTED = 130
-UNANSWERED = 122
 
 
 @dataclass
@@ -75,22 +73,16 @@ class Ending:
         }  # fmt: skip
 
 
-class _Cancelled(Exception):  # it tells a question that nobody answers it any more
-    pass
-
-
 class Follower:
-    """Follows one session to its end. `asks`: the session was started with --ask, and this terminal answers."""
+    """Follows one session to its end; where a person is at the terminal, its questions are put there."""
 
-    def __init__(self, *, invocation: Invocation, key: str, view: View, asks: bool) -> None:
+    def __init__(self, *, invocation: Invocation, key: str, view: View) -> None:
         self._invocation = invocation
         self._client = invocation.client
         self._key = key
         self._view = view
-        self._asks = asks
+        self._asker = Asker(invocation) if answers(invocation) else None
         self._interrupts = 0
-        self._unanswered = 0
-        self._asking = False
 
     def follow(self) -> Ending:
         """The ending, with the exit code that this terminal's part in it calls for."""
@@ -99,50 +91,15 @@ class Follower:
             preview = self._invocation.screen.interactive and not (self._invocation.json or self._invocation.quiet)
             for item in self._client.follow(self._key, preview=preview):
                 self._view.show(item)
-                payload = payload_of(item) if self._asks and isinstance(item, Event) else None
-                if isinstance(payload, ApprovalRequested):
-                    self._answer(payload)
+                payload = payload_of(item) if self._asker and isinstance(item, Event) else None
+                if self._asker and isinstance(payload, ApprovalRequested | WallAsked):
+                    self._asker.put(payload.id)
                 ending = Ending.of_event(self._key, item) or ending
         self._view.finish()
         ending = ending or Ending.ask(self._client, self._key)
         if self._interrupts:
             ending.exit_code = INTERRUPTED
-        elif self._unanswered:
-            self._tell(f"{self._unanswered} questions were denied: --ask needs a terminal to answer them")
-            ending.reason, ending.exit_code = "approval_unanswered", UNANSWERED
         return ending
-
-    def _answer(self, question: ApprovalRequested) -> None:
-        allow = False
-        if sys.stdin.isatty() and sys.stderr.isatty():
-            allow = self._put(question)
-            comment = "" if allow else "denied by the person who was asked"
-        else:
-            self._unanswered += 1
-            comment = "nobody is there to ask"
-        try:
-            body = ApprovalAnswer(allow=allow, comment=comment)
-            self._client.call(APPROVAL_ANSWER, body=body, key=self._key, id=question.id)
-        except EleAgentError as error:
-            if not self._interrupts:  # an interrupt withdraws the question
-                self._tell(f"the answer did not arrive: {error.message}")
-
-    def _put(self, question: ApprovalRequested) -> bool:
-        screen = self._invocation.screen
-        screen.status(None)
-        screen.line((Style.WARN, "The agent asks to use "), (Style.BOLD, question.tool), to=To.ERR)
-        for text in question.input.split("\n"):
-            screen.line("    ", text.replace("\t", "\\t"), to=To.ERR)
-        # What was typed before the question was shown is no answer to it.
-        termios.tcflush(sys.stdin.fileno(), termios.TCIFLUSH)
-        screen.prompt("Allow? [y/N] ")
-        self._asking = True
-        try:
-            return sys.stdin.readline().strip().lower() in ("y", "yes")
-        except _Cancelled:
-            return False
-        finally:
-            self._asking = False
 
     @contextmanager
     def _on_interrupt(self) -> Iterator[None]:
@@ -167,11 +124,16 @@ class Follower:
                 self._client.call(SESSION_STOP, body=SessionStop(), key=self._key)
         except EleAgentError as error:
             self._tell(error.message)
-        if self._asking:
-            raise _Cancelled
+        if self._asker and self._asker.waiting:
+            raise Cancelled
 
     def _tell(self, text: str) -> None:
         """A line on stderr that may come in the middle of another write."""
         if not self._invocation.quiet:
             start = "\r\x1b[K" if self._invocation.screen.is_terminal(To.ERR) else ""
             os.write(2, f"{start}eleagent: {textsafe.line(text)}\n".encode())
+
+
+def answers(invocation: Invocation) -> bool:
+    """Whether a person is there who can answer what a session asks."""
+    return sys.stdin.isatty() and invocation.screen.interactive and not invocation.json

@@ -35,6 +35,9 @@ COMMANDS = {
     "wait": Entry("sessions:wait", "Wait for sessions to end and exit as they did."),
     "status": Entry("system:status", "Which daemon this is and who you are to it."),
     "session": Entry("sessions:session", "ls, show (the isolation report), send, interrupt, pause, unpause."),
+    "approve": Entry("approvals:approve", "Allow what a session asks for."),
+    "deny": Entry("approvals:deny", "Deny what a session asks for."),
+    "approval": Entry("approvals:approval", "ls, show, grants, revoke: what sessions ask people for."),
     "artefact": Entry("artefacts:artefact", "ls and cat what sessions left behind."),
     "cp": Entry("artefacts:cp", "Copy artefacts out: cp KEY:PATH DEST."),
     "agent": Entry("agents:agent", "ls and install agents."),
@@ -48,7 +51,7 @@ COMMANDS = {
 }
 ALIASES = {
     "sessions": "session", "artefacts": "artefact", "artifact": "artefact", "artifacts": "artefact", "agents": "agent",
-    "images": "image", "audits": "audit",
+    "images": "image", "audits": "audit", "approvals": "approval",
 }  # fmt: skip
 
 

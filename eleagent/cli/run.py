@@ -5,6 +5,7 @@ What follows it to its end is imported when the daemon is already at work.
 
 from __future__ import annotations
 
+import sys
 from contextlib import ExitStack
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -14,6 +15,7 @@ import click
 from eleagent.cli.invocation import Command, Invocation, pass_invocation
 from eleagent.cli.prompt import read_duration, read_prompt, read_script, read_source, read_variables
 from eleagent.operations.sessions import SESSION_CREATE
+from eleagent.wire.approvals import ApprovalMode
 from eleagent.wire.sessions import Session, SessionCreate
 
 if TYPE_CHECKING:
@@ -48,6 +50,11 @@ class RunCommand(Command):
 @click.option("--timeout", metavar="TIME", help="90, 30s, 10m, 2h; counted from the start of the work.")
 @click.option("-e", "--env", multiple=True, metavar="K=V", help="A variable inside the sandbox. Repeatable.")
 @click.option("--ask", is_flag=True, help="Be asked before each tool (a courtesy, not a control).")
+@click.option(
+    "--approvals",
+    type=click.Choice(["deny", "wait", "policy"]),
+    help="What its questions do: deny each at once (not on a terminal), wait for ever, or as the policy says.",
+)
 @click.option("--model-script", metavar="FILE", help="A script plays the model: a rehearsal without a key.")
 @click.option("-d", "--detach", is_flag=True, help="Print the key and return.")
 @pass_invocation
@@ -88,6 +95,7 @@ def run(
         timeout_s=read_duration("--timeout", rest["timeout"]),
         env=read_variables(rest["env"]),
         ask=rest["ask"],
+        approvals=ApprovalMode(rest["approvals"] or ("policy" if sys.stdin.isatty() else "deny")),
         model_script=read_script(rest["model_script"]),
     )
     with ExitStack() as stack:

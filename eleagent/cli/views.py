@@ -26,7 +26,7 @@ def choose_view(invocation: Invocation, *, key: str, asked: bool = False) -> Vie
         return JsonView(invocation)
     if invocation.quiet:
         return QuietView(invocation.screen)
-    return HumanView(invocation.screen, key=key, asked=asked and invocation.screen.interactive)
+    return HumanView(invocation.screen, key=key, asked=asked)
 
 
 def payload_of(event: ev.Event) -> ev.Payload | None:
@@ -91,7 +91,7 @@ class HumanView:
             self._screen.status(None)
             self._screen.text(payload.text, To.ERR if payload.stream == "err" else To.OUT)
             return
-        if not (self._asked and isinstance(payload, ev.ApprovalRequested)):
+        if not (self._asked and isinstance(payload, ev.ApprovalRequested | ev.WallAsked)):
             for line in lines(payload):
                 self._print(line)
         self._wait_for(payload)

@@ -10,6 +10,7 @@ from typing import Any, ClassVar
 
 import msgspec
 
+from eleagent.wire.approvals import ApprovalKind, Deciding
 from eleagent.wire.attestation import Report
 from eleagent.wire.observations import OBSERVATIONS
 from eleagent.wire.payload import Payload as Payload
@@ -244,12 +245,30 @@ class ApprovalRequested(Payload, frozen=True):
     native: str
 
 
+class WallAsked(Payload, frozen=True):
+    """A question at a wall (a host, a credential, a budget), which is enforced outside the sandbox."""
+
+    type: ClassVar[str] = "approval.asked"
+    id: str
+    kind: ApprovalKind
+    subject: str
+    why: str
+    expires: str | None = None
+
+
 class ApprovalAnswered(Payload, frozen=True):
     type: ClassVar[str] = "approval.answered"
     id: str
     allow: bool
     by_user: str
     comment: str = ""
+    decided_by: Deciding = Deciding.PERSON
+    grant: str = ""
+
+    @property
+    def unanswered(self) -> bool:
+        """Denied, since no person said anything."""
+        return self.decided_by in (Deciding.EXPIRY, Deciding.UNATTENDED)
 
 
 class EgressModel(Payload, frozen=True):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import msgspec
 
+from eleagent.wire.approvals import ApprovalMode
 from eleagent.wire.attestation import Report
 from eleagent.wire.states import State as State
 
@@ -42,6 +43,7 @@ class SessionCreate(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     timeout_s: float | None = None
     env: dict[str, str] = {}
     ask: bool = False
+    approvals: ApprovalMode = ApprovalMode.POLICY
     model_script: str | None = None
 
 
@@ -112,13 +114,6 @@ class SessionPause(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """`reason` is a person's own words, for the record."""
 
     reason: str = ""
-
-
-class ApprovalAnswer(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """The answer to a question per tool (`--ask`): a courtesy, since anything in the sandbox could forge it."""
-
-    allow: bool
-    comment: str = ""
 
 
 class Accepted(msgspec.Struct, frozen=True):

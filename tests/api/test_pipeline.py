@@ -280,11 +280,14 @@ async def test_pipeline_act_without_a_record_is_refused_and_taking_away_is_done(
         created = await api.request("POST", "/v1/sessions", json={"prompt": "x"})
         read = await api.request("GET", f"/v1/sessions/{KEY}/events")
         stopped = await api.request("POST", STOP, json={})
+        denied = await api.request("POST", "/v1/approvals/a-1/answer", json={"allow": False})
+        allowed = await api.request("POST", "/v1/approvals/a-1/answer", json={"allow": True})
         listed = await api.request("GET", "/v1/sessions")
     assert "can't be written" in problem(created, 503, "audit_unavailable")
     problem(read, 503, "audit_unavailable")
-    assert (stopped.status, listed.status) == (202, 200)
-    assert [call.operation.id for call in api.handlers.calls] == ["session_stop", "session_list"]
+    problem(allowed, 503, "audit_unavailable")
+    assert (stopped.status, denied.status, listed.status) == (202, 200, 200)
+    assert [call.operation.id for call in api.handlers.calls] == ["session_stop", "approval_answer", "session_list"]
 
 
 def as_role(role: Role) -> Callable[[Any], Caller]:

@@ -21,6 +21,7 @@ from eleagent.operations.operation import Answer, Operation
 from eleagent.operations.table import OPERATIONS
 from eleagent.version import VERSION_HEADER, __version__
 from eleagent.wire import events as ev
+from eleagent.wire.approvals import Approval, ApprovalAnswer, ApprovalKind, ApprovalState
 from eleagent.wire.sessions import (
     Accepted,
     Artefact,
@@ -208,6 +209,7 @@ class FakeSession:
         self.files = artefacts or {}
         self.gates: dict[int, threading.Event] = {}
         self.digests: dict[str, str] = {}
+        self.answers: dict[str, ApprovalState] = {}
 
     @property
     def session(self) -> Session:
@@ -230,10 +232,31 @@ class FakeSession:
             "session_events": self._stream,
             "session_interrupt": self._accept,
             "session_stop": self._accept,
-            "approval_answer": self._accept,
+            "approval_get": self._approval,
+            "approval_answer": self._answered,
             "artefact_list": lambda call: ArtefactList([self._artefact(path) for path in self.files], True),
             "artefact_get": lambda call: [self.files[call.query["path"]]],
         }
+
+    def _approval(self, call: Call) -> Approval:
+        found = next(
+            payload
+            for event in self.events
+            if isinstance(payload := event.payload(), ev.ApprovalRequested | ev.WallAsked)
+            and payload.id == call.path["id"]
+        )
+        wall = isinstance(found, ev.WallAsked)
+        kind, subject = (found.kind, found.subject) if wall else (ApprovalKind.TOOL, found.tool)
+        return Approval(
+            id=found.id, session=KEY, owner="root", agent="claude", policy="model-only", kind=kind, subject=subject,
+            parameters="" if wall else found.input, state=self.answers.get(found.id, ApprovalState.OPEN),
+        )  # fmt: skip
+
+    def _answered(self, call: Call) -> Approval:
+        allow = call.decoded(ApprovalAnswer).allow
+        self.answers[call.path["id"]] = ApprovalState.ALLOWED if allow else ApprovalState.DENIED
+        self._accept(call)
+        return self._approval(call)
 
     def _accept(self, call: Call) -> Accepted:
         for gate in self.gates.values():

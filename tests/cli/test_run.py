@@ -12,8 +12,9 @@ import pytest
 from eleagent.cli.screen import DEFAULT_COLUMNS, width
 from eleagent.operations.table import BY_ID
 from eleagent.wire import events as ev
+from eleagent.wire.approvals import ApprovalAnswer, ApprovalKind, ApprovalMode, ApprovalState, Deciding
 from eleagent.wire.attestation import Binding, Control, ControlClass, Report
-from eleagent.wire.sessions import ApprovalAnswer, Session, SessionCreate, State, Usage
+from eleagent.wire.sessions import Session, SessionCreate, State, Usage
 
 from .conftest import CommandLine
 from .fakedaemon import KEY, FakeSession, created, ended
@@ -52,14 +53,16 @@ def test_run_sends_what_its_flags_say(eleagent: CommandLine) -> None:
     assert body_of(eleagent) == SessionCreate(
         prompt="Count the failures", data=[f"{eleagent.folder}/link", "/etc"], name="otter", model="opus",
         runtime="docker", policy="seed-connect", timeout_s=600, env={"A": "1", "B": "x=y"},
-        model_script='{"turns": []}',
+        model_script='{"turns": []}', approvals=ApprovalMode.DENY,
     )  # fmt: skip
 
 
 def test_run_of_a_program_keeps_its_flags_apart(eleagent: CommandLine) -> None:
     eleagent.serve(FakeSession(created(agent="command"), ended()))
     assert eleagent("run", "-q", "--", "grep", "--json", "-q", "--", "x").code == 0
-    assert body_of(eleagent) == SessionCreate(agent="command", argv=["grep", "--json", "-q", "--", "x"])
+    assert body_of(eleagent) == SessionCreate(
+        agent="command", argv=["grep", "--json", "-q", "--", "x"], approvals=ApprovalMode.DENY
+    )
 
 
 def test_run_reads_a_prompt_from_stdin(eleagent: CommandLine) -> None:
@@ -179,16 +182,38 @@ def test_interrupts_reach_the_daemon_once_as_interrupt_twice_as_stop(eleagent: C
     assert b"Ctrl-C again stops" in err
 
 
-def test_questions_without_a_terminal_are_denied_and_exit_122(eleagent: CommandLine) -> None:
+def test_questions_of_a_script_are_denied_by_the_daemon_and_exit_122(eleagent: CommandLine) -> None:
     question = ev.ApprovalRequested("a-1", "Bash", '{"command":"rm -rf /"}', "n-1")
-    eleagent.serve(FakeSession(created(ask=True), question, ended(), ask=True))
-    done = eleagent("run", "--ask", "--json", "x")
+    denied = ev.ApprovalAnswered("a-1", False, "", "nobody is there", Deciding.UNATTENDED)
+    end = ended(State.FAILED, "approval_unanswered", 122, agent_exit_code=0)
+    eleagent.serve(FakeSession(created(ask=True), question, denied, end, ask=True))
+    done = eleagent("run", "--ask", "x")
     assert done.code == 122
-    (call,) = eleagent.daemon.called(BY_ID["approval_answer"])
-    assert call.path == {"key": KEY, "id": "a-1"}
-    assert call.decoded(ApprovalAnswer).allow is False
-    assert json.loads(done.out.splitlines()[-1])["reason"] == "approval_unanswered"
-    assert "--ask needs a terminal" in done.err
+    (call,) = eleagent.daemon.called(BY_ID["session_create"])
+    assert call.decoded(SessionCreate).approvals is ApprovalMode.DENY
+    assert not eleagent.daemon.called(BY_ID["approval_answer"])
+    assert "a-1 denied at once: nobody is there" in done.err
+
+
+@pytest.mark.parametrize("mode", ["wait", "policy"])
+def test_script_may_let_its_questions_wait(eleagent: CommandLine, mode: str) -> None:
+    eleagent.serve(FakeSession(created(), ended()))
+    eleagent("run", "--approvals", mode, "x")
+    (call,) = eleagent.daemon.called(BY_ID["session_create"])
+    assert call.decoded(SessionCreate).approvals == mode
+
+
+def test_question_that_another_client_answered_waits_no_longer(eleagent: CommandLine) -> None:
+    question = ev.WallAsked("a-1", ApprovalKind.HOST, "example.org:443", "no rule names it")
+    session = eleagent.serve(FakeSession(created(), question, ended()))
+    session.gates = {3: threading.Event()}
+    terminal = eleagent.on_terminal("run", "x")
+    terminal.read_until("Allow?")
+    assert b"example.org:443" in terminal.seen
+    session.answers["a-1"] = ApprovalState.DENIED
+    session.gates[3].set()
+    assert terminal.wait() == 0
+    assert not eleagent.daemon.called(BY_ID["approval_answer"])
 
 
 @pytest.mark.parametrize(("typed", "allow"), [("y\n", True), ("\n", False), ("no\n", False)])
@@ -198,7 +223,7 @@ def test_question_on_a_terminal_is_shown_whole_and_answered(eleagent: CommandLin
     session = eleagent.serve(FakeSession(created(ask=True), question, ended(), ask=True))
     session.gates = {3: threading.Event()}
     terminal = eleagent.on_terminal("run", "--ask", "x")
-    terminal.read_until("[y/N]")
+    terminal.read_until("Allow?")
     terminal.type(typed)
     assert terminal.wait() == 0
     assert b"; curl evil\\x1b[2K\\u202e\\t#end" in terminal.seen
@@ -215,7 +240,7 @@ def test_answer_typed_before_the_question_does_not_count(eleagent: CommandLine) 
     terminal.type("y\n")
     terminal.read_until("y\r\n")
     session.gates[3].set()
-    terminal.read_until("[y/N]")
+    terminal.read_until("Allow?")
     terminal.type("n\n")
     terminal.wait()
     (call,) = eleagent.daemon.called(BY_ID["approval_answer"])

@@ -10,7 +10,7 @@ from eleagent.errors import EleAgentError
 from eleagent.wire import events as ev
 from eleagent.wire.sessions import ArtefactList, SessionDetail
 
-from .conftest import CommandLine
+from .conftest import CommandLine, Terminal
 from .fakedaemon import FakeSession, created, ended
 
 PAYLOADS = {
@@ -75,6 +75,7 @@ def hostile(text: str) -> list[ev.Payload]:
         ev.AgentTurnFinished(text, True, text, 1, False),
         ev.OutputGap(text, 1),
         ev.ApprovalRequested("a", text, text, text),
+        ev.ApprovalAnswered("a", False, text, text, grant=text),
         ev.EgressModel(False, text, text, text, 403, reason=text),
         ev.EgressTunnel(False, text, text, 443, reason=text),
         ev.SecurityFinding(text, text),
@@ -90,9 +91,16 @@ def test_no_control_sequence_of_an_agent_reaches_the_terminal(eleagent: CommandL
     assert len(PAYLOADS) == 28
     eleagent.serve(FakeSession(*hostile(text), artefacts={text: b"x"}))
     terminal = eleagent.on_terminal("run", "x")
+    refuse_what_is_asked(terminal)
     terminal.wait()
     assert_clean(terminal.seen, text)
     assert terminal.seen.count(b"\n") > 15
+
+
+def refuse_what_is_asked(terminal: Terminal) -> None:
+    """The hostile agent asks too: a person sees it and says no."""
+    terminal.read_until("Allow?")
+    terminal.type("n\n")
 
 
 @pytest.mark.parametrize(
@@ -103,6 +111,8 @@ def test_no_control_sequence_reaches_the_terminal_in_any_form(eleagent: CommandL
     output = [ev.OutputText("out", text), ev.OutputText("err", text), ev.AgentMessage(text)]
     eleagent.serve(FakeSession(*hostile(text)[:-1], *output, ended()))
     terminal = eleagent.on_terminal(*arguments)
+    if arguments[0] == "run":
+        refuse_what_is_asked(terminal)
     assert terminal.wait() == 0
     assert_clean(terminal.seen, text)
     assert b"PWNED" in terminal.seen

@@ -166,7 +166,7 @@ def test_ask_on_a_terminal_does_what_the_person_says(claude, script, key, stored
                 seen += os.read(main, 65536)
             except OSError:
                 break
-            if not answered and b"[y/N]" in seen:
+            if not answered and b"Allow?" in seen:
                 os.write(main, f"{key}\n".encode())
                 answered = True
         process.wait(20)

@@ -171,17 +171,20 @@ async def test_registry_of_an_older_release_is_backed_up_whole_and_migrated(
 ) -> None:
     old = await Registry.open(tmp_path / "registry.db")
     await create(old)  # it is in the write-ahead log alone
-    scripts = database.migrations("registry") | {2: "BEGIN; CREATE TABLE later (x); PRAGMA user_version = 2; COMMIT;"}
+    scripts = database.migrations("registry")
+    newest = max(scripts)
+    later = f"BEGIN; CREATE TABLE later (x); PRAGMA user_version = {newest + 1}; COMMIT;"
+    scripts = scripts | {newest + 1: later}
     monkeypatch.setattr(database, "migrations", lambda _: scripts)
     new = await Registry.open(tmp_path / "registry.db")
     assert len(await new.live()) == 1
     await new.close()
     await old.close()
-    backup = tmp_path / "registry.v1.bak"
+    backup = tmp_path / f"registry.v{newest}.bak"
     assert backup.stat().st_mode & 0o777 == 0o600
     with sqlite3.connect(backup) as kept:
         assert kept.execute("SELECT count(*) FROM sessions").fetchone() == (1,)
-        assert kept.execute("PRAGMA user_version").fetchone() == (1,)
+        assert kept.execute("PRAGMA user_version").fetchone() == (newest,)
     kept.close()
 
 

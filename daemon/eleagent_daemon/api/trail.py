@@ -31,6 +31,7 @@ class Opened:
     operation: Operation
     intent: int | None
     said: Mapping[str, Any]
+    takes_away: bool
 
 
 class Trail:
@@ -72,7 +73,7 @@ class Trail:
                 await self._ledger.write(phase=Phase.EVENT, decision="allowed", details=details, **said)
                 self._reads[read] = time.monotonic()
             return None
-        takes_away = operation.effect is Effect.TAKE_AWAY
+        takes_away = operation.effect is Effect.TAKE_AWAY or getattr(call.body, "takes_away", False)
         try:
             intent = await self._ledger.write(
                 phase=Phase.INTENT, decision="allowed", take_away=takes_away, details=details, **said
@@ -82,8 +83,8 @@ class Trail:
                 raise
             log.warning("request %s (%s) is done first and recorded when there is room", request, operation.id)
             said["details"] = details
-            return Opened(operation, None, said)
-        return Opened(operation, intent, said)
+            return Opened(operation, None, said, takes_away)
+        return Opened(operation, intent, said, takes_away)
 
     async def finish(
         self, opened: Opened | None, outcome: str, *, decision: str = "allowed", session: str = ""
@@ -92,13 +93,12 @@ class Trail:
         if opened is None:
             return
         said = {**opened.said, "session": session or opened.said["session"], "decision": decision, "outcome": outcome}
-        takes_away = opened.operation.effect is Effect.TAKE_AWAY
         if opened.intent is None:
             self._ledger.write_later(self._ledger.entry(phase=Phase.EVENT, **said))
             return
         said["intent"] = opened.intent
         try:
-            await self._ledger.write(phase=Phase.OUTCOME, take_away=takes_away, **said)
+            await self._ledger.write(phase=Phase.OUTCOME, take_away=opened.takes_away, **said)
         except AuditUnavailable as err:
             log.warning("the outcome of request %s (%s) waits for room: %s", said["request"], outcome, err.message)
             self._ledger.write_later(self._ledger.entry(phase=Phase.OUTCOME, **said))

@@ -8,6 +8,7 @@ from typing import Protocol
 
 import msgspec
 
+from eleagent.wire.approvals import ApprovalKind
 from eleagent.wire.events import EgressModel, EgressTunnel, SecurityFinding
 from eleagent.wire.sessions import Usage
 from eleagent_daemon.domain.policy import Policy
@@ -48,8 +49,27 @@ class Attempt(msgspec.Struct, frozen=True, kw_only=True):
         return f"{self.host}:{self.port}" if self.port else self.host
 
 
+class Wall(msgspec.Struct, frozen=True):
+    """What a session ran into and a person is asked for: `subject` is exactly what would be allowed, `hold_s` how long
+    who asks can wait (None: for ever).
+    """
+
+    kind: ApprovalKind
+    subject: str
+    why: str
+    hold_s: float | None
+
+
+class Ruling(msgspec.Struct, frozen=True):
+    """`approval` is the question's id; `reason` a sentence for who asked."""
+
+    allowed: bool
+    approval: str
+    reason: str
+
+
 class Sink(Protocol):
-    """Where the gateway's observations go; each returns when it is durable."""
+    """Where the gateway's observations and questions go; an observation returns when it is durable."""
 
     async def admit(self, attempt: Attempt) -> int:
         """Before a byte leaves; what to `settle` it by. Raises AuditUnavailable: then none may leave."""
@@ -59,6 +79,9 @@ class Sink(Protocol):
 
     async def record(self, payload: EgressModel | EgressTunnel | SecurityFinding, *, admitted: bool) -> None:
         """For the session's timeline, and where it was not `admitted` for the audit log."""
+
+    async def ask(self, wall: Wall) -> Ruling:
+        """What a person says; not allowed where nobody answers in time."""
 
 
 class ModelView(Protocol):

@@ -31,6 +31,18 @@ class HostRule(msgspec.Struct, frozen=True):
         return f"{self.host}:{self.port}"
 
 
+class ApprovalRules(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """Which walls ask a person instead of refusing. `hosts`: one that no tunnel rule names. `credentials`: the first
+    use of each in a session. A question is denied after `expires_s` (0: never); who runs into a wall is kept waiting
+    for `hold_s` and told to come back then.
+    """
+
+    hosts: bool = False
+    credentials: bool = False
+    expires_s: float = 900.0
+    hold_s: float = 120.0
+
+
 class Policy(msgspec.Struct, frozen=True, kw_only=True):
     """`server_tools` are types of tools that the provider itself runs (`web_search`, `code_execution` …) and that this
     policy lets through the model door; each is a way out."""
@@ -39,6 +51,7 @@ class Policy(msgspec.Struct, frozen=True, kw_only=True):
     tunnel: tuple[HostRule, ...] = ()
     model: bool = True
     server_tools: frozenset[str] = frozenset()
+    approvals: ApprovalRules = ApprovalRules()
 
     def tunnel_rule(self, host: str, port: int) -> HostRule | None:
         return next((rule for rule in self.tunnel if rule.matches(host, port)), None)

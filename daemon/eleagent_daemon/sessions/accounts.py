@@ -9,7 +9,7 @@ from typing import Any
 from eleagent.errors import AuditUnavailable
 from eleagent.wire.audit import Phase
 from eleagent.wire.events import EgressModel, EgressTunnel, SecurityFinding, SessionEnded
-from eleagent_daemon.domain.doors import LOCAL, Attempt
+from eleagent_daemon.domain.doors import LOCAL, Attempt, Ruling, Wall
 from eleagent_daemon.sessions.live import Live
 from eleagent_daemon.store.ledger import Ledger
 
@@ -101,7 +101,7 @@ class Accounts:
 
 
 class DoorSink:
-    """The gateway's observations of one session (`domain.doors.Sink`)."""
+    """The gateway's observations and questions of one session (`domain.doors.Sink`)."""
 
     def __init__(self, live: Live, *, accounts: Accounts) -> None:
         self._live = live
@@ -117,6 +117,11 @@ class DoorSink:
         if not admitted:
             await self._accounts.refused(self._live, payload)
         await self._live.timeline.append(payload)
+
+    async def ask(self, wall: Wall) -> Ruling:
+        if self._live.desk is None:
+            return Ruling(allowed=False, approval="", reason=f"{wall.kind} {wall.subject}: nobody can be asked now")
+        return await self._live.desk.wall(wall)
 
 
 def _of(live: Live) -> dict[str, Any]:

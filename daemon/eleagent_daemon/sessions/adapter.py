@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Final, Protocol
 
-from eleagent.wire.events import Payload
+from eleagent.wire.events import ApprovalAnswered, ApprovalRequested, Payload
 from eleagent_daemon.domain.sandbox import Doors
 
 
@@ -38,6 +38,9 @@ class Preview:
 
 
 Item = Payload | Send | Preview
+
+QUESTION_WITHDRAWN: Final = "question_withdrawn"
+"""The kind of the notice that an agent asks a question no longer; its detail is the question's id."""
 
 
 class Adapter(Protocol):
@@ -72,8 +75,11 @@ class Adapter(Protocol):
     def interrupt(self) -> Send | None:
         """What interrupts the turn under way; None: a SIGINT does."""
 
-    def answer(self, approval: str, *, allow: bool, comment: str) -> Send:
-        """Raises NotFound when no such question is open."""
+    def questions(self) -> Sequence[ApprovalRequested]:
+        """What the agent asks and nobody has answered."""
+
+    def answer(self, answered: ApprovalAnswered) -> Send:
+        """The answer as the agent takes it, the same however often. Raises NotFound when the agent asks no longer."""
 
     def farewell(self) -> Send | None:
         """What ends the agent now, when its work is done and nothing more is to be said; None while it is not."""

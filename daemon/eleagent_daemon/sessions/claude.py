@@ -24,14 +24,13 @@ from eleagent.wire.events import (
 )
 from eleagent_daemon.domain.doors import ModelView
 from eleagent_daemon.domain.sandbox import ARTEFACTS_DIR, DATA_DIR, HOME_DIR, MODEL_PORT, WORKSPACE_DIR, Doors
-from eleagent_daemon.sessions.adapter import Item, Launch, Send, Verdict
+from eleagent_daemon.sessions.adapter import QUESTION_WITHDRAWN, Item, Launch, Send, Verdict
 from eleagent_daemon.sessions.claude_messages import approval_id, blocks, clip, notice, preview, ready, turn_finished
 from eleagent_daemon.sessions.environment import base_environment
 
 REFUSED_TOOLS: Final = ("WebSearch", "WebFetch")
 """The model door refuses what these ask for, so they are not offered: an agent that is offered one dies on its use."""
 
-_WITHDRAWN: Final = "question_withdrawn"
 QUESTION_LIMIT: Final = 256 * 1024
 """Characters of one tool's input under --ask: a person has to be shown the whole of it."""
 
@@ -138,11 +137,16 @@ class ClaudeAdapter:
         request = {"type": "control_request", "request_id": "interrupt", "request": {"subtype": "interrupt"}}
         return Send(f"interrupt-{uuid.uuid4()}", _encode(request) + b"\n")
 
-    def answer(self, approval: str, *, allow: bool, comment: str) -> Send:
-        question = self._questions.get(approval)
+    def questions(self) -> Sequence[ApprovalRequested]:
+        return tuple(self._questions.values())
+
+    def answer(self, answered: ApprovalAnswered) -> Send:
+        if (sent := self._answers.get(answered.id)) is not None:
+            return sent
+        question = self._questions.get(answered.id)
         if question is None:
-            raise NotFound(f"no open question {approval!r} in this session")
-        return _answer(question, allow=allow, comment=comment)
+            raise NotFound(f"no open question {answered.id!r} in this session")
+        return _answer(question, allow=answered.allow, comment=answered.comment)
 
     def farewell(self) -> Send | None:
         if self._result is None or self._undelivered or self._questions:
@@ -205,7 +209,7 @@ class ClaudeAdapter:
                     self._answers[payload.id] = _answer(question, allow=payload.allow, comment=payload.comment)
             case AgentToolResult():
                 self._answers.clear()  # the agent has gone on
-            case AgentNotice(kind=kind) if kind == _WITHDRAWN:
+            case AgentNotice(kind=kind) if kind == QUESTION_WITHDRAWN:
                 self._questions.pop(payload.detail, None)
             case _:
                 pass
@@ -225,7 +229,7 @@ class ClaudeAdapter:
             case "control_cancel_request", _:
                 question = approval_id(self._session, str(message["request_id"]))
                 self._questions.pop(question, None)
-                return (AgentNotice(kind=_WITHDRAWN, detail=question),)
+                return (AgentNotice(kind=QUESTION_WITHDRAWN, detail=question),)
             case "control_response", _:
                 failed = message["response"].get("subtype") == "error"
                 return (notice("control_error", message),) if failed else ()

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from eleagent.errors import Conflict, NotFound
-from eleagent.wire.events import OutputText, Payload
+from eleagent.wire.events import ApprovalAnswered, ApprovalRequested, OutputText, Payload
 from eleagent_daemon.domain.sandbox import MODEL_PORT, Doors
 from eleagent_daemon.sessions.adapter import Item, Launch, Send, Verdict
 from eleagent_daemon.sessions.environment import base_environment
@@ -44,8 +44,11 @@ class CommandAdapter:
     def interrupt(self) -> Send | None:
         return None
 
-    def answer(self, approval: str, *, allow: bool, comment: str) -> Send:
-        raise NotFound(f"no question {approval!r}: a program asks none")
+    def questions(self) -> Sequence[ApprovalRequested]:
+        return ()
+
+    def answer(self, answered: ApprovalAnswered) -> Send:
+        raise NotFound(f"no question {answered.id!r}: a program asks none")
 
     def farewell(self) -> Send | None:
         return None

@@ -10,11 +10,12 @@ from pathlib import Path
 import msgspec
 
 from eleagent.wire.attestation import Report
-from eleagent.wire.events import Position, SessionEnded
-from eleagent.wire.sessions import Session, Usage
+from eleagent.wire.events import ApprovalAnswered, Position, SessionEnded
+from eleagent.wire.sessions import Session, State, Usage
 from eleagent_daemon.domain.doors import ModelView, OpenDoors
 from eleagent_daemon.domain.sandbox import Status
 from eleagent_daemon.sessions.adapter import Adapter
+from eleagent_daemon.sessions.approvals import Desk
 from eleagent_daemon.sessions.outcome import Cause
 from eleagent_daemon.sessions.previews import Previews
 from eleagent_daemon.store.registry import Record, Registry
@@ -26,8 +27,9 @@ class Live:
     """`held` are our own descriptors of the doors' listeners, for a launcher that lost its. `cause` is set once: why we
     end it. `started` is when its release was recorded, `seen_until` the time of the last event of an earlier daemon.
     `stored` are artefacts that the timeline has, `exited` how the sandbox ended, `ended` its last event. `inputs` are
-    the messages accepted so far, by id. `paused_since` is when it was paused, `paused_s` how long it was before that.
-    `stop_reason` is the model's last, as the door saw it, for a daemon that came back.
+    the messages accepted so far, `answered` what its questions were answered, both by id. `paused_since` is when it was
+    paused, `paused_s` how long it was before that. `stop_reason` is the model's last, as the door saw it, for a daemon
+    that came back.
     """
 
     record: Record
@@ -43,6 +45,8 @@ class Live:
     usage_before: Usage = field(default_factory=Usage)
     stop_reason: str = ""
     inputs: dict[str, str] = field(default_factory=dict)
+    answered: dict[str, ApprovalAnswered] = field(default_factory=dict)
+    desk: Desk | None = None
     started: str | None = None
     seen_until: str = ""
     stored: set[str] = field(default_factory=set)
@@ -69,6 +73,16 @@ class Live:
     @property
     def usage(self) -> Usage:
         return self.model.usage
+
+    @property
+    def awake(self) -> State:
+        """What it is when it is not paused: at work, or waiting for a person's answer."""
+        return State.WAITING if self.desk is not None and self.desk.open else State.RUNNING
+
+    @property
+    def unanswered(self) -> int:
+        """Questions that were denied since nobody said anything."""
+        return sum(answered.unanswered for answered in self.answered.values())
 
     async def become(self, *, attempt: int | None = None, **changes: object) -> None:
         """Store what the session has become."""

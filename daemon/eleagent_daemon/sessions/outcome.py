@@ -11,6 +11,7 @@ from eleagent_daemon.sessions.adapter import Verdict
 
 KILLED = 137
 BUDGET = 123
+UNANSWERED = 122
 TIMED_OUT = 124
 ENGINE = 125
 REFUSED = 126
@@ -35,8 +36,10 @@ class Outcome:
     detail: str = ""
 
 
-def decide(status: Status, *, cause: Cause | None, by: str, verdict: Verdict) -> Outcome:
-    """`verdict` is the adapter's, for the process's own end; whatever the host did or saw goes before it."""
+def decide(status: Status, *, cause: Cause | None, by: str, verdict: Verdict, unanswered: int = 0) -> Outcome:
+    """`verdict` is the adapter's, for the process's own end; whatever the host did or saw goes before it. `unanswered`
+    are questions that were denied since nobody said anything.
+    """
     own = status.exit_code
     match cause:
         case Cause.VIOLATION:
@@ -59,6 +62,10 @@ def decide(status: Status, *, cause: Cause | None, by: str, verdict: Verdict) ->
         return Outcome(State.LOST, "lost", ENGINE, None, status.error or "its sandbox is gone and nobody saw it end")
     if status.oom:
         return Outcome(State.FAILED, "out_of_memory", KILLED, own, "the kernel killed it at its memory limit")
+    if unanswered and verdict.reason != "interrupted":
+        questions = "1 question was" if unanswered == 1 else f"{unanswered} questions were"
+        detail = f"{questions} denied, since nobody answered"
+        return Outcome(State.FAILED, "approval_unanswered", UNANSWERED, own, detail)
     if verdict.succeeded:
         return Outcome(State.SUCCEEDED, verdict.reason, verdict.exit_code, own, verdict.detail)
     state = State.STOPPED if verdict.reason == "interrupted" else State.FAILED

@@ -8,10 +8,10 @@ from collections.abc import Iterable
 from concurrent.futures import ThreadPoolExecutor
 from typing import Final
 
-from eleagent.wire.events import AgentNotice, OutputGap, OutputText, Payload, Position
+from eleagent.wire.events import AgentNotice, ApprovalRequested, OutputGap, OutputText, Payload, Position
 from eleagent.wire.observations import FilesChanged, ObservationGap, ProgramExecuted
 from eleagent_daemon.domain.spool import Frame, TornFrame
-from eleagent_daemon.sessions.adapter import Preview, Send
+from eleagent_daemon.sessions.adapter import QUESTION_WITHDRAWN, Preview, Send
 from eleagent_daemon.sessions.intake import Intake, Placed, Taken
 from eleagent_daemon.sessions.launchclient import LauncherClient
 from eleagent_daemon.sessions.live import Live
@@ -101,6 +101,20 @@ class Reading:
         self._live.position = events[-1][1]
         if self._live.position is not None:
             self._launcher.consumed(self._live.key, self._live.position.offset)
+        for payload, _ in events:
+            await self._put(payload)
+
+    async def _put(self, payload: Payload) -> None:
+        """What is asked, once it is in the timeline, goes to the session's desk."""
+        if self._live.desk is None:
+            return
+        match payload:
+            case ApprovalRequested():
+                await self._live.desk.requested(payload)
+            case AgentNotice(kind=kind) if kind == QUESTION_WITHDRAWN:
+                await self._live.desk.withdrawn(payload.detail)
+            case _:
+                pass
 
     def _fits(self, item: Placed) -> bool:
         """What a timeline may hold of a session's own words is bounded."""

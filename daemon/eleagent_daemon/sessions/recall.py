@@ -8,6 +8,7 @@ import msgspec
 
 from eleagent.wire.events import (
     TYPES,
+    ApprovalAnswered,
     ArtefactStored,
     EgressModel,
     Event,
@@ -49,6 +50,8 @@ def recall(live: Live, events: Iterable[Event]) -> None:
                 live.report = payload.report
             case InputAccepted():
                 live.inputs[payload.id] = payload.text
+            case ApprovalAnswered():
+                live.answered[payload.id] = payload
             case SessionStarted():
                 live.started = event.ts
             case ArtefactStored():

@@ -98,7 +98,13 @@ class Runner:
             try:
                 status = self.live.exited or await self._exited(await self._see_through(notices))
                 verdict = self.live.adapter.verdict(status.exit_code if status.exit_code is not None else 1)
-                outcome = decide(status, cause=self.live.cause, by=self.live.by, verdict=verdict)
+                outcome = decide(
+                    status,
+                    cause=self.live.cause,
+                    by=self.live.by,
+                    verdict=verdict,
+                    unanswered=self.live.unanswered,
+                )
             except EleAgentError as err:
                 log.warning("session %s ends: %s", self.live.key, err.message)
                 return self._failure(err), False
@@ -339,7 +345,7 @@ class Runner:
             raise Conflict(f"session {session.key} is {session.state}, not paused by {hold}{others}")
         holds = [other for other in session.paused_by if other != hold]
         await self.live.timeline.append(SessionUnpaused(hold=hold, by_user=by, running=not holds))
-        await self.live.become(state=State.PAUSED if holds else State.RUNNING, paused_by=holds)
+        await self.live.become(state=State.PAUSED if holds else self.live.awake, paused_by=holds)
         if not holds:
             self.live.unpaused(now())
             await self._set_still(False)
@@ -359,10 +365,13 @@ class Runner:
         else:
             await self._starting.write(self.live.key, send)
 
-    async def answer(self, approval: str, *, allow: bool, by: str, comment: str) -> None:
-        """Raises NotFound when no such question is open."""
-        send = self.live.adapter.answer(approval, allow=allow, comment=comment)
-        answered = ApprovalAnswered(id=approval, allow=allow, by_user=by, comment=comment)
+    async def tell_waiting(self) -> None:
+        """Store whether the session waits for a person, as far as it runs at all."""
+        if self.live.session.state in (State.RUNNING, State.WAITING) and self.live.session.state is not self.live.awake:
+            await self.live.become(state=self.live.awake)
+
+    async def deliver(self, answered: ApprovalAnswered) -> None:
+        """Tell the agent, once. Raises NotFound when it asks no longer, LauncherUnavailable to be tried again."""
+        send = self.live.adapter.answer(answered)
         self.live.adapter.recall(answered)
-        await self.live.timeline.append(answered)
         await self._starting.write(self.live.key, send)

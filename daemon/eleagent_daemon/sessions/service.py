@@ -8,6 +8,7 @@ import logging
 from collections.abc import Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 import msgspec
@@ -22,6 +23,7 @@ from eleagent_daemon.domain.policy import Policy
 from eleagent_daemon.domain.sandbox import POOL_FIRST_UID, SandboxSpec
 from eleagent_daemon.domain.spool import spool_folder
 from eleagent_daemon.sessions.admission import check_request, choose_policy, make_adapter, title
+from eleagent_daemon.sessions.approvals import Approvals, Desk
 from eleagent_daemon.sessions.catalogue import Catalogue, get_profile, version_of
 from eleagent_daemon.sessions.claude import ClaudeAdapter
 from eleagent_daemon.sessions.ending import Ending
@@ -69,6 +71,7 @@ class Sessions:
         starting: Starting,
         spares: Spares,
         ending: Ending,
+        approvals: Approvals,
         supervisor: Supervisor,
         settings: Settings,
         pool: ThreadPoolExecutor,
@@ -81,6 +84,7 @@ class Sessions:
         self._starting = starting
         self._spares = spares
         self._ending = ending
+        self._approvals = approvals
         self._supervisor = supervisor
         self._settings = settings
         self._pool = pool
@@ -164,7 +168,9 @@ class Sessions:
 
     async def recover(self) -> None:
         """Take up every session that an earlier daemon left, and remove what belongs to none."""
-        for record in await self._registry.live():
+        records = await self._registry.live()
+        await self._approvals.recover({record.session.key for record in records})
+        for record in records:
             try:
                 await self._begin(record)
             except Exception:
@@ -263,10 +269,6 @@ class Sessions:
     async def say(self, key: str, text: str, *, by: str) -> tuple[str, int]:
         return await (await self._running(key)).say(text, by=by)
 
-    async def answer(self, key: str, approval: str, *, allow: bool, by: str, comment: str) -> State:
-        await (await self._running(key)).answer(approval, allow=allow, by=by, comment=comment)
-        return State.RUNNING
-
     def _submit(self, live: Live) -> None:
         runner = Runner(
             live=live,
@@ -279,16 +281,29 @@ class Sessions:
             grace_s=self._settings.grace_s,
         )
         self._runners[live.key] = runner
+        live.desk = Desk(
+            approvals=self._approvals,
+            session=live.session,
+            timeline=live.timeline,
+            rules=self._policy_of(live.session).approvals,
+            mode=live.record.request.approvals,
+            recorded=live.answered,
+            deliver=runner.deliver,
+            changed=runner.tell_waiting,
+        )
 
-        async def work() -> None:
+        async def work(desk: Desk) -> None:
             try:
+                await self._approvals.take_up(desk, live.adapter.questions())
                 await runner.run()
+                await self._approvals.give_up(live.key)
             finally:
                 self._runners.pop(live.key, None)
                 if not live.session.data:
                     self._spares.want(self._shape(live.session, live.record.request, self._policy_of(live.session)))
 
-        self._supervisor.submit(live.key, work, user=live.session.owner, at_once=live.session.state is not State.QUEUED)
+        at_once = live.session.state is not State.QUEUED
+        self._supervisor.submit(live.key, partial(work, live.desk), user=live.session.owner, at_once=at_once)
 
     def _policy_of(self, session: Session) -> Policy:
         """A policy that the operator took away lets nothing pass a tunnel any more."""
@@ -329,6 +344,6 @@ class Sessions:
 
     async def _running(self, key: str) -> Runner:
         runner = await self._runner(key)
-        if runner.live.session.state is not State.RUNNING:
+        if runner.live.session.state not in (State.RUNNING, State.WAITING):
             raise Conflict(f"session {key} is {runner.live.session.state}, not running")
         return runner

@@ -129,7 +129,7 @@ class Starting:
             await live.timeline.append(SessionStarted())
         await self._launcher.ask(Release(session=live.key), Done)
         if live.session.state is State.STARTING:  # an adopted one may wait or be paused
-            await live.become(state=State.RUNNING, started=live.started)
+            await live.become(state=live.awake, started=live.started)
         await self.write_inputs(live, written=written)
 
     async def _make(self, live: Live) -> None:

@@ -60,6 +60,10 @@ class Registry:
     async def close(self) -> None:
         await self._db.close()
 
+    def shared(self) -> tuple[aiosqlite.Connection, asyncio.Lock]:
+        """The connection and its one write lock, for the other tables of the file."""
+        return self._db, self._lock
+
     async def create_session(
         self,
         session: Session,

@@ -48,6 +48,10 @@ _OWN: Final = (
         ("host", "path", "method", "model", "status", "reason", "bytes_up", "bytes_down", "duration_ms", "count"),
     ),
     Kind("egress.finding", "Something at a session's door was not what it said", ("kind", "detail", "count")),
+    Kind(
+        "approval.decided", "What a session asked was allowed or denied, by a person, a grant, or by itself",
+        ("kind", "subject", "decided_by", "grant"),
+    ),
     Kind("audit.begun", "The first record of the first log", ("origin", "key", "earlier", "earlier_sha256")),
     Kind(
         RESTARTED, "The first record of a log that follows another, which it names",
