@@ -26,9 +26,18 @@ SESSION_GET: Final = Operation(
 )  # fmt: skip
 SESSION_EVENTS: Final = Operation(
     id="session_events", method="GET", path="/v1/sessions/{key}/events", permission=Permission.SESSION_CONTENT,
-    audit="session.read", effect=Effect.CONTENT, summary="The timeline after a seq, and on as it grows with follow=1",
+    audit="session.read", effect=Effect.CONTENT,
+    summary="The timeline after a seq or its last `tail` events, at most `limit`, and on as it grows with follow=true",
     result=events.Event, answer=Answer.NDJSON,
-    query=(("after", int), ("follow", bool), ("preview", bool)),
+    query=(("after", int), ("tail", int), ("limit", int), ("follow", bool), ("preview", bool)),
+)  # fmt: skip
+SESSION_FIND: Final = Operation(
+    id="session_find", method="GET", path="/v1/sessions/{key}/find", permission=Permission.SESSION_CONTENT,
+    audit="session.find", effect=Effect.CONTENT,
+    summary="The seqs of events with a text, of some types (comma-separated) or that tell of trouble; from `after` on, "
+    "or back from `before`",
+    result=sessions.Found,
+    query=(("text", str), ("types", str), ("trouble", bool), ("after", int), ("before", int), ("limit", int)),
 )  # fmt: skip
 SESSION_INPUT: Final = Operation(
     id="session_input", method="POST", path="/v1/sessions/{key}/input", permission=Permission.SESSION_DRIVE,

@@ -93,6 +93,15 @@ class SessionList(msgspec.Struct, frozen=True):
     sessions: list[Session]
 
 
+class Found(msgspec.Struct, frozen=True):
+    """The seqs of what was looked for, the nearest first. `goes_on_at`: the search stopped there, since it had read
+    much; ask again from there.
+    """
+
+    seqs: list[int]
+    goes_on_at: int | None = None
+
+
 class SessionInput(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     text: str
 

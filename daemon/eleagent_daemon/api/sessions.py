@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import sys
 from collections.abc import AsyncGenerator, Callable
 from contextlib import aclosing
 from typing import Any, Final
@@ -13,6 +14,7 @@ from eleagent.errors import BadRequest
 from eleagent.operations.sessions import (
     SESSION_CREATE,
     SESSION_EVENTS,
+    SESSION_FIND,
     SESSION_GET,
     SESSION_INPUT,
     SESSION_INTERRUPT,
@@ -21,18 +23,20 @@ from eleagent.operations.sessions import (
     SESSION_STOP,
     SESSION_UNPAUSE,
 )
-from eleagent.wire.events import Notice
-from eleagent.wire.sessions import Accepted, InputAccepted, Session, SessionDetail, SessionList
+from eleagent.wire.events import TYPES, Notice
+from eleagent.wire.sessions import Accepted, Found, InputAccepted, Session, SessionDetail, SessionList
 from eleagent_daemon.api.answer import Stream
 from eleagent_daemon.api.pipeline import Call, Handlers
 from eleagent_daemon.sessions.service import Sessions
 from eleagent_daemon.store.timeline import Timelines
+from eleagent_daemon.store.wanted import Wanted
 
 BEHIND_BYTES: Final = 4 << 20
 """A watcher that is further behind than this is told so."""
 
 _LIST_LIMIT: Final = 1000
 _LIST_MOST: Final = 10_000
+_FIND_MOST: Final = 1000
 _encode = msgspec.json.Encoder().encode
 
 
@@ -47,6 +51,7 @@ class SessionHandlers:
             SESSION_LIST: self.list_sessions,
             SESSION_GET: self.get,
             SESSION_EVENTS: self.events,
+            SESSION_FIND: self.find,
             SESSION_INPUT: self.send,
             SESSION_INTERRUPT: self.interrupt,
             SESSION_STOP: self.stop,
@@ -72,14 +77,33 @@ class SessionHandlers:
     async def events(self, call: Call) -> Stream:
         key = call.path["key"]
         follow = call.query.get("follow", False)
-        lines = self._lines(key, after=call.query.get("after", 0), follow=follow)
+        after, tail = call.query.get("after", 0), call.query.get("tail")
+        if tail is not None:
+            after = max(after, await self._timelines.last_seq(key) - tail)
+        lines = self._lines(key, after=after, follow=follow, limit=call.query.get("limit"))
         if follow and call.query.get("preview", False) and (previews := self._sessions.find_previews(key)) is not None:
             with_previews = _merge(lines, previews.listen)
             return Stream(with_previews)
         return Stream(lines)
 
-    async def _lines(self, key: str, *, after: int, follow: bool) -> AsyncGenerator[bytes, None]:
-        async with aclosing(self._timelines.stream(key, after=after, follow=follow)) as chunks:
+    async def find(self, call: Call) -> Found:
+        query = call.query
+        types = frozenset(query["types"].split(",")) if query.get("types") else frozenset[str]()
+        if strange := types - TYPES.keys():
+            raise BadRequest(f"types {', '.join(sorted(strange))!r}: there are no such events")
+        if not (types or query.get("text") or query.get("trouble")):
+            raise BadRequest("nothing to look for: give text, types or trouble=true")
+        return await self._timelines.find(
+            call.path["key"],
+            Wanted(text=query.get("text", ""), types=types, trouble=query.get("trouble", False)),
+            after=query.get("after", 0),
+            before=query.get("before", sys.maxsize),
+            limit=min(max(1, query.get("limit", 1)), _FIND_MOST),
+            backwards="before" in query and "after" not in query,
+        )
+
+    async def _lines(self, key: str, *, after: int, follow: bool, limit: int | None) -> AsyncGenerator[bytes, None]:
+        async with aclosing(self._timelines.stream(key, after=after, follow=follow, limit=limit)) as chunks:
             async for chunk, behind in chunks:
                 yield chunk
                 if follow and behind > BEHIND_BYTES:

@@ -4,20 +4,28 @@ from __future__ import annotations
 
 import asyncio
 import os
+import re
+import sys
 from collections.abc import AsyncGenerator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import aclosing
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
 import msgspec
 
 from eleagent.errors import Conflict
 from eleagent.wire.events import Event, Payload, Position, SessionEnded
-from eleagent_daemon.store.appendlog import AppendLog, seek_line
+from eleagent.wire.sessions import Found
+from eleagent_daemon.store.appendlog import AppendLog
+from eleagent_daemon.store.wanted import Wanted
+
+SEARCH_BYTES: Final = 1 << 27
+"""What one search reads; it says where it stopped."""
 
 _READ_BYTES = 1 << 18
+_HALVED_TO: Final = 1 << 14
 _encoder = msgspec.json.Encoder()
 _decoder = msgspec.json.Decoder(Event)
 
@@ -73,12 +81,15 @@ class Timelines:
                 found = await loop.run_in_executor(self._pool, _last_of, data, kind.type) or found
         return found
 
-    async def stream(self, key: str, *, after: int, follow: bool) -> AsyncGenerator[tuple[bytes, int], None]:
+    async def stream(
+        self, key: str, *, after: int, follow: bool, limit: int | None = None
+    ) -> AsyncGenerator[tuple[bytes, int], None]:
         """Whole lines after seq `after`, as they are in the file, with the number of bytes still behind them.
 
         Nothing is queued for a watcher: each reads the file at its own pace, so a slow one costs the others nothing.
-        With `follow` it goes on until the session's timeline is closed.
+        With `follow` it goes on until the session's timeline is closed, with `limit` it ends after so many lines.
         """
+        most = sys.maxsize if limit is None else after + limit
         loop = asyncio.get_running_loop()
         path = self.path(key)
         try:
@@ -86,10 +97,10 @@ class Timelines:
         except FileNotFoundError:
             return
         try:
-            offset, seq = await loop.run_in_executor(self._pool, seek_line, path, after)
-            while True:
+            offset, seq = await loop.run_in_executor(self._pool, seek_event, fd, self._end(key, fd), after)
+            while seq < most:
                 live = self._open.get(key)
-                end = live.durable_bytes if live else os.fstat(fd).st_size
+                end = self._end(key, fd)
                 if offset < end:
                     data = await loop.run_in_executor(self._pool, _read_lines, fd, offset, end)
                     if not data:  # a torn last line of a writer that died
@@ -97,6 +108,8 @@ class Timelines:
                     offset += len(data)
                     while seq < after and data:  # lines that came only after the seek
                         seq, data = seq + 1, data[data.index(b"\n") + 1 :]
+                    if limit is not None:
+                        seq, data = seq + data.count(b"\n"), _first_lines(data, most - seq)
                     if data:
                         yield data, end - offset
                 elif follow and live is not None:
@@ -105,6 +118,53 @@ class Timelines:
                     return
         finally:
             os.close(fd)
+
+    async def last_seq(self, key: str) -> int:
+        """The seq of the session's last durable event; 0 for a session without one."""
+        if live := self._open.get(key):
+            return live.last_seq
+        try:
+            fd = os.open(self.path(key), os.O_RDONLY | os.O_CLOEXEC)
+        except FileNotFoundError:
+            return 0
+        try:
+            loop = asyncio.get_running_loop()
+            return (await loop.run_in_executor(self._pool, seek_event, fd, os.fstat(fd).st_size, sys.maxsize))[1]
+        finally:
+            os.close(fd)
+
+    async def find(self, key: str, wanted: Wanted, *, after: int, before: int, limit: int, backwards: bool) -> Found:
+        """At most `limit` events between the seqs `after` and `before` that `wanted` names, the nearest to where the
+        search begins first: to `after`, or to `before` when it goes `backwards`. It ends after SEARCH_BYTES.
+        """
+        try:
+            fd = os.open(self.path(key), os.O_RDONLY | os.O_CLOEXEC)
+        except FileNotFoundError:
+            return Found(seqs=[])
+        loop = asyncio.get_running_loop()
+        try:
+            whole = self._end(key, fd)
+            begin, _ = await loop.run_in_executor(self._pool, seek_event, fd, whole, after)
+            end, _ = await loop.run_in_executor(self._pool, seek_event, fd, whole, max(0, before - 1))
+            seqs: list[int] = []
+            budget = SEARCH_BYTES
+            while begin < end and len(seqs) < limit and budget > 0:
+                data = await loop.run_in_executor(self._pool, _read_back if backwards else _read_lines, fd, begin, end)
+                if not data:
+                    break
+                found = await loop.run_in_executor(self._pool, wanted.among, data)
+                seqs += reversed(found) if backwards else found
+                budget -= len(data)
+                begin, end = (begin, end - len(data)) if backwards else (begin + len(data), end)
+            stopped = begin < end and budget <= 0 and len(seqs) < limit
+            at = (await loop.run_in_executor(self._pool, _seq_at, fd, end if backwards else begin)) if stopped else None
+            return Found(seqs=seqs[:limit], goes_on_at=at)
+        finally:
+            os.close(fd)
+
+    def _end(self, key: str, fd: int) -> int:
+        live = self._open.get(key)
+        return live.durable_bytes if live else os.fstat(fd).st_size
 
 
 class Timeline:
@@ -176,6 +236,69 @@ def _last_of(data: bytes, kind: str) -> Event | None:
         if event.type == kind:
             return event
     return None
+
+
+def seek_event(fd: int, end: int, after: int) -> tuple[int, int]:
+    """Blocking. Where the line behind event `after` begins, and `after`; behind the last whole line, and its seq, in a
+    timeline that has fewer. Line N has seq N, so it is found by halving: the same few reads however long the file is.
+    """
+    if after <= 0:
+        return 0, 0
+    low, high, seq = 0, end, 1
+    while high - low > _HALVED_TO:
+        middle = (low + high) // 2
+        begin = _next_line(fd, middle, high)
+        found = _seq_at(fd, begin) if begin is not None else None
+        if begin is None or found is None or found > after + 1:
+            high = middle
+        else:
+            low, seq = begin, found
+    offset = low
+    while data := os.pread(fd, min(_READ_BYTES, end - low), low):
+        at = -1
+        while seq <= after and (at := data.find(b"\n", at + 1)) >= 0:
+            offset, seq = low + at + 1, seq + 1
+        if seq > after:
+            break
+        low += len(data)
+    return offset, seq - 1
+
+
+def _next_line(fd: int, offset: int, end: int) -> int | None:
+    """Where the first line begins that begins behind `offset`, None where none does before `end`."""
+    while offset < end:
+        data = os.pread(fd, min(_HALVED_TO, end - offset), offset)
+        if (at := data.find(b"\n")) >= 0:
+            return offset + at + 1 if offset + at + 1 < end else None
+        offset += len(data) or end
+    return None
+
+
+def _seq_at(fd: int, offset: int) -> int | None:
+    head = re.match(rb'{"seq":(\d+),', os.pread(fd, 32, offset))
+    return int(head[1]) if head else None
+
+
+def _first_lines(data: bytes, count: int) -> bytes:
+    at = -1
+    for _ in range(count):
+        at = data.find(b"\n", at + 1)
+        if at < 0:
+            return data
+    return data[: at + 1]
+
+
+def _read_back(fd: int, begin: int, end: int) -> bytes:
+    """Blocking. The whole lines before `end`, which is the end of one: about a block of them or one longer line."""
+    size = _READ_BYTES
+    while True:
+        start = max(begin, end - size)
+        data = os.pread(fd, end - start, start)
+        if start == begin:
+            return data
+        if (at := data.find(b"\n", 0, len(data) - 1)) >= 0:
+            return data[at + 1 :]
+        size *= 2
 
 
 def _read_lines(fd: int, offset: int, end: int) -> bytes:
