@@ -16,7 +16,12 @@ _UNITS = {"": 1, "s": 1, "m": 60, "h": 3600, "d": 86400}
 
 def read_prompt(text: str) -> str:
     """`text`, or stdin for `-`. Raises BadRequest for nothing or no UTF-8, TooLarge past PROMPT_LIMIT_BYTES."""
-    raw = sys.stdin.buffer.read(PROMPT_LIMIT_BYTES + 1) if text == "-" else os.fsencode(text)
+    return check_prompt(sys.stdin.buffer.read(PROMPT_LIMIT_BYTES + 1) if text == "-" else text)
+
+
+def check_prompt(text: str | bytes) -> str:
+    """The prompt, if it is one. Raises as `read_prompt` does."""
+    raw = os.fsencode(text) if isinstance(text, str) else text
     if len(raw) > PROMPT_LIMIT_BYTES:
         raise TooLarge(
             f"the prompt is larger than {PROMPT_LIMIT_BYTES // 1024} KiB: put it into a file and give that with --data",

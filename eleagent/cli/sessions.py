@@ -56,11 +56,12 @@ def _row(session: Session) -> list[Span | str]:
     elif session.queue_position:
         state = (state[0], f"{session.state} (place {session.queue_position})")
     name = session.name if session.name != session.key else ""
-    return [session.key, name, state, session.agent, _age(session.created), session.title]
+    return [session.key, name, state, session.agent, age(session.created, datetime.now(UTC)), session.title]
 
 
-def _age(created: str) -> str:
-    seconds = int((datetime.now(UTC) - datetime.fromisoformat(created)).total_seconds())
+def age(created: str, now: datetime) -> str:
+    """How long ago: 12s, 3m, 5h, 2d."""
+    seconds = int((now - datetime.fromisoformat(created)).total_seconds())
     for unit, size in (("d", 86400), ("h", 3600), ("m", 60)):
         if seconds >= size:
             return f"{seconds // size}{unit}"

@@ -2,12 +2,302 @@
 
 from __future__ import annotations
 
+import asyncio
+import os
+import signal
 import sys
+import traceback
+from collections.abc import Callable, Iterable, Sequence
+from contextlib import AbstractAsyncContextManager
+from importlib import import_module
+from pathlib import Path
+from time import monotonic
+from typing import TYPE_CHECKING, Any, ClassVar, Final, NamedTuple
 
-from eleagent.client.locate import Address
+from textual.app import App, SystemCommand
+from textual.binding import Binding, BindingType
+from textual.events import AppBlur, AppFocus, Event, Key
+from textual.filter import LineFilter
+from textual.message import Message
+from textual.screen import Screen
+
+from eleagent import textsafe
+from eleagent.client.locate import Address, UnixSocket
+from eleagent.errors import BadRequest
+from eleagent.wire.sessions import Session
+from eleagent_tui import keep, terminal
+from eleagent_tui.link import Link, Online, SessionsChanged
+from eleagent_tui.paint import Guard
+from eleagent_tui.place import Place, declared
+
+if TYPE_CHECKING:
+    from eleagent.client.aio import AsyncClient
+
+THEMES: Final = ("ansi-dark", "ansi-light", "textual-dark", "textual-light")
+"""The first two take the terminal's own colours, in the fewest bytes."""
+
+QUIET_S: Final = 10.0
+"""Nobody is called who pressed a key within it."""
+
+
+class Stop(NamedTuple):
+    """A place that a number opens; its module is imported then."""
+
+    key: str
+    title: str
+    place: str
+
+
+STOPS: Final = {
+    "sessions": Stop("1", "Sessions", "sessions:Sessions"),
+}
+
+
+class EleAgent(App[None]):
+    """The shell: places, one of which is seen, and the link to the daemon."""
+
+    TITLE = "EleAgent"
+    ENABLE_COMMAND_PALETTE = True
+    COMMAND_PALETTE_BINDING = "ctrl+p"
+    BINDINGS: ClassVar[list[BindingType]] = [
+        *(Binding(stop.key, f"go('{name}')", stop.title, show=False) for name, stop in STOPS.items()),
+        Binding("colon", "command_palette", "everything there is to do", show=False, key_display=":"),
+        Binding("question_mark", "help", "help for where you are", show=False, key_display="?"),
+        Binding("minus", "last", "the place before", show=False, key_display="-"),
+        Binding("escape", "back", "back", show=False, key_display="esc"),
+        Binding("q", "quit", "leave; sessions go on", show=False),
+        Binding("ctrl+c", "leave", "leave; sessions go on", show=False, priority=True),
+        Binding("ctrl+z", "suspend_process", "suspend", show=False),
+    ]
+
+    def __init__(
+        self,
+        *,
+        connect: Callable[[], AbstractAsyncContextManager[AsyncClient]],
+        where: str,
+        kept: keep.Kept,
+        kept_file: Path | None = None,
+        remote: bool = False,
+    ) -> None:
+        super().__init__()
+        self.where = where
+        self.kept = kept
+        self.remote = remote
+        self.link = Link(connect=connect, tell=self._tell)
+        self._kept_file = kept_file
+        self._guard = Guard()
+        self._trail: list[Place] = []
+        self._before: Place | None = None
+        self._focus_known = False
+        self._key_at = -QUIET_S
+        self.crash = ""
+        self.animation_level = "none"
+
+    # Places.
+
+    def get_default_screen(self) -> Place:
+        """The sessions lie below every other place."""
+        return self._place("sessions")
+
+    def _place(self, name: str) -> Place:
+        if not self.is_screen_installed(name):
+            module, _, cls = STOPS[name].place.partition(":")
+            place: Place = getattr(import_module(f"eleagent_tui.screens.{module}"), cls)()
+            self.install_screen(place, name)
+        screen = self.get_screen(name)
+        assert isinstance(screen, Place)  # noqa: S101  # the table above is wrong otherwise
+        return screen
+
+    @property
+    def place(self) -> Place | None:
+        """The place that is seen, or lies below what is asked."""
+        return next((one for one in reversed(self.screen_stack) if isinstance(one, Place)), None)
+
+    def open_session(self, key: str) -> None:
+        """Its transcript."""
+        from eleagent_tui.screens.session import SessionPlace
+
+        known = self.link.sessions.get(key)
+        self.kept.session = key
+        self.go(SessionPlace(key, name=known.name if known is not None else ""))
+
+    def action_go(self, name: str) -> None:
+        self.go(self._place(name))
+
+    def go(self, place: Place, *, back: bool = False) -> None:
+        """Show another place; esc comes back to this one."""
+        here = self.place
+        if here is place or here is None:
+            return
+        self._before = here
+        if not back:
+            self._trail = [*self._trail[-20:], here]
+        while self.screen is not here:
+            self.pop_screen()
+        if place is self.screen_stack[0]:
+            self.pop_screen()
+        elif here is self.screen_stack[0]:
+            self.push_screen(place)
+        else:
+            self.switch_screen(place)
+        self.kept.place = place.NAME
+
+    async def action_back(self) -> None:
+        if self.screen is not self.place:
+            self.pop_screen()
+        elif self._trail:
+            self.go(self._trail.pop(), back=True)
+        else:
+            self.action_go("sessions")
+
+    def action_last(self) -> None:
+        if self._before is not None:
+            self.go(self._before)
+
+    def action_help(self) -> None:
+        from eleagent_tui.screens.help import Help
+
+        if (place := self.place) is not None:
+            self.push_screen(Help(place))
+
+    # What the link tells.
+
+    def _tell(self, message: Message) -> None:
+        for screen in self.screen_stack:
+            screen.post_message(message)
+        if isinstance(message, SessionsChanged | Online):
+            self._call_person()
+
+    @property
+    def needs_you(self) -> int:
+        return len(self.waiting)
+
+    @property
+    def waiting(self) -> set[str]:
+        """Keys of what waits for a person."""
+        return set()
+
+    def _call_person(self) -> None:
+        pass
+
+    # The terminal.
+
+    def on_mount(self) -> None:
+        self.theme = self.kept.theme if self.kept.theme in THEMES else THEMES[0]
+        self.theme_changed_signal.subscribe(self, self._keep_theme)
+        loop = asyncio.get_running_loop()
+        for number in (signal.SIGTERM, signal.SIGHUP):
+            loop.add_signal_handler(number, self.exit)
+        self.run_worker(self.link.stay(), group="link")
+        if self.kept.place == "session" and self.kept.session:
+            self.open_session(self.kept.session)
+        elif self.kept.place in STOPS:
+            self.action_go(self.kept.place)
+
+    def _keep_theme(self, _: object) -> None:
+        self.kept.theme = self.theme if self.theme != THEMES[0] else ""
+
+    def get_line_filters(self) -> Sequence[LineFilter]:
+        return [*super().get_line_filters(), self._guard]
+
+    def on_key(self, event: Key) -> None:
+        if isinstance(self.screen, Place) and self.screen.writes:
+            self.screen.straggler(event)
+
+    async def on_event(self, event: Event) -> None:
+        if isinstance(event, Key):
+            self._key_at = monotonic()
+        await super().on_event(event)
+
+    def check_action(self, action: str, parameters: tuple[object, ...]) -> bool | None:
+        return action == "leave" or not (isinstance(self.screen, Place) and self.screen.writes)
+
+    def action_leave(self) -> None:
+        self.exit()
+
+    def on_app_focus(self, _: AppFocus) -> None:
+        self._focus_known = True
+
+    def on_app_blur(self, _: AppBlur) -> None:
+        self._focus_known = True
+
+    def on_unmount(self) -> None:
+        if self._kept_file is not None:
+            keep.save(self._kept_file, self.kept)
+
+    def get_system_commands(self, screen: Screen[Any]) -> Iterable[SystemCommand]:
+        """Everything there is to do here. Of Textual's own only what keeps no file and paints no SVG."""
+        place = self.place
+        for name, stop in STOPS.items():
+            yield SystemCommand(stop.title, f"go there ({stop.key})", lambda name=name: self.action_go(name))
+        for widget in (place, place.focused) if place is not None else ():
+            for binding in declared(type(widget).BINDINGS) if widget is not None else ():
+                if binding.description:
+                    shown = binding.key_display or binding.key.split(",")[0]
+                    yield SystemCommand(
+                        binding.description.capitalize(),
+                        f"here ({shown})",
+                        lambda widget=widget, action=binding.action: self.run_worker(
+                            self.run_action(action, default_namespace=widget)
+                        ),
+                    )
+        for theme in THEMES:
+            yield SystemCommand(f"Theme: {theme}", "colours", lambda theme=theme: setattr(self, "theme", theme))
+        for name, what in (
+            ("bell", "Bell when an agent asks"),
+            ("notify", "Notification (OSC 9) when an agent asks"),
+            ("title", "Window title when an agent asks"),
+            ("mouse", "Mouse (from the next start on)"),
+        ):
+            on = getattr(self.kept, name)
+            yield SystemCommand(
+                f"{what}: {'off' if on else 'on'}", "kept", lambda name=name, on=on: self._set(name, not on)
+            )
+        yield SystemCommand("Help", "for where you are (?)", self.action_help)
+        yield SystemCommand("Quit", "leave; sessions go on (q)", self.exit)
+
+    def _set(self, name: str, value: bool) -> None:
+        setattr(self.kept, name, value)
+        if (place := self.place) is not None:
+            place.say(f"{name} is {'on' if value else 'off'}")
+
+    def _fatal_error(self) -> None:
+        """A crash is told when the terminal is whole again, without the values of variables: they may be secrets."""
+        if not self.crash:
+            self.crash = textsafe.safe(traceback.format_exc())
+        self._close_messages_no_wait()
+
+
+def live(sessions: Iterable[Session]) -> int:
+    return sum(not session.state.ended for session in sessions)
 
 
 def run(address: Address) -> int:
-    """Say that the full-screen client, which would meet the daemon at `address`, comes later. Returns the exit code."""
-    sys.stdout.write("the full-screen client comes later; until then: eleagent ps, eleagent run, eleagent --help\n")
-    return 0
+    """Open the full-screen client to the daemon at `address`. Returns the exit code.
+
+    Raises BadRequest for a terminal that can't show it.
+    """
+    if os.environ.get("TERM", "dumb") in ("dumb", ""):
+        raise BadRequest(
+            "TERM=dumb can't show the full-screen client: eleagent ps, run, logs -f, session show, artefact and audit "
+            "say the same line by line"
+        )
+    path = keep.kept_file()
+    kept = keep.load(path)
+
+    def connect() -> AbstractAsyncContextManager[AsyncClient]:
+        from eleagent.client.aio import AsyncClient
+
+        return AsyncClient(at=address)
+
+    where = "local" if isinstance(address, UnixSocket) else str(address)
+    app = EleAgent(connect=connect, where=where, kept=kept, kept_file=path, remote=terminal.is_remote())
+    app.run(mouse=kept.mouse)
+    if app.crash:
+        sys.stderr.write(
+            f"{app.crash}eleagent: the full-screen client crashed (a bug in it); sessions go on: eleagent ps\n"
+        )
+    if count := live(app.link.sessions.values()):
+        going = "1 session goes on" if count == 1 else f"{count} sessions go on"
+        sys.stdout.write(f"{going}: eleagent ps shows, eleagent stop KEY ends\n")
+    return app.return_code or 0

@@ -1,0 +1,216 @@
+"""What does the TUI see of a daemon? Sessions with timelines that grow, scripted over a real socket."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Iterator
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+import msgspec
+
+from eleagent.errors import NotFound
+from eleagent.wire import events as ev
+from eleagent.wire.sessions import (
+    Accepted,
+    Artefact,
+    ArtefactList,
+    Found,
+    InputAccepted,
+    Session,
+    SessionDetail,
+    SessionInput,
+    SessionList,
+    State,
+    Usage,
+)
+from eleagent.wire.system import Status
+
+from ..cli.fakedaemon import Break, Call, FakeDaemon, Script
+
+CREATED = datetime.now(UTC).replace(microsecond=0)
+
+
+def stamp(seconds_ago: float) -> str:
+    return (CREATED - timedelta(seconds=seconds_ago)).isoformat().replace("+00:00", "Z")
+
+
+def event(seq: int, payload: ev.Payload, *, second: float | None = None) -> ev.Event:
+    at = datetime(2026, 3, 9, 8, 0, tzinfo=UTC) + timedelta(seconds=seq if second is None else second)
+    ts = at.isoformat().replace("+00:00", "Z")
+    return ev.Event(seq, ts, payload.type, payload.by, msgspec.to_builtins(payload))
+
+
+def events(*payloads: ev.Payload) -> list[ev.Event]:
+    return [event(seq, payload) for seq, payload in enumerate(payloads, 1)]
+
+
+def session(number: int, state: State = State.RUNNING, **changes: Any) -> Session:
+    """A session with a key of its own, `number` minutes old."""
+    digits = "".join("abcdefghij"[int(digit)] for digit in f"{number:010d}")
+    facts: dict[str, Any] = {
+        "name": f"able-otter-{number}", "agent": "claude", "owner": "weber", "title": f"Sort the reports {number}",
+        "usage": Usage(requests=2, input_tokens=1200 * number, output_tokens=34), "created": stamp(number * 60),
+    }  # fmt: skip
+    return Session(key=f"s-{digits}", state=state, **(facts | changes))
+
+
+class Scene:
+    """The daemon's side: what is in it may change while the TUI looks."""
+
+    def __init__(self, daemon: FakeDaemon) -> None:
+        self.daemon = daemon
+        self.sessions: dict[str, Session] = {}
+        self.timelines: dict[str, list[ev.Event]] = {}
+        self.files: dict[str, dict[str, bytes]] = {}
+        self.previews: dict[str, list[ev.Notice]] = {}
+        self.changed = threading.Condition()
+        daemon.scripts |= {name: self._while_there(script) for name, script in self.scripts().items()}
+
+    def add(self, one: Session, *payloads: ev.Payload) -> Session:
+        with self.changed:
+            self.sessions[one.key] = one
+            self.timelines.setdefault(one.key, []).extend(events(*payloads))
+            self.changed.notify_all()
+        return one
+
+    def say(self, key: str, *payloads: ev.Payload) -> None:
+        with self.changed:
+            known = self.timelines[key]
+            known.extend(event(seq, payload) for seq, payload in enumerate(payloads, len(known) + 1))
+            self.changed.notify_all()
+
+    def preview(self, key: str, text: str) -> None:
+        with self.changed:
+            self.previews.setdefault(key, []).append(ev.Notice("preview", text=text))
+            self.changed.notify_all()
+
+    def scripts(self) -> dict[str, Script]:
+        return {
+            "status": lambda call: STATUS,
+            "session_list": self._list,
+            "session_get": lambda call: SessionDetail(session=self._known(call)),
+            "session_events": self._events,
+            "session_find": self._find,
+            "session_input": self._input,
+            "session_interrupt": lambda call: Accepted(call.path["key"], State.RUNNING),
+            "session_stop": self._stop,
+            "artefact_list": self._artefacts,
+            "artefact_get": lambda call: [self.files[call.path["key"]][call.query["path"]]],
+        }
+
+    def _while_there(self, script: Script) -> Script:
+        """A daemon that stopped answers on no connection, also on one that is open."""
+
+        def answer(call: Call) -> Any:
+            if self.daemon.server is None:
+                raise Break
+            return script(call)
+
+        return answer
+
+    def _known(self, call: Call) -> Session:
+        if call.path["key"] not in self.sessions:
+            raise NotFound(f"no session {call.path['key']}")
+        return self.sessions[call.path["key"]]
+
+    def _list(self, call: Call) -> SessionList:
+        everything = call.query.get("all") == "true"
+        chosen = [one for one in self.sessions.values() if everything or not one.state.ended]
+        return SessionList(sorted(chosen, key=lambda one: one.created, reverse=True))
+
+    def _events(self, call: Call) -> Iterator[ev.Event | ev.Notice]:
+        key, query = call.path["key"], call.query
+        known = self.timelines[key]
+        after = int(query.get("after", 0))
+        if "tail" in query:
+            after = max(after, len(known) - int(query["tail"]))
+        if query.get("follow") != "true":
+            yield from known[after : after + int(query.get("limit", len(known)))]
+            return
+        shown = 0
+        while True:
+            yield from known[after:]
+            after = max(after, len(known))
+            notices = self.previews.get(key, [])
+            yield from notices[shown:]
+            shown = len(notices)
+            if known and known[-1].type == ev.SessionEnded.type:
+                return
+            with self.changed:
+                if after == len(known) and shown == len(self.previews.get(key, [])):
+                    self.changed.wait(0.5)
+            if self.daemon.server is None:
+                return
+
+    def _find(self, call: Call) -> Found:
+        query = call.query
+        known = self.timelines[call.path["key"]]
+        text, types = query.get("text", ""), query.get("types", "")
+        hits = [
+            one.seq
+            for one in known
+            if (not types or one.type in types.split(","))
+            and (query.get("trouble") != "true" or one.data.get("is_error") or one.data.get("allowed") is False)
+            and (not text or text in msgspec.json.encode(one.data).decode())
+        ]
+        if "after" in query:
+            return Found([seq for seq in hits if seq > int(query["after"])][:1])
+        return Found([seq for seq in reversed(hits) if seq < int(query["before"])][:1])
+
+    def _input(self, call: Call) -> InputAccepted:
+        key = call.path["key"]
+        self.say(key, ev.InputAccepted(id="i-1", by_user="weber", text=call.decoded(SessionInput).text))
+        return InputAccepted(id="i-1", seq=len(self.timelines[key]))
+
+    def _stop(self, call: Call) -> Accepted:
+        key = call.path["key"]
+        self.say(key, ev.SessionStopping("stopped", "weber"), ev.SessionEnded(State.STOPPED, "stopped", 130))
+        self.sessions[key] = msgspec.structs.replace(self.sessions[key], state=State.STOPPED, reason="stopped")
+        return Accepted(key, State.STOPPING)
+
+    def _artefacts(self, call: Call) -> ArtefactList:
+        import hashlib
+
+        files = self.files.get(call.path["key"], {})
+        made = [Artefact(path, len(data), hashlib.sha256(data).hexdigest()) for path, data in files.items()]
+        return ArtefactList(made, self.sessions[call.path["key"]].state.ended)
+
+
+STATUS = Status(
+    version="1", installation="test", pid=1, user="eleagent", caller="weber", role="owner", started=stamp(3600),
+    home="/var/lib/eleagent", runtime="docker", engine="Docker 29", launcher="pid 2", model="ready", sessions_live=1,
+    sessions_queued=0, slots=4, audit_records=3, audit_head="0" * 64,
+)  # fmt: skip
+
+STORY: tuple[ev.Payload, ...] = (
+    ev.SessionCreated(agent="claude", owner="weber", policy="model-only", runtime="docker", prompt="Sort the reports"),
+    ev.SessionStarting(attempt=1, image="sha256:1", uid=10001),
+    ev.SessionStarted(),
+    ev.InputAccepted(id="i-0", by_user="weber", text="Sort the reports by date and say which are missing."),
+    ev.AgentReady(version="2.1", model="model-1", tools=["Bash", "Edit"], mcp_servers=[], native_session="n"),
+    ev.AgentThinking("The reports have dates in their names."),
+    ev.AgentToolCall(id="t1", name="Bash", input='{"command":"ls -1 /data/reports","description":"List"}'),
+    ev.AgentToolResult(id="t1", text="\n".join(f"TR-{number}.md" for number in range(101, 131))),
+    ev.AgentToolCall(
+        id="t2", name="Edit",
+        input='{"file_path":"/artefacts/a.md","old_string":"# Index\\nTR-1","new_string":"# Index\\nTR-1\\nTR-2"}',
+    ),
+    ev.AgentToolResult(id="t2", text="ok"),
+    ev.AgentToolCall(id="t3", name="Bash", input='{"command":"grep -c 2026 /data/none"}'),
+    ev.AgentToolResult(id="t3", text="grep: /data/none: No such file or directory", is_error=True),
+    ev.EgressTunnel(False, "none", "example.org", 443, reason="EleAgent: example.org:443 is not allowed"),
+    ev.AgentMessage(
+        "# Result\n\nThe reports are **sorted**; `TR-109` is missing.\n\n- first: `TR-101`\n- last: TR-130\n\n"
+        "| report | date |\n|---|---|\n| TR-101 | 2026-03-09 |\n| TR-102 | 2026-03-15 |\n\n```sh\nls /artefacts\n```\n"
+    ),
+    ev.AgentTurnFinished(text="", is_error=False, subtype="success", turns=3, confirmed=True),
+)  # fmt: skip
+
+
+def wait_until(true: Any, what: str, timeout_s: float = 5) -> None:
+    deadline = time.monotonic() + timeout_s
+    while not true():
+        assert time.monotonic() < deadline, what
+        time.sleep(0.01)

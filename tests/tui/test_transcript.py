@@ -1,0 +1,193 @@
+"""Is a timeline shown whole, followed as it grows, and read wherever one goes, however long it is?"""
+
+from __future__ import annotations
+
+import pytest
+
+from eleagent.operations.sessions import SESSION_EVENTS, SESSION_INPUT
+from eleagent.wire import events as ev
+from eleagent.wire.sessions import SessionInput, State
+from eleagent_tui.transcript import Transcript
+
+from ..cli.fakedaemon import FakeDaemon
+from .conftest import Open, Tui
+from .scripted import STORY, Scene, session
+
+
+def out(word: object) -> ev.OutputText:
+    return ev.OutputText("out", f"{word}\n")
+
+
+@pytest.fixture
+def long(scene: Scene) -> str:
+    """A session of 3,000 events."""
+    return scene.add(session(1), STORY[0], *(out(f"line {number}") for number in range(2, 3001))).key
+
+
+async def enter(seen: Tui, text: str) -> Transcript:
+    await seen.until("able-otter-1")
+    await seen.press("enter")
+    await seen.until(text)
+    return seen.app.screen.query_one(Transcript)
+
+
+async def test_story_is_drawn_as_cards(scene: Scene, tui: Open) -> None:
+    scene.add(session(1), *STORY)
+    async with tui(size=(100, 60)) as seen:
+        await enter(seen, "The reports are sorted")
+        for text in (
+            "> weber", "● Bash  ls -1 /data/reports", "└ TR-101.md  1.0 s", "more rows (enter opens)", "+ TR-2",
+            "● Edit  /artefacts/a.md", "✗ grep: /data/none", "refused: example.org:443", "• first: TR-101",
+            "report  date", "ls /artefacts",
+        ):  # fmt: skip
+            assert text in seen.screen, f"{text!r} not in\n{seen.screen}"
+
+
+async def test_long_timeline_is_opened_at_its_end_by_a_part_of_it(long: str, daemon: FakeDaemon, tui: Open) -> None:
+    async with tui() as seen:
+        await enter(seen, "line 3000")
+        await seen.press("home")
+        await seen.until("line 2 ".strip())
+        assert "1/3,000" in seen.rows[0]
+        await seen.press("end")
+        await seen.until("line 3000")
+        asked = [call.query for call in daemon.called(SESSION_EVENTS)]
+        assert not [query for query in asked if not query.keys() & {"tail", "limit"} and query["after"] != "3000"]
+
+
+async def test_pages_are_read_backwards_to_the_beginning_and_forwards_again(scene: Scene, tui: Open) -> None:
+    scene.add(session(1), STORY[0], *(out(f"line {number}") for number in range(2, 701)))
+    async with tui() as seen:
+        transcript = await enter(seen, "line 700")
+        numbers: set[int] = set()
+        while transcript.top_seq > 1:
+            before = transcript.top_seq
+            await seen.press("pageup")
+            await seen.until(lambda before=before: transcript.top_seq < before and "…" not in seen.screen)
+            numbers |= {int(row.split()[-1]) for row in seen.rows[1:] if "line" in row}
+        assert numbers >= set(range(2, 680))
+        await seen.press("pagedown", "pagedown", "pagedown")
+        await seen.until("line 61")
+
+
+async def test_growth_is_followed_until_one_goes_up(scene: Scene, long: str, tui: Open) -> None:
+    async with tui() as seen:
+        transcript = await enter(seen, "line 3000")
+        scene.say(long, out("line 3001"))
+        await seen.until("line 3001")
+        await seen.press("pageup")
+        assert not transcript.follows
+        scene.say(long, *(out(f"late {number}") for number in range(132)))
+        await seen.until("▼ 132 new")
+        assert "late 0" not in seen.screen
+        await seen.press("G")
+        await seen.until("late 131")
+        assert "▼" not in seen.screen
+        scene.say(long, ev.SessionEnded(State.SUCCEEDED, "finished", 0))
+        await seen.until("succeeded (finished)")
+
+
+async def test_over_ssh_it_follows_by_half_a_page(scene: Scene, long: str, tui: Open) -> None:
+    async with tui(remote=True) as seen:
+        transcript = await enter(seen, "line 3000")
+        tops = set()
+        for number in range(3001, 3041):
+            scene.say(long, out(f"line {number}"))
+            await seen.until(f"line {number}")
+            tops.add(transcript.top_seq)
+        assert len(tops) <= 6
+
+
+async def test_daemon_that_comes_back_is_read_on_without_loss_or_repeat(
+    scene: Scene, daemon: FakeDaemon, long: str, tui: Open
+) -> None:
+    async with tui() as seen:
+        transcript = await enter(seen, "line 3000")
+        daemon.stop()
+        scene.say(long, out("meanwhile"))
+        daemon.start()
+        await seen.until("meanwhile", timeout_s=8)
+        assert transcript.pages.count == 3001
+        assert seen.screen.count("line 3000") == 1
+
+
+async def test_draft_is_shown_until_the_message_comes(scene: Scene, tui: Open) -> None:
+    key = scene.add(session(1), *STORY).key
+    async with tui() as seen:
+        await enter(seen, "The reports are sorted")
+        scene.preview(key, "I am wri")
+        scene.preview(key, "ting\nthis")
+        await seen.until("✎ I am writing")
+        scene.say(key, ev.AgentMessage("I have written this."))
+        await seen.until("▪ I have written this.")
+        assert "✎" not in seen.screen
+
+
+async def test_enter_opens_the_chosen_event_and_folds_it_again(scene: Scene, tui: Open) -> None:
+    scene.add(session(1), *STORY)
+    async with tui() as seen:
+        await enter(seen, "The reports are sorted")
+        await seen.press("home")
+        while "▌   └ TR-101.md" not in seen.screen:
+            await seen.press("right_square_bracket")
+        await seen.press("enter")
+        await seen.until("TR-115.md")
+        await seen.press("enter")
+        await seen.until("more rows (enter opens)")
+        await seen.press("m")
+        await seen.until(":00:08 ")
+
+
+async def test_search_jumps_to_hits_tools_and_errors(scene: Scene, long: str, tui: Open) -> None:
+    scene.say(long, ev.AgentToolCall(id="t", name="Bash", input='{"command":"x"}'), *(out(n) for n in range(40)))
+    scene.say(long, ev.AgentToolResult(id="t", text="broken", is_error=True), *(out(n) for n in range(40)))
+    async with tui() as seen:
+        transcript = await enter(seen, "39")
+        await seen.press("slash")
+        await seen.type("line 77")
+        await seen.press("enter")
+        await seen.until(lambda: transcript.chosen == 779)
+        await seen.press("N")
+        await seen.until(lambda: transcript.chosen == 778)
+        await seen.press("n")
+        await seen.until(lambda: transcript.chosen == 779)
+        await seen.press("t")
+        await seen.until(lambda: transcript.chosen == 3001)
+        await seen.press("e")
+        await seen.until("broken")
+        await seen.press("e")
+        await seen.until("no error further down")
+
+
+async def test_composer_sends_and_keeps_its_keys_to_itself(scene: Scene, daemon: FakeDaemon, tui: Open) -> None:
+    scene.add(session(1), *STORY)
+    async with tui() as seen:
+        await enter(seen, "The reports are sorted")
+        await seen.press("i")
+        await seen.type("quit x 1 now")
+        await seen.press("enter")
+        await seen.until("> weber")
+        (call,) = daemon.called(SESSION_INPUT)
+        assert call.decoded(SessionInput).text == "quit x 1 now"
+        await seen.press("escape", "escape")
+        await seen.until("Sessions (1)")
+
+
+async def test_ended_session_is_not_written_to(scene: Scene, tui: Open) -> None:
+    scene.add(session(1, State.SUCCEEDED), *STORY, ev.SessionEnded(State.SUCCEEDED, "finished", 0))
+    async with tui() as seen:
+        await enter(seen, "succeeded (finished)")
+        await seen.press("i")
+        await seen.until("nobody to write to")
+
+
+async def test_copy_takes_what_the_event_says(scene: Scene, tui: Open, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("TMUX", raising=False)
+    scene.add(session(1), *STORY)
+    async with tui() as seen:
+        await enter(seen, "The reports are sorted")
+        await seen.press("T")
+        await seen.until("▌ ● Bash  grep")
+        await seen.press("y")
+        await seen.until("copied")
+        assert seen.app.clipboard == "grep -c 2026 /data/none"

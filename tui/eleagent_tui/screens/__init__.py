@@ -1,0 +1,1 @@
+"""The places of the TUI, one module each."""
