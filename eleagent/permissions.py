@@ -27,6 +27,8 @@ class Permission(StrEnum):
     AGENT_INSTALL = "agent:install"
     IMAGE_BUILD = "image:build"
     IMAGE_READ = "image:read"
+    EGRESS_READ = "egress:read"
+    EGRESS_READ_ALL = "egress:read_all"
     AUDIT_READ = "audit:read"
     AUDIT_READ_ALL = "audit:read_all"
     AUDIT_VERIFY = "audit:verify"
@@ -47,6 +49,8 @@ DESCRIPTIONS: dict[Permission, str] = {
     Permission.AGENT_INSTALL: "install an agent's binary",
     Permission.IMAGE_BUILD: "build an agent's image",
     Permission.IMAGE_READ: "list images",
+    Permission.EGRESS_READ: "see what one's own sessions reached for on the network",
+    Permission.EGRESS_READ_ALL: "see what everybody's sessions reached for on the network",
     Permission.AUDIT_READ: "read one's own records in the audit log",
     Permission.AUDIT_READ_ALL: "read everybody's records in the audit log",
     Permission.AUDIT_VERIFY: "get the audit log's checkpoints and what proves them, without a record",
@@ -67,6 +71,7 @@ _MEMBER = frozenset(
         Permission.AGENT_READ,
         Permission.IMAGE_READ,
         Permission.SYSTEM_READ,
+        Permission.EGRESS_READ,
         Permission.AUDIT_READ,
         Permission.AUDIT_VERIFY,
     }

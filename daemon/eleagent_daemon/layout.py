@@ -30,6 +30,11 @@ class Layout:
         return self.home / "artefacts" / "state" / "session_registry.db"
 
     @property
+    def egress(self) -> Path:
+        """Made from the timelines; it may be deleted."""
+        return self.home / "artefacts" / "state" / "egress.db"
+
+    @property
     def timelines(self) -> Path:
         return self.home / "artefacts" / "logs"
 

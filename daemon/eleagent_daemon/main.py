@@ -22,6 +22,7 @@ from eleagent_daemon.api.app import make_app
 from eleagent_daemon.api.approvals import ApprovalHandlers
 from eleagent_daemon.api.artefacts import ArtefactHandlers
 from eleagent_daemon.api.audit import AuditHandlers
+from eleagent_daemon.api.egress import EgressHandlers
 from eleagent_daemon.api.pipeline import Pipeline
 from eleagent_daemon.api.sessions import SessionHandlers
 from eleagent_daemon.api.system import SystemHandlers
@@ -48,6 +49,7 @@ from eleagent_daemon.sessions.traces import find_traces
 from eleagent_daemon.sessions.vigil import Vigil
 from eleagent_daemon.store.approvals import ApprovalStore
 from eleagent_daemon.store.artefacts import Artefacts
+from eleagent_daemon.store.egress import Egress
 from eleagent_daemon.store.ledger import Ledger
 from eleagent_daemon.store.ledger.recovery import take_up
 from eleagent_daemon.store.registry import Registry
@@ -74,6 +76,8 @@ async def serve(config: Config, credential: Credential | None) -> bool:
         registry = await Registry.open(layout.registry)
         stack.push_async_callback(registry.close)
         timelines = Timelines(folder=layout.timelines, pool=pool)
+        egress = await Egress.open(layout.egress, timelines=timelines, folder=layout.timelines, pool=pool)
+        stack.push_async_callback(egress.close)
         artefacts = Artefacts(folder=layout.sessions, pool=pool)
 
         # What leaves: the one part that holds the model's credential.
@@ -156,6 +160,7 @@ async def serve(config: Config, credential: Credential | None) -> bool:
             **SessionHandlers(sessions=sessions, timelines=timelines).table(),
             **ApprovalHandlers(approvals=approvals).table(),
             **ArtefactHandlers(sessions=sessions, artefacts=artefacts).table(),
+            **EgressHandlers(sessions=sessions, egress=egress).table(),
             **AgentHandlers(catalogue=catalogue).table(),
             **AuditHandlers(sessions=sessions, ledger=ledger, pool=pool).table(),
         }

@@ -44,6 +44,7 @@ COMMANDS = {
     "image": Entry("agents:image", "ls and build agents' images."),
     "doctor": Entry("system:doctor", "What this host can enforce, and what to do about the rest."),
     "audit": Entry("audit:audit", "ls, tail, show, export and verify the audit log."),
+    "egress": Entry("egress:egress", "ls, tail and top: what sessions reached for on the network."),
     "daemon": Entry("local:daemon", "run the daemon."),
     "config": Entry("local:config", "show the daemon's settings and where each came from."),
     "completion": Entry("local:completion", "Print the completion script for bash, zsh or fish."),

@@ -51,7 +51,7 @@ class Egress(msgspec.Struct):
 def show_session(screen: Screen, detail: SessionDetail, egress: Egress) -> None:
     """Facts, isolation, egress and artefacts, in this order."""
     session = detail.session
-    for name, value in _facts(session):
+    for name, value in facts(session):
         if value[1]:
             screen.line((Style.DIM, f"{name:<12}"), value)
     screen.line((Style.DIM, "egress      "), _egress(egress))
@@ -67,7 +67,8 @@ def show_session(screen: Screen, detail: SessionDetail, egress: Egress) -> None:
         _isolation(screen, detail.report)
 
 
-def _facts(session: Session) -> list[tuple[str, Span]]:
+def facts(session: Session) -> list[tuple[str, Span]]:
+    """What there is to say about a session by name; an empty value is nothing to say."""
     agent = " ".join(filter(None, (session.agent, session.agent_version)))
     ended = f"{session.reason or ''} · exit {session.exit_code}" if session.state.ended else ""
     name = session.name if session.name != session.key else ""
@@ -78,8 +79,8 @@ def _facts(session: Session) -> list[tuple[str, Span]]:
         "policy": session.policy, "data": some(session.data), "created": session.created,
         "started": session.started or "", "ended": session.ended or "", "tokens": tokens(session.usage),
     }  # fmt: skip
-    facts = [(name, (Style.PLAIN, value)) for name, value in plain.items()]
-    return [("session", (Style.BOLD, session.key)), ("state", state_span(session.state)), *facts]
+    told = [(name, (Style.PLAIN, value)) for name, value in plain.items()]
+    return [("session", (Style.BOLD, session.key)), ("state", state_span(session.state)), *told]
 
 
 def tokens(usage: Usage) -> str:

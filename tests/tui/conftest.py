@@ -16,6 +16,7 @@ from textual.keys import _character_to_key
 from textual.pilot import Pilot
 
 from eleagent.client.aio import AsyncClient
+from eleagent.client.locate import UnixSocket
 from eleagent_tui.app import EleAgent
 from eleagent_tui.keep import Kept
 
@@ -87,7 +88,7 @@ def tui(daemon: FakeDaemon, tmp_path: Path) -> Open:
         *, size: tuple[int, int] = SMALL, kept: Kept | None = None, remote: bool = False
     ) -> AsyncIterator[Tui]:
         app = EleAgent(
-            connect=lambda: AsyncClient(socket=daemon.path),
+            connect=lambda: AsyncClient(at=UnixSocket(daemon.path)),
             where="local",
             kept=kept or Kept(),
             kept_file=tmp_path / "state" / "kept.json",

@@ -12,6 +12,9 @@ import msgspec
 
 from eleagent.errors import NotFound
 from eleagent.wire import events as ev
+from eleagent.wire.attestation import Binding, Control, ControlClass, Report
+from eleagent.wire.audit import AuditEntry, AuditList, AuditRecord
+from eleagent.wire.egress import Door, EgressDecision, EgressHost, EgressList, EgressTop
 from eleagent.wire.sessions import (
     Accepted,
     Artefact,
@@ -65,6 +68,10 @@ class Scene:
         self.timelines: dict[str, list[ev.Event]] = {}
         self.files: dict[str, dict[str, bytes]] = {}
         self.previews: dict[str, list[ev.Notice]] = {}
+        self.report: Report | None = None
+        self.decisions: list[EgressDecision] = []
+        self.hosts: list[EgressHost] = []
+        self.records: list[AuditRecord] = []
         self.changed = threading.Condition()
         daemon.scripts |= {name: self._while_there(script) for name, script in self.scripts().items()}
 
@@ -90,13 +97,17 @@ class Scene:
         return {
             "status": lambda call: STATUS,
             "session_list": self._list,
-            "session_get": lambda call: SessionDetail(session=self._known(call)),
+            "session_get": lambda call: SessionDetail(session=self._known(call), report=self.report),
             "session_events": self._events,
             "session_find": self._find,
             "session_input": self._input,
             "session_interrupt": lambda call: Accepted(call.path["key"], State.RUNNING),
             "session_stop": self._stop,
             "artefact_list": self._artefacts,
+            "egress_list": self._egress,
+            "egress_top": lambda call: EgressTop(self.hosts),
+            "audit_list": self._audit,
+            "audit_get": self._record,
             "artefact_get": lambda call: [self.files[call.path["key"]][call.query["path"]]],
         }
 
@@ -177,6 +188,70 @@ class Scene:
         made = [Artefact(path, len(data), hashlib.sha256(data).hexdigest()) for path, data in files.items()]
         return ArtefactList(made, self.sessions[call.path["key"]].state.ended)
 
+    def _egress(self, call: Call) -> EgressList:
+        query = call.query
+        after, before = int(query.get("after", 0)), int(query.get("before", 1 << 40))
+        fitting = [
+            one
+            for one in self.decisions
+            if after < one.id < before
+            and (query.get("refused") != "true" or not one.allowed)
+            and query.get("text", "") in one.host
+            and query.get("session", one.session) == one.session
+        ]
+        limit = int(query.get("limit", 1000))
+        if query.get("newest") == "true":
+            return EgressList(fitting[-limit:], fitting[-limit].id if len(fitting) > limit else None)
+        return EgressList(fitting[:limit])
+
+    def _audit(self, call: Call) -> AuditList:
+        query = call.query
+        before = int(query.get("before", 1 << 40))
+        fitting = [
+            one
+            for one in self.records
+            if one.seq < before
+            and query.get("since", "") <= one.ts
+            and query.get("actor", one.actor) == one.actor
+            and query.get("text", "") in one.action
+            and query.get("session", one.session) == one.session
+        ]
+        limit = int(query.get("limit", 1000))
+        return AuditList(fitting[-limit:], fitting[-limit].seq if len(fitting) > limit else None)
+
+    def _record(self, call: Call) -> AuditEntry:
+        (record,) = (one for one in self.records if str(one.seq) == call.path["seq"])
+        return AuditEntry(record=record, line=msgspec.json.encode(record).decode(), origin="log.example/1", proof="")
+
+
+def decision(number: int, *, allowed: bool = True, **changes: Any) -> EgressDecision:
+    facts: dict[str, Any] = {
+        "session": session(1).key, "seq": number, "ts": "2026-03-09T08:00:00Z", "door": Door.TUNNEL,
+        "host": f"h{number}.example:443", "rule": "allow-hosts" if allowed else "none",
+        "reason": "" if allowed else "EleAgent: it is not allowed",
+    }  # fmt: skip
+    return EgressDecision(id=number, allowed=allowed, **(facts | changes))
+
+
+def record(number: int, **changes: Any) -> AuditRecord:
+    facts: dict[str, Any] = {
+        "ts": "2026-03-09T08:00:00Z", "phase": "intent", "action": "session.create", "actor": "weber",
+        "decision": "allowed", "object": session(1).key, "session": session(1).key,
+    }  # fmt: skip
+    return AuditRecord(seq=number, **(facts | changes))
+
+
+REPORT = Report(
+    runtime="docker",
+    controls=[
+        Control("no_new_privs", ControlClass.CONFINEMENT, "1", "1", "/proc/77/status", True),
+        Control("seccomp", ControlClass.CONFINEMENT, "mode 2", "mode 2", "/proc/77/status", True),
+        Control("pids limit", ControlClass.RESOURCES, "512", "none", "cgroup", False),
+    ],
+    binding=Binding("0123456789abcdef", "2026-03-09T08:00:00Z", 77, 12345, 4026532000),
+    complete=True,
+    missing_resources=["pids limit"],
+)
 
 STATUS = Status(
     version="1", installation="test", pid=1, user="eleagent", caller="weber", role="owner", started=stamp(3600),

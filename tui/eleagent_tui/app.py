@@ -22,7 +22,7 @@ from textual.message import Message
 from textual.screen import Screen
 
 from eleagent import textsafe
-from eleagent.client.locate import Address, UnixSocket
+from eleagent.client.locate import Address
 from eleagent.errors import BadRequest
 from eleagent.wire.sessions import Session
 from eleagent_tui import keep, terminal
@@ -50,6 +50,9 @@ class Stop(NamedTuple):
 
 STOPS: Final = {
     "sessions": Stop("1", "Sessions", "sessions:Sessions"),
+    "egress": Stop("3", "Egress", "egress:EgressPlace"),
+    "artefacts": Stop("4", "Artefacts", "artefacts:Artefacts"),
+    "audit": Stop("5", "Audit", "audit:Audit"),
 }
 
 
@@ -113,13 +116,13 @@ class EleAgent(App[None]):
         """The place that is seen, or lies below what is asked."""
         return next((one for one in reversed(self.screen_stack) if isinstance(one, Place)), None)
 
-    def open_session(self, key: str) -> None:
-        """Its transcript."""
+    def open_session(self, key: str, *, at: int | None = None) -> None:
+        """Its transcript, at an event or at its end."""
         from eleagent_tui.screens.session import SessionPlace
 
         known = self.link.sessions.get(key)
         self.kept.session = key
-        self.go(SessionPlace(key, name=known.name if known is not None else ""))
+        self.go(SessionPlace(key, name=known.name if known is not None else "", at=at))
 
     def action_go(self, name: str) -> None:
         self.go(self._place(name))
@@ -290,7 +293,7 @@ def run(address: Address) -> int:
 
         return AsyncClient(at=address)
 
-    where = "local" if isinstance(address, UnixSocket) else str(address)
+    where = "local" if str(address).startswith("unix:") else str(address)
     app = EleAgent(connect=connect, where=where, kept=kept, kept_file=path, remote=terminal.is_remote())
     app.run(mouse=kept.mouse)
     if app.crash:

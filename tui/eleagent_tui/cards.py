@@ -50,6 +50,11 @@ def rows(event: ev.Event, width: int, *, opened: bool = False, called: Called | 
     return laid or [(("dim", fit(f"· {shown_line(event.type)}", width)),)]
 
 
+def role_of(style: Style) -> str:
+    """The role that is drawn as the command line draws this style."""
+    return _ROLES[style]
+
+
 def text_of(event: ev.Event) -> str:
     """All that the event says, to copy or to page."""
     match payload_of(event):
@@ -98,7 +103,7 @@ def _rows(event: ev.Event, width: int, called: Called | None, most: int) -> Iter
             yield (("dim", fit(f"· {payload.type}", width)),)
         case _:
             for line in lines(payload):
-                spans = [(_ROLES[style], shown_line(text)) for style, text in line.spans]
+                spans = [(role_of(style), shown_line(text)) for style, text in line.spans]
                 yield from indented(wrap_spans(spans, width - 2), ("dim", "· "), "  ")
 
 

@@ -3,21 +3,25 @@
 from __future__ import annotations
 
 import asyncio
+import os
 from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import AbstractAsyncContextManager, suppress
+from hashlib import sha256
 from importlib import import_module
 from pathlib import Path
+from tempfile import NamedTemporaryFile
 from time import monotonic
-from typing import TYPE_CHECKING, Any, Final, cast
+from typing import IO, TYPE_CHECKING, Any, Final, cast
 
 from textual.message import Message
 
 from eleagent import errors
+from eleagent.operations.artefacts import ARTEFACT_GET
 from eleagent.operations.operation import Operation
 from eleagent.operations.sessions import SESSION_EVENTS, SESSION_GET, SESSION_LIST
 from eleagent.operations.system import STATUS
 from eleagent.wire.events import Event, Notice, SessionEnded
-from eleagent.wire.sessions import Session, SessionDetail
+from eleagent.wire.sessions import Artefact, Session, SessionDetail
 from eleagent.wire.system import Status
 
 if TYPE_CHECKING:
@@ -146,20 +150,26 @@ class Link:
                 break
         return bytes(data[:limit])
 
-    async def fetch(self, operation: Operation, dest: Path, *, query: Mapping[str, Any], **path: str) -> int:
-        """A raw answer into a new file of ours, by its own name only when it is whole. Returns its size."""
+    async def fetch(self, key: str, artefact: Artefact, dest: Path) -> None:
+        """An artefact into a new file, which gets its name when it is whole and its digest is right.
+
+        Raises Conflict for a name that is taken, BadRequest where it can't be written or is not what was listed.
+        """
         client = await self._ready()
-        part = dest.with_name(f".{dest.name}.part")
-        size = 0
         try:
-            with await asyncio.to_thread(part.open, "xb") as file:
-                async for piece in client.download(operation, query=query, **path):
-                    size += await asyncio.to_thread(file.write, piece)
-            await asyncio.to_thread(part.rename, dest)
-        except BaseException:
-            part.unlink(missing_ok=True)
-            raise
-        return size
+            with await asyncio.to_thread(lambda: NamedTemporaryFile(dir=dest.parent, prefix=".eleagent-")) as file:
+                digest = sha256()
+                async for piece in client.download(ARTEFACT_GET, query={"path": artefact.path}, key=key):
+                    digest.update(piece)
+                    await asyncio.to_thread(_write, file, piece)
+                if digest.hexdigest() != artefact.sha256:
+                    raise errors.BadRequest(f"{artefact.path} is not what was listed: its digest differs; try again")
+                file.flush()
+                await asyncio.to_thread(os.link, file.name, dest)
+        except FileExistsError:
+            raise errors.Conflict(f"{dest} exists: give another name") from None
+        except OSError as error:
+            raise errors.BadRequest(f"{dest} can't be written: {error.strerror}") from None
 
     async def follow(self, key: str, *, after: int) -> AsyncIterator[Event | Notice]:
         """The session's events after `after`, each once and in order, and previews, until the session ends; for as
@@ -187,3 +197,7 @@ class Link:
         await self._there.wait()
         assert self._client is not None  # noqa: S101  # it is there when the event is set
         return self._client
+
+
+def _write(file: IO[bytes], data: bytes) -> None:
+    file.write(data)

@@ -49,16 +49,26 @@ class Table(Painted, can_focus=True):
     ]
 
     class Chosen(Message):
-        def __init__(self, item: Item) -> None:
+        def __init__(self, table: Table, item: Item) -> None:
             super().__init__()
+            self.table = table
             self.item = item
+
+        @property
+        def control(self) -> Table:
+            return self.table
 
     class Moved(Message):
         """The cursor stands on another item, or on none."""
 
-        def __init__(self, item: Item | None) -> None:
+        def __init__(self, table: Table, item: Item | None) -> None:
             super().__init__()
+            self.table = table
             self.item = item
+
+        @property
+        def control(self) -> Table:
+            return self.table
 
     def __init__(self, columns: Sequence[Column], *, empty: str, id: str | None = None) -> None:  # noqa: A002
         super().__init__(id=id)
@@ -78,7 +88,7 @@ class Table(Painted, can_focus=True):
 
     def show(self, items: Sequence[Item], *, now: bool = False) -> None:
         self._all = list(items)
-        self.changed(now=now)
+        self.changed(now=now or not self._items)
 
     def changed(self, *, now: bool = False) -> None:
         if now or not self._all:
@@ -151,7 +161,7 @@ class Table(Painted, can_focus=True):
             self._cursor = ""
         self._draw()
         if self._cursor != before:
-            self.post_message(self.Moved(self.current))
+            self.post_message(self.Moved(self, self.current))
 
     def _index(self) -> int | None:
         return next((index for index, item in enumerate(self._items) if item.key == self._cursor), None)
@@ -223,7 +233,7 @@ class Table(Painted, can_focus=True):
             before, self._cursor = self._cursor, self._items[index].key
             self._draw()
             if before != self._cursor:
-                self.post_message(self.Moved(self.current))
+                self.post_message(self.Moved(self, self.current))
 
     def action_page(self, pages: int) -> None:
         self.action_by(pages * max(1, self.size.height - 2))
@@ -236,7 +246,7 @@ class Table(Painted, can_focus=True):
 
     def action_choose(self) -> None:
         if (item := self.current) is not None:
-            self.post_message(self.Chosen(item))
+            self.post_message(self.Chosen(self, item))
 
     def on_mouse_down(self, event: MouseDown) -> None:
         """A click only moves the cursor: the one that brings a window to the front must do nothing."""

@@ -6,9 +6,10 @@ import os
 import shlex
 import shutil
 import subprocess
+import sys
 import tempfile
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
@@ -79,6 +80,14 @@ def _file(text: str) -> Iterator[str]:
         path = Path(folder) / "text.md"
         path.write_text(text, encoding="utf-8")
         yield str(path)
+
+
+def command(app: App[object], *words: str) -> None:
+    """One of our own commands on the whole terminal; Enter comes back."""
+    with app.suspend():
+        subprocess.run([sys.executable, "-m", "eleagent.cli.main", *words], check=False)
+        with suppress(EOFError, KeyboardInterrupt):
+            input("Enter goes back. ")
 
 
 def _run(command: list[str]) -> None:

@@ -8,6 +8,7 @@ from typing import Any, Final
 import msgspec
 
 from eleagent.wire import events as ev
+from eleagent.wire.observations import ObservationGap
 
 _TROUBLE: Final[dict[str, tuple[str, object] | None]] = {
     ev.AgentToolResult.type: ("is_error", True),
@@ -17,7 +18,7 @@ _TROUBLE: Final[dict[str, tuple[str, object] | None]] = {
     ev.SecurityFinding.type: None,
     ev.SandboxViolation.type: None,
     ev.OutputGap.type: None,
-    ev.ObservationGap.type: None,
+    ObservationGap.type: None,
 }
 """What trouble is: events of these types, where a member is named with that value."""
 

@@ -57,13 +57,18 @@ class SessionPlace(Place):
         Binding("E", "trouble(-1)", "error before", show=False),
         Binding("y", "copy", "copy"),
         Binding("v", "pager", "pager"),
+        Binding("f", "files", "files"),
+        Binding("w", "network", "network"),
+        Binding("p", "proof", "proof"),
+        Binding("a", "audit", "audit"),
         Binding("u", "interrupt", "interrupt the turn", show=False),
         Binding("x", "stop", "stop"),
     ]
 
-    def __init__(self, key: str, *, name: str = "") -> None:
+    def __init__(self, key: str, *, name: str = "", at: int | None = None) -> None:
         super().__init__()
         self.key = key
+        self._at = at
         self._title = name or key
         self._session: Session | None = None
         self._pages = Pages()
@@ -89,6 +94,8 @@ class SessionPlace(Place):
         """The end of the timeline first, then what comes; the beginning meanwhile, for who goes there."""
         self._pages.put(await self.link.events(self.key, tail=2 * PAGE))
         self.transcript.action_follow()
+        if self._at is not None:
+            self.transcript.show_event(self._at)
         self.do(self._facts())
         if self._pages.count > 2 * PAGE:
             self.do(self._fetch(0), group="pages")
@@ -223,6 +230,28 @@ class SessionPlace(Place):
             where = {"after": found.goes_on_at - 1} if direction > 0 else {"before": found.goes_on_at}
         name = repr(what["text"]) if "text" in what else "error" if "trouble" in what else "tool call"
         self.say(f"no {name} further {'down' if direction > 0 else 'up'}", "dim")
+
+    # The rest of the session.
+
+    def action_files(self) -> None:
+        from eleagent_tui.screens.artefacts import Files
+
+        self.tui.go(Files(self.key, name=self._title))
+
+    def action_network(self) -> None:
+        from eleagent_tui.screens.egress import EgressPlace
+
+        self.tui.go(EgressPlace(self.key, name=self._title))
+
+    def action_proof(self) -> None:
+        from eleagent_tui.screens.proof import Proof
+
+        self.tui.go(Proof(self.key, name=self._title))
+
+    def action_audit(self) -> None:
+        from eleagent_tui.screens.audit import Audit
+
+        self.tui.go(Audit(self.key, name=self._title))
 
     # Taking out.
 
