@@ -9,7 +9,8 @@ EleAgentError                     500  125
 │   └── UnknownAgent              404  127
 ├── Conflict                      409    2   the state of the thing does not allow it
 ├── Refused                       403  126   identity, policy or isolation says no
-│   └── IsolationFailed           403  126   a confinement control was not found in the kernel
+│   ├── IsolationFailed           403  126   a confinement control was not found in the kernel
+│   └── LimitReached              403  123   a budget or another limit is used up
 ├── Unavailable                   503  125   something we stand on is not there
 │   ├── EngineUnavailable         503  125   no container engine, or no right to it
 │   ├── ImageMissing              503  125   the agent's image was not built
@@ -97,6 +98,25 @@ class Refused(EleAgentError):
 
 class IsolationFailed(Refused):
     code = "isolation_failed"
+
+
+class LimitReached(Refused):
+    """Fields: `limit` is its name (`max_cost_usd`, `user_day_usd` …), `used` and `allowed` are in its unit."""
+
+    code = "limit_reached"
+    exit_code = 123
+
+    @property
+    def limit(self) -> str:
+        return str(self.fields.get("limit", ""))
+
+    @property
+    def used(self) -> float:
+        return float(self.fields.get("used", 0))
+
+    @property
+    def allowed(self) -> float:
+        return float(self.fields.get("allowed", 0))
 
 
 class Unavailable(EleAgentError):

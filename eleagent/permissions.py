@@ -33,6 +33,7 @@ class Permission(StrEnum):
     AUDIT_READ_ALL = "audit:read_all"
     AUDIT_VERIFY = "audit:verify"
     AUDIT_RESTART = "audit:restart"
+    USAGE_READ = "usage:read"
     SYSTEM_READ = "system:read"
 
 
@@ -55,6 +56,7 @@ DESCRIPTIONS: dict[Permission, str] = {
     Permission.AUDIT_READ_ALL: "read everybody's records in the audit log",
     Permission.AUDIT_VERIFY: "get the audit log's checkpoints and what proves them, without a record",
     Permission.AUDIT_RESTART: "begin a new audit log after a damaged or restored one",
+    Permission.USAGE_READ: "see what sessions used: a member his own, an administrator everybody's",
     Permission.SYSTEM_READ: "see the daemon's version, health and what this host can enforce",
 }
 
@@ -70,6 +72,7 @@ _MEMBER = frozenset(
         Permission.ARTEFACT_READ,
         Permission.AGENT_READ,
         Permission.IMAGE_READ,
+        Permission.USAGE_READ,
         Permission.SYSTEM_READ,
         Permission.EGRESS_READ,
         Permission.AUDIT_READ,

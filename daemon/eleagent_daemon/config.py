@@ -20,9 +20,11 @@ import msgspec
 
 from eleagent.client.locate import default_home
 from eleagent.errors import ConfigError, EleAgentError
+from eleagent.wire.limits import OnLimit, SessionLimits
 from eleagent_daemon.configcheck import check, convert
+from eleagent_daemon.domain.limits import Allowance
 from eleagent_daemon.domain.policy import BUILT_IN, MODEL_ONLY, Policy, parse_rule
-from eleagent_daemon.domain.sandbox import BUBBLEWRAP, Limits, Mode
+from eleagent_daemon.domain.sandbox import BUBBLEWRAP, Ceilings, Limits, Mode
 
 
 class Docker(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -33,11 +35,13 @@ class Docker(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
 class Model(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """`key_file` holds an API key or an OAuth token; without it ANTHROPIC_API_KEY or CLAUDE_CODE_OAUTH_TOKEN is taken
-    from the daemon's environment. `upstream` may name a loopback address: the operator says so here.
+    from the daemon's environment. `upstream` may name a loopback address: the operator says so here. `prices` is a
+    price list to use instead of the release's.
     """
 
     upstream: str = "https://api.anthropic.com"
     key_file: str = ""
+    prices: str = ""
 
 
 class Session(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -51,6 +55,7 @@ class Session(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     slots_per_user: int = 8
     spares: int = 2
     timeout_s: float = 7200.0
+    idle_timeout_s: float = 1800.0
     stop_grace_s: float = 3.0
     policy: str = MODEL_ONLY.name
     mode: Mode = Mode.STRICT
@@ -67,6 +72,28 @@ class Audit(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     pause_grace_s: float = 10.0
     retention_days: int = 400
     checkpoints_to: str = "journal"
+
+
+class Budget(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """What may be used before EleAgent steps in; 0 is no limit. Money is US dollars at list price, a day is one in UTC.
+    A session may ask for other limits of its own, not for other ones of a day. `on_hang` is what happens to a session
+    that made no progress for `session.idle_timeout_s`.
+    """
+
+    session_usd: float = 5.0
+    user_day_usd: float = 50.0
+    key_day_usd: float = 0.0
+    project_day_usd: float = 0.0
+    session_tokens: int = 0
+    session_turns: int = 0
+    session_egress_bytes: int = 0
+    warn_percent: int = 80
+    on_limit: OnLimit = OnLimit.STOP
+    on_hang: Literal["stop", "pause", "tell"] = "stop"
+
+
+class CeilingsText(Ceilings, frozen=True, forbid_unknown_fields=True):
+    """The most that a session may ask for."""
 
 
 class LimitsText(Limits, frozen=True, forbid_unknown_fields=True):
@@ -96,7 +123,29 @@ class Config(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=Tr
     session: Session = Session()
     limits: LimitsText = LimitsText()
     audit: Audit = Audit()
+    ceilings: CeilingsText = CeilingsText()
+    budget: Budget = Budget()
     policies: dict[str, PolicyText] = {}
+
+    def session_limits(self) -> SessionLimits:
+        """What holds for a session that asks for nothing else."""
+        budget = self.budget
+        return SessionLimits(
+            idle_timeout_s=self.session.idle_timeout_s,
+            max_cost_usd=budget.session_usd or None,
+            max_tokens=budget.session_tokens or None,
+            max_turns=budget.session_turns or None,
+            max_egress_bytes=budget.session_egress_bytes or None,
+            on_limit=budget.on_limit,
+        )
+
+    def day_allowance(self) -> Allowance:
+        budget = self.budget
+        return Allowance(
+            user_day_usd=budget.user_day_usd,
+            key_day_usd=budget.key_day_usd,
+            project_day_usd=budget.project_day_usd,
+        )
 
     def all_policies(self) -> dict[str, Policy]:
         """The built-in ones and those of the file, which go before them, by name."""
@@ -145,6 +194,7 @@ def default_file() -> Path:
 
 _GRACE_LIMIT_S = 3600
 _RETENTION_DAYS = 400
+_POSITIVE = ("slots", "slots_per_user", "timeout_s", "idle_timeout_s", "output_bytes")
 
 # Names of ELEAGENT_* that clients read, so that the daemon does not take them for misspelt settings.
 _CLIENT_VARIABLES = frozenset({"ELEAGENT_HOST", "ELEAGENT_CONFIG"})
@@ -211,16 +261,19 @@ def _complete(config: Config, path: Path) -> Config:
     if config.session.policy not in config.all_policies():
         known = ", ".join(config.all_policies())
         raise ConfigError(f"session.policy: there is no policy {config.session.policy!r}; known: {known}")
-    positive = {
-        f"session.{name}": getattr(config.session, name)
-        for name in ("slots", "slots_per_user", "timeout_s", "output_bytes")
-    }
+    positive = {f"session.{name}": getattr(config.session, name) for name in _POSITIVE}
+    positive |= {f"ceilings.{name}": value for name, value in msgspec.structs.asdict(config.ceilings).items()}
     positive |= {f"limits.{name}": value for name, value in msgspec.structs.asdict(config.limits).items()}
     for name, value in positive.items():
         if not 0 < value < math.inf:
             raise ConfigError(f"{name}: must be more than 0, is {value}")
     if not 0 <= config.idle_s < math.inf:
         raise ConfigError(f"idle_s: must be 0 (never) or more, is {config.idle_s}")
+    for name, value in msgspec.structs.asdict(config.budget).items():
+        if name not in ("on_limit", "on_hang") and not 0 <= value < math.inf:
+            raise ConfigError(f"budget.{name}: must be 0 (no limit) or more, is {value}")
+    if not 1 <= config.budget.warn_percent <= 100:
+        raise ConfigError(f"budget.warn_percent: must be from 1 to 100, is {config.budget.warn_percent}")
     if not 0 <= config.session.stop_grace_s <= _GRACE_LIMIT_S:
         raise ConfigError(f"session.stop_grace_s: must be from 0 to {_GRACE_LIMIT_S}, is {config.session.stop_grace_s}")
     _check_audit(config.audit)

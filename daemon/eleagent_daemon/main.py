@@ -26,10 +26,12 @@ from eleagent_daemon.api.egress import EgressHandlers
 from eleagent_daemon.api.pipeline import Pipeline
 from eleagent_daemon.api.sessions import SessionHandlers
 from eleagent_daemon.api.system import SystemHandlers
+from eleagent_daemon.api.usage import UsageHandlers
 from eleagent_daemon.config import Config, load, parse_flags, take_credential
 from eleagent_daemon.domain.doors import Terms
 from eleagent_daemon.domain.policy import MODEL_ONLY
 from eleagent_daemon.gateway.credentials import Credential
+from eleagent_daemon.gateway.prices import read_prices
 from eleagent_daemon.gateway.service import Gateway
 from eleagent_daemon.idle import until_unneeded
 from eleagent_daemon.journal import start_logging
@@ -40,7 +42,9 @@ from eleagent_daemon.sessions.accounts import Accounts
 from eleagent_daemon.sessions.approvals import Approvals
 from eleagent_daemon.sessions.catalogue import Catalogue
 from eleagent_daemon.sessions.ending import Ending
+from eleagent_daemon.sessions.keeper import Rules
 from eleagent_daemon.sessions.launchclient import LauncherClient
+from eleagent_daemon.sessions.purse import Purses
 from eleagent_daemon.sessions.service import Sessions, Settings
 from eleagent_daemon.sessions.spares import Spares
 from eleagent_daemon.sessions.starting import Starting
@@ -54,6 +58,7 @@ from eleagent_daemon.store.ledger import Ledger
 from eleagent_daemon.store.ledger.recovery import take_up
 from eleagent_daemon.store.registry import Registry
 from eleagent_daemon.store.timeline import Timelines
+from eleagent_daemon.store.usage import UsageStore
 from eleagent_daemon.supervise import FATAL, UNNEEDED
 
 
@@ -75,13 +80,16 @@ async def serve(config: Config, credential: Credential | None) -> bool:
         stack.push_async_callback(ledger.close)
         registry = await Registry.open(layout.registry)
         stack.push_async_callback(registry.close)
+        connection, lock = registry.shared()
+        usage = UsageStore(connection=connection, lock=lock)
         timelines = Timelines(folder=layout.timelines, pool=pool)
         egress = await Egress.open(layout.egress, timelines=timelines, folder=layout.timelines, pool=pool)
         stack.push_async_callback(egress.close)
         artefacts = Artefacts(folder=layout.sessions, pool=pool)
 
         # What leaves: the one part that holds the model's credential.
-        gateway = Gateway(credential=credential, base_url=config.model.upstream)
+        prices = read_prices(config.model.prices)
+        gateway = Gateway(credential=credential, base_url=config.model.upstream, prices=prices)
         stack.push_async_callback(gateway.close)
 
         # What runs: the launcher is another process, met through its verbs.
@@ -92,10 +100,12 @@ async def serve(config: Config, credential: Credential | None) -> bool:
         supervisor.serve("audit", ledger.run)
         catalogue = Catalogue(folder=layout.agents, launcher=launcher, pool=pool)
         accounts = Accounts(ledger=ledger)
+        purses = Purses(store=usage, allowance=config.day_allowance())
         starting = Starting(
             launcher=launcher,
             gateway=gateway,
             accounts=accounts,
+            purses=purses,
             installation=installation,
             limits=config.limits,
             mode=config.session.mode,
@@ -117,6 +127,7 @@ async def serve(config: Config, credential: Credential | None) -> bool:
             spares=spares,
             ending=ending,
             approvals=approvals,
+            purses=purses,
             supervisor=supervisor,
             settings=Settings(
                 home=layout.home,
@@ -126,6 +137,10 @@ async def serve(config: Config, credential: Credential | None) -> bool:
                 timeout_s=config.session.timeout_s,
                 grace_s=config.session.stop_grace_s,
                 output_bytes=config.session.output_bytes,
+                limits=config.session_limits(),
+                ceilings=config.ceilings,
+                user_day_usd=config.budget.user_day_usd,
+                rules=Rules(warn_percent=config.budget.warn_percent, on_hang=config.budget.on_hang),
             ),
             pool=pool,
         )
@@ -163,6 +178,7 @@ async def serve(config: Config, credential: Credential | None) -> bool:
             **EgressHandlers(sessions=sessions, egress=egress).table(),
             **AgentHandlers(catalogue=catalogue).table(),
             **AuditHandlers(sessions=sessions, ledger=ledger, pool=pool).table(),
+            **UsageHandlers(usage=usage, prices=prices).table(),
         }
         pipeline = Pipeline(ledger=ledger, resolve=lambda text, caller: sessions.resolve(text, owner=caller.name))
         app = make_app(pipeline=pipeline, handlers=handlers)

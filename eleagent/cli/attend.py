@@ -6,6 +6,7 @@ from eleagent.cli.cards import human_size, some
 from eleagent.cli.copying import complain, copy
 from eleagent.cli.follow import Ending, Follower, answers
 from eleagent.cli.invocation import Invocation
+from eleagent.cli.limits import told
 from eleagent.cli.outdir import OutDir
 from eleagent.cli.report import tokens
 from eleagent.cli.screen import Style, To
@@ -19,7 +20,7 @@ def attend(invocation: Invocation, session: Session, folder: OutDir | None) -> i
     """Follow it to its end, copy its artefacts into `folder`, and say how it ended. Returns the exit code."""
     screen = invocation.screen
     if not (invocation.json or invocation.quiet):
-        screen.note(f"session {session.key}")
+        screen.note(f"session {session.key}" + (f"   limits: {limits}" if (limits := told(session)) else ""))
         screen.status(f"starting {session.key}")
     view = choose_view(invocation, key=session.key, asked=answers(invocation))
     ending = Follower(invocation=invocation, key=session.key, view=view).follow()

@@ -99,7 +99,22 @@ def lines(payload: ev.Payload) -> Iterator[Line]:
         case ev.ArtefactsSkipped():
             yield _note(Style.WARN, f"{payload.count} artefacts were not kept: {some(payload.items)}")
         case ev.SessionStopping():
-            yield _note(Style.DIM, f"stopping: {payload.reason} ({payload.by_user})")
+            why = f": {payload.detail}" if payload.detail else ""
+            yield _note(Style.DIM, f"stopping: {payload.reason} ({payload.by_user}){why}")
+        case ev.LimitNear():
+            yield _note(Style.WARN, payload.text)
+        case ev.LimitMet(action="tell"):
+            yield _note(Style.WARN, payload.text)
+        case ev.LimitMet(action="pause"):
+            yield _note(Style.WARN, f"{payload.text}: paused (eleagent session limit raises it, eleagent stop ends it)")
+        case ev.LimitsChanged():
+            yield _note(Style.DIM, f"limits changed by {payload.by_user}")
+        case ev.UsageUnpriced():
+            yield _note(Style.WARN, f"no price is known for model {payload.model}: no limit on money holds it")
+        case ev.SessionPaused():
+            yield _note(Style.WARN, f"paused by {payload.by_user}" + (f": {payload.detail}" if payload.detail else ""))
+        case ev.SessionUnpaused(running=True):
+            yield _note(Style.DIM, f"goes on ({payload.by_user})")
         case _:
             pass
 

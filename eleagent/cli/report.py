@@ -7,6 +7,7 @@ from collections.abc import Iterable
 import msgspec
 
 from eleagent.cli.cards import some
+from eleagent.cli.limits import told
 from eleagent.cli.screen import Screen, Span, Style
 from eleagent.cli.states import state_span
 from eleagent.cli.views import payload_of
@@ -78,6 +79,7 @@ def facts(session: Session) -> list[tuple[str, Span]]:
         "model": "scripted rehearsal, no real model" if session.scripted else session.model or "",
         "policy": session.policy, "data": some(session.data), "created": session.created,
         "started": session.started or "", "ended": session.ended or "", "tokens": tokens(session.usage),
+        "limits": told(session), "paused by": some(session.paused_by),
     }  # fmt: skip
     told = [(name, (Style.PLAIN, value)) for name, value in plain.items()]
     return [("session", (Style.BOLD, session.key)), ("state", state_span(session.state)), *told]
@@ -88,7 +90,9 @@ def tokens(usage: Usage) -> str:
     if not usage.requests:
         return ""
     cached = f" · {usage.cache_read_tokens:,} from cache" if usage.cache_read_tokens else ""
-    return f"{usage.input_tokens:,} in · {usage.output_tokens:,} out{cached} · {usage.requests} requests"
+    unpriced = f" + {usage.unpriced_tokens:,} tokens without a price" if usage.unpriced_tokens else ""
+    cost = f" · {usage.cost_microusd / 1_000_000:.2f} USD{unpriced}" if usage.cost_microusd or unpriced else ""
+    return f"{usage.input_tokens:,} in · {usage.output_tokens:,} out{cached} · {usage.requests} requests{cost}"
 
 
 def _egress(egress: Egress) -> str:

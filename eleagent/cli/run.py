@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from eleagent.cli.invocation import Command, Invocation, pass_invocation
+from eleagent.cli.limits import read_limits, sandbox_options, spending_options
 from eleagent.cli.prompt import read_duration, read_prompt, read_script, read_source, read_variables
 from eleagent.operations.sessions import SESSION_CREATE
 from eleagent.wire.approvals import ApprovalMode
@@ -47,7 +48,8 @@ class RunCommand(Command):
 @click.option("-n", "--name", help="A name to call the session by.")
 @click.option("--runtime", help="Which runtime makes the sandbox.")
 @click.option("--policy", help="What the sandbox may reach.")
-@click.option("--timeout", metavar="TIME", help="90, 30s, 10m, 2h; counted from the start of the work.")
+@spending_options
+@sandbox_options
 @click.option("-e", "--env", multiple=True, metavar="K=V", help="A variable inside the sandbox. Repeatable.")
 @click.option("--ask", is_flag=True, help="Be asked before each tool (a courtesy, not a control).")
 @click.option(
@@ -97,6 +99,7 @@ def run(
         ask=rest["ask"],
         approvals=ApprovalMode(rest["approvals"] or ("policy" if sys.stdin.isatty() else "deny")),
         model_script=read_script(rest["model_script"]),
+        limits=read_limits(rest),
     )
     with ExitStack() as stack:
         folder = stack.enter_context(_make_folder(output)) if output else None

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 from datetime import UTC, datetime
+from typing import Any
 
 import click
 
 from eleagent.cli.invocation import Command, Group, Invocation, pass_invocation
+from eleagent.cli.limits import read_update, spending_options, told
 from eleagent.cli.screen import Span, To
 from eleagent.cli.states import state_span
 from eleagent.operations.sessions import (
@@ -14,6 +16,7 @@ from eleagent.operations.sessions import (
     SESSION_GET,
     SESSION_INPUT,
     SESSION_INTERRUPT,
+    SESSION_LIMITS,
     SESSION_LIST,
     SESSION_PAUSE,
     SESSION_STOP,
@@ -182,6 +185,19 @@ def unpause(invocation: Invocation, keys: tuple[str, ...]) -> None:
     """Let paused sessions go on."""
     for key in keys:
         _say_accepted(invocation, invocation.client.call(SESSION_UNPAUSE, key=key))
+
+
+@session.command()
+@click.argument("key")
+@spending_options
+@pass_invocation
+def limit(invocation: Invocation, /, key: str, **given: Any) -> None:
+    """Change limits of a live session; one that a limit paused goes on."""
+    changed: Session = invocation.client.call(SESSION_LIMITS, body=read_update(given), key=key)
+    if invocation.json:
+        invocation.emit(changed)
+    elif not invocation.quiet:
+        invocation.screen.line(changed.key, " ", state_span(changed.state), f"   limits: {told(changed)}")
 
 
 def _say_accepted(invocation: Invocation, accepted: Accepted) -> None:

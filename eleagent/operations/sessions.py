@@ -6,7 +6,7 @@ from typing import Final
 
 from eleagent.operations.operation import Answer, Body, Effect, Operation
 from eleagent.permissions import Permission
-from eleagent.wire import events, sessions
+from eleagent.wire import events, limits, sessions
 
 SESSION_CREATE: Final = Operation(
     id="session_create", method="POST", path="/v1/sessions", permission=Permission.SESSION_CREATE,
@@ -63,4 +63,9 @@ SESSION_UNPAUSE: Final = Operation(
     id="session_unpause", method="POST", path="/v1/sessions/{key}/unpause", permission=Permission.SESSION_DRIVE,
     audit="session.unpause", effect=Effect.ACT, summary="Let a session go on that a person paused",
     result=sessions.Accepted, status=202,
+)  # fmt: skip
+SESSION_LIMITS: Final = Operation(
+    id="session_limits", method="PATCH", path="/v1/sessions/{key}/limits", permission=Permission.SESSION_DRIVE,
+    audit="session.limits", effect=Effect.ACT, summary="Change the limits of a live session; one that met them goes on",
+    body=limits.LimitsUpdate, body_kind=Body.JSON, result=sessions.Session,
 )  # fmt: skip

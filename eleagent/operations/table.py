@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from typing import Final
 
-from eleagent.operations import agents, approvals, artefacts, audit, egress, sessions, system
+from eleagent.operations import agents, approvals, artefacts, audit, egress, sessions, system, usage
 from eleagent.operations.operation import Operation
 
 OPERATIONS: Final[tuple[Operation, ...]] = tuple(
     value
-    for noun in (system, audit, sessions, approvals, artefacts, egress, agents)
+    for noun in (system, audit, sessions, approvals, artefacts, egress, agents, usage)
     for value in vars(noun).values()
     if isinstance(value, Operation)
 )

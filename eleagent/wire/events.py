@@ -12,6 +12,7 @@ import msgspec
 
 from eleagent.wire.approvals import ApprovalKind, Deciding
 from eleagent.wire.attestation import Report
+from eleagent.wire.limits import SessionLimits
 from eleagent.wire.observations import OBSERVATIONS
 from eleagent.wire.payload import Payload as Payload
 from eleagent.wire.payload import Provenance as Provenance
@@ -344,6 +345,49 @@ class SessionStopping(Payload, frozen=True):
     type: ClassVar[str] = "session.stopping"
     reason: str
     by_user: str
+    detail: str = ""
+
+
+class LimitNear(Payload, frozen=True):
+    """Most of a limit is used. `limit` is its name as in SessionLimits or the settings, `text` a sentence."""
+
+    type: ClassVar[str] = "limit.near"
+    limit: str
+    used: float
+    allowed: float
+    text: str
+
+
+class LimitMet(Payload, frozen=True):
+    """A limit is used up. `action`: the session is stopped, paused, or it is only told (`tell`)."""
+
+    type: ClassVar[str] = "limit.met"
+    limit: str
+    used: float
+    allowed: float
+    action: str
+    text: str
+
+
+class LimitsChanged(Payload, frozen=True):
+    type: ClassVar[str] = "limits.changed"
+    by_user: str
+    limits: SessionLimits
+    timeout_s: float | None = None
+
+
+class UsageUnpriced(Payload, frozen=True):
+    """The price list does not name this model: it is counted in tokens alone, and no limit on money holds it."""
+
+    type: ClassVar[str] = "usage.unpriced"
+    model: str
+
+
+class UsageEstimated(Payload, frozen=True):
+    """A request was under way when the daemon died: it counts as all that it may have used."""
+
+    type: ClassVar[str] = "usage.estimated"
+    usage: Usage
 
 
 class SessionPaused(Payload, frozen=True):

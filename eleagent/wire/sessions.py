@@ -6,6 +6,7 @@ import msgspec
 
 from eleagent.wire.approvals import ApprovalMode
 from eleagent.wire.attestation import Report
+from eleagent.wire.limits import SessionLimits
 from eleagent.wire.states import State as State
 
 PROMPT_LIMIT_BYTES = 768 * 1024
@@ -15,7 +16,11 @@ KEY_PATTERN = r"^s-[a-z2-7]{10}$"
 
 
 class Usage(msgspec.Struct, frozen=True):
-    """Counted by the gateway from the provider's own stream, never from what the agent says."""
+    """Counted by the gateway from the provider's own stream, never from what the agent says.
+
+    `cache_write_1h_tokens` are among `cache_write_tokens`. `turns` are requests for a message. `cost_microusd` is at
+    list price; `unpriced_tokens` are of models that the price list does not name, and cost nothing in it.
+    """
 
     requests: int = 0
     refused: int = 0
@@ -23,6 +28,18 @@ class Usage(msgspec.Struct, frozen=True):
     output_tokens: int = 0
     cache_read_tokens: int = 0
     cache_write_tokens: int = 0
+    cache_write_1h_tokens: int = 0
+    turns: int = 0
+    cost_microusd: int = 0
+    unpriced_tokens: int = 0
+
+    @property
+    def tokens(self) -> int:
+        return self.input_tokens + self.output_tokens + self.cache_read_tokens + self.cache_write_tokens
+
+    def plus(self, other: Usage) -> Usage:
+        """Field by field."""
+        return Usage(**{name: getattr(self, name) + getattr(other, name) for name in self.__struct_fields__})
 
 
 class SessionCreate(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -45,12 +62,14 @@ class SessionCreate(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     ask: bool = False
     approvals: ApprovalMode = ApprovalMode.POLICY
     model_script: str | None = None
+    limits: SessionLimits = SessionLimits()
 
 
 class Session(msgspec.Struct, frozen=True, kw_only=True):
     """Times are RFC 3339 in UTC. `eleagent run` exits with `exit_code`; `reason` is the authority for scripts.
 
-    `paused_by` names what holds it still; it goes on when the last of them is gone.
+    `paused_by` names what holds it still; it goes on when the last of them is gone. `limits` are
+    what holds for it, `user_day_usd` what its user may spend a day (0: no limit).
     """
 
     key: str
@@ -80,6 +99,9 @@ class Session(msgspec.Struct, frozen=True, kw_only=True):
     unreadable: list[str] = []
     queue_position: int | None = None
     paused_by: list[str] = []
+    timeout_s: float | None = None
+    limits: SessionLimits = SessionLimits()
+    user_day_usd: float = 0.0
 
 
 class SessionDetail(msgspec.Struct, frozen=True, kw_only=True):

@@ -203,8 +203,8 @@ async def test_stream_is_passed_on_unbuffered_and_counted() -> None:
         assert "Set-Cookie" not in answer.headers
         event = await door.records.wait()
 
-    assert door.doors.model.usage == Usage(requests=1, input_tokens=7, output_tokens=5)
-    assert event.usage == Usage(input_tokens=7, output_tokens=5)
+    assert door.doors.model.usage == Usage(requests=1, input_tokens=7, output_tokens=5, turns=1, unpriced_tokens=12)
+    assert event.usage == Usage(input_tokens=7, output_tokens=5, turns=1, unpriced_tokens=12)
     assert (event.allowed, event.status, event.stop_reason, event.model) == (True, 200, "end_turn", "m")
     assert event.bytes_down == len(OPENING + ending("end_turn"))
     assert event.bytes_up == len(json.dumps(BODY))

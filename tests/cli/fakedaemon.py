@@ -140,7 +140,7 @@ class _Handler(BaseHTTPRequestHandler):
             else:
                 self._stream(operation, answer)
 
-    do_GET = do_POST = do_PUT = _serve  # noqa: N815  # the standard library's names
+    do_GET = do_POST = do_PUT = do_PATCH = do_DELETE = _serve  # noqa: N815  # the standard library's names
 
     def _head(self, status: int, kind: str) -> None:
         self.send_response(status)

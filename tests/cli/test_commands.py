@@ -19,7 +19,8 @@ from eleagent.wire import events as ev
 from eleagent.wire.agents import Agent, AgentList, AgentLock, BuildStep, Image, ImageBuild, ImageList
 from eleagent.wire.attestation import Binding, Control, ControlClass, Report
 from eleagent.wire.audit import AuditList, AuditRecord
-from eleagent.wire.sessions import InputAccepted, SessionDetail, SessionInput, SessionList
+from eleagent.wire.limits import LimitsUpdate, SessionLimits, UsageBy, UsageReport, UsageRow
+from eleagent.wire.sessions import Accepted, InputAccepted, SessionDetail, SessionInput, SessionList
 from eleagent.wire.states import State
 from eleagent.wire.system import Doctor, Finding, Status
 
@@ -343,3 +344,61 @@ def test_quick_commands_cost_little(eleagent: CommandLine) -> None:
         costs.append(after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime)
     # make bench holds it to 100 ms; here a busy machine is allowed for.
     assert min(costs) < 0.25
+
+
+USED = UsageRow(
+    name="ada", sessions=2, requests=5, input_tokens=1200, output_tokens=34, cache_read_tokens=0,
+    cache_write_tokens=0, cost_usd=1.5, unpriced_tokens=0, estimated=0,
+)  # fmt: skip
+OTHER = msgspec.structs.replace(USED, name="=cmd()", unpriced_tokens=9, estimated=1)
+
+
+def a_report(*rows: UsageRow) -> UsageReport:
+    return UsageReport(
+        by=UsageBy.USER, since="2026-01-01", until="2026-01-31", prices="list of 2026", rows=list(rows),
+        total=msgspec.structs.replace(OTHER, name="", cost_usd=3.0),
+    )  # fmt: skip
+
+
+def test_usage_is_a_table_a_csv_and_a_document(eleagent: CommandLine) -> None:
+    eleagent.daemon.scripts["usage"] = lambda call: a_report(USED, OTHER)
+    done = eleagent("usage", "--by", "model", "--since", "2026-01-01")
+    lines = done.out.splitlines()
+    assert lines[0].split()[:3] == ["USER", "SESSIONS", "REQUESTS"]
+    assert lines[1].split() == ["ada", "2", "5", "1,200", "34", "0", "0", "1.50"]
+    assert lines[2].split()[-1] == "1.50+"
+    assert lines[3].split()[0] == "all"
+    assert "list of 2026" in done.err
+    assert "9 tokens are of models without a known price" in done.err
+    assert "1 requests were broken off" in done.err
+    assert eleagent.daemon.calls[-1].query == {"by": "model", "since": "2026-01-01"}
+    text = eleagent("usage", "--csv").out.splitlines()
+    assert text[0].startswith("user,sessions,requests,input_tokens")
+    assert text[2].startswith("'=cmd(),"), "a spreadsheet runs no formula of a name"
+    assert json.loads(eleagent("usage", "--json").out)["total"]["cost_usd"] == 3.0
+
+
+def test_usage_without_any_says_so_and_a_bad_day_is_refused(eleagent: CommandLine) -> None:
+    eleagent.daemon.scripts["usage"] = lambda call: a_report()
+    assert "nothing was used from 2026-01-01 to 2026-01-31" in eleagent("usage", "--since", "7d").err
+    assert len(eleagent.daemon.calls[-1].query["since"]) == len("2026-01-31")
+    assert "'soon' is no day: write 2026-01-31, or 7d" in eleagent("usage", "--since", "soon").err
+
+
+def test_session_limit_changes_what_is_named(eleagent: CommandLine) -> None:
+    session = msgspec.structs.replace(
+        FakeSession(created()).session, limits=SessionLimits(max_cost_usd=10.0, idle_timeout_s=1800), timeout_s=7200.0
+    )
+    eleagent.daemon.scripts["session_limits"] = lambda call: session
+    done = eleagent("session", "limit", KEY, "--max-cost", "10", "--timeout", "2h", "--max-egress", "1g")
+    assert "limits: 2 h · 30 min without progress · 10 USD" in done.out
+    sent = eleagent.daemon.calls[-1].decoded(LimitsUpdate)
+    assert sent == LimitsUpdate(max_cost_usd=10.0, timeout_s=7200.0, max_egress_bytes=1 << 30)
+    nothing = eleagent("session", "limit", KEY)
+    assert (nothing.code, "say which limit" in nothing.err) == (2, True)
+
+
+def test_session_pause_and_unpause_take_several(eleagent: CommandLine) -> None:
+    for verb, state in (("pause", State.PAUSED), ("unpause", State.RUNNING)):
+        eleagent.daemon.scripts[f"session_{verb}"] = lambda call, state=state: Accepted(call.path["key"], state)
+        assert eleagent("session", verb, KEY, KEY).out.splitlines() == [f"{KEY} {state}"] * 2

@@ -7,6 +7,7 @@ import os
 import signal
 import threading
 
+import msgspec
 import pytest
 
 from eleagent.cli.screen import DEFAULT_COLUMNS, width
@@ -14,6 +15,7 @@ from eleagent.operations.table import BY_ID
 from eleagent.wire import events as ev
 from eleagent.wire.approvals import ApprovalAnswer, ApprovalKind, ApprovalMode, ApprovalState, Deciding
 from eleagent.wire.attestation import Binding, Control, ControlClass, Report
+from eleagent.wire.limits import OnLimit, SessionLimits
 from eleagent.wire.sessions import Session, SessionCreate, State, Usage
 
 from .conftest import CommandLine
@@ -366,3 +368,36 @@ def test_run_works_where_the_locale_is_not_utf8(eleagent: CommandLine) -> None:
     assert done.code == 0
     assert "\\u25cf Bash" in done.out
     assert os.environ.get("PYTHONIOENCODING") is None
+
+
+def test_run_hands_on_every_limit(eleagent: CommandLine) -> None:
+    eleagent.serve(FakeSession(created()))
+    flags = [
+        *("--timeout", "4h", "--idle-timeout", "10m", "--max-cost", "2.5", "--max-tokens", "1000000"),
+        *("--max-turns", "40", "--max-egress", "100m", "--memory", "1.5g", "--cpus", "1.5", "--pids", "64"),
+        *("--disk", "8GiB", "--grace", "0", "--on-limit", "pause"),
+    ]
+    assert eleagent("run", "-d", *flags, "do it").code == 0
+    sent = body_of(eleagent)
+    assert sent.timeout_s == 4 * 3600
+    assert sent.limits == SessionLimits(
+        idle_timeout_s=600, max_cost_usd=2.5, max_tokens=1_000_000, max_turns=40, max_egress_bytes=100 << 20,
+        memory_bytes=3 << 29, cpus=1.5, pids=64, disk_bytes=8 << 30, stop_grace_s=0, on_limit=OnLimit.PAUSE,
+    )  # fmt: skip
+
+
+@pytest.mark.parametrize("size", ["0", "-1", "2x", "g", "", "1e9"])
+def test_run_refuses_what_is_no_size(eleagent: CommandLine, size: str) -> None:
+    done = eleagent("run", "-d", "--memory", size, "do it")
+    assert (done.code, f"--memory {size!r} is no size: write 512m or 2g" in done.err) == (2, True)
+
+
+def test_run_says_the_limits_before_the_work(eleagent: CommandLine) -> None:
+    fake = FakeSession(created(), ended())
+    limits = SessionLimits(idle_timeout_s=1800.0, max_cost_usd=5.0)
+    eleagent.serve(fake)
+    eleagent.daemon.scripts["session_create"] = lambda call: msgspec.structs.replace(
+        fake.session, timeout_s=7200.0, limits=limits, user_day_usd=50.0
+    )
+    told = "limits: 2 h · 30 min without progress · 5 USD · 50 USD a day for root"
+    assert told in eleagent("run", "do it").err

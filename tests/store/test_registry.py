@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import sqlite3
 from collections.abc import AsyncIterator
+from datetime import timedelta
 from pathlib import Path
 
 import msgspec
@@ -65,6 +66,16 @@ async def test_registry_idempotency_key_returns_the_first(registry: Registry) ->
     await end(registry, first)
     repeated, fresh = await create(registry, token="t")
     assert (repeated.session.key, fresh) == (first.session.key, False), "it stays the first when that has ended"
+
+
+async def test_registry_forgets_an_idempotency_key_after_a_day(
+    registry: Registry, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    first, _ = await create(registry, token="t")
+    monkeypatch.setattr(module, "KEY_KEPT", -timedelta(seconds=1))
+    second, fresh = await create(registry, token="t")
+    assert fresh
+    assert second.session.key != first.session.key
 
 
 async def test_registry_concurrent_repeats_make_one_session(registry: Registry) -> None:

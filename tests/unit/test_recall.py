@@ -21,7 +21,7 @@ from eleagent.wire.events import (
 from eleagent.wire.sessions import Usage
 from eleagent_daemon.sessions.command import CommandAdapter
 from eleagent_daemon.sessions.live import Live
-from eleagent_daemon.sessions.recall import add, recall
+from eleagent_daemon.sessions.recall import recall
 
 
 class Listening(CommandAdapter):
@@ -105,4 +105,4 @@ def test_recall_leaves_out_what_a_newer_daemon_wrote() -> None:
 
 def test_add_sums_every_field() -> None:
     one = Usage(**{name: number for number, name in enumerate(Usage.__struct_fields__, 1)})
-    assert add(one, one) == Usage(**{name: 2 * number for number, name in enumerate(Usage.__struct_fields__, 1)})
+    assert one.plus(one) == Usage(**{name: 2 * number for number, name in enumerate(Usage.__struct_fields__, 1)})

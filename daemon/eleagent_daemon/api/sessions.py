@@ -18,6 +18,7 @@ from eleagent.operations.sessions import (
     SESSION_GET,
     SESSION_INPUT,
     SESSION_INTERRUPT,
+    SESSION_LIMITS,
     SESSION_LIST,
     SESSION_PAUSE,
     SESSION_STOP,
@@ -56,6 +57,7 @@ class SessionHandlers:
             SESSION_INTERRUPT: self.interrupt,
             SESSION_STOP: self.stop,
             SESSION_PAUSE: self.pause,
+            SESSION_LIMITS: self.set_limits,
             SESSION_UNPAUSE: self.unpause,
         }
 
@@ -131,6 +133,9 @@ class SessionHandlers:
         key = call.path["key"]
         state = await self._sessions.pause(key, by=call.caller.name, detail=call.body.reason)
         return Accepted(key=key, state=state)
+
+    async def set_limits(self, call: Call) -> Session:
+        return await self._sessions.set_limits(call.path["key"], call.body, by=call.caller.name)
 
     async def unpause(self, call: Call) -> Accepted:
         key = call.path["key"]

@@ -11,6 +11,7 @@ import msgspec
 from eleagent.wire.approvals import ApprovalKind
 from eleagent.wire.events import EgressModel, EgressTunnel, SecurityFinding
 from eleagent.wire.sessions import Usage
+from eleagent_daemon.domain.limits import Ask
 from eleagent_daemon.domain.policy import Policy
 
 PLACEHOLDER_KEY = "sk-ant-eleagent-placeholder-not-a-key"
@@ -31,6 +32,39 @@ class Terms(msgspec.Struct, frozen=True):
     model_script: str | None = None
     usage: Usage = Usage()
     stop_reason: str = ""
+
+
+class Grant(msgspec.Struct, frozen=True):
+    """A request may be sent if it asks for no longer answer than this."""
+
+    id: int
+    output_tokens: int
+
+
+class Purse(Protocol):
+    """What a session may still spend. The doors ask before anything is sent."""
+
+    async def reserve(self, ask: Ask) -> Grant:
+        """Returns when there is room for it. Raises LimitReached."""
+
+    async def settle(self, grant: Grant, usage: Usage, *, estimated: bool) -> None:
+        """What it came to; `estimated` where it was broken off."""
+
+    def send(self, count: int) -> None:
+        """So many bytes leave now. Raises LimitReached."""
+
+
+class Unbounded:
+    """A purse without a bottom, for a gateway by itself."""
+
+    async def reserve(self, ask: Ask) -> Grant:
+        return Grant(0, ask.output_tokens)
+
+    async def settle(self, grant: Grant, usage: Usage, *, estimated: bool) -> None:
+        return
+
+    def send(self, count: int) -> None:
+        return
 
 
 class Attempt(msgspec.Struct, frozen=True, kw_only=True):
@@ -98,6 +132,10 @@ class ModelView(Protocol):
     def failure(self) -> str:
         """Why the last request failed, empty when it did not."""
 
+    @property
+    def traffic(self) -> int:
+        """Bytes that went either way, to tell whether anything does."""
+
 
 class OpenDoors(Protocol):
     @property
@@ -111,5 +149,5 @@ class Gateway(Protocol):
     def check(self, terms: Terms) -> str:
         """The upstream that would serve these terms. Raises CredentialMissing or BadRequest (the script)."""
 
-    async def open(self, sockets: Mapping[str, socket.socket], terms: Terms, sink: Sink) -> OpenDoors:
+    async def open(self, sockets: Mapping[str, socket.socket], terms: Terms, sink: Sink, purse: Purse) -> OpenDoors:
         """Serve the listeners, by name (`tunnel`, `model`). They are the gateway's from here on."""

@@ -230,6 +230,8 @@ class DoorSet(msgspec.Struct, frozen=True, tag="doors"):
 class Inspected(msgspec.Struct, frozen=True, tag="inspected"):
     """`written` are the input messages that went into the pipe whole; `spooled` is how far the output reaches.
 
+    `cpu_s` is what its present processes have used, None where that was not asked.
+
     `draining`: it has exited, and counts as running until its output is spooled: nothing is there to attest.
     """
 
@@ -237,6 +239,7 @@ class Inspected(msgspec.Struct, frozen=True, tag="inspected"):
     spooled: int
     written: list[str]
     draining: bool = False
+    cpu_s: float | None = None
 
 
 class Entry(msgspec.Struct, frozen=True):

@@ -61,6 +61,15 @@ class Limits(msgspec.Struct, frozen=True):
     disk_inodes: int = 200_000
 
 
+class Ceilings(msgspec.Struct, frozen=True):
+    """The most that a session may ask for of its own sandbox."""
+
+    memory_bytes: int = 16 << 30
+    cpus: float = 16.0
+    pids: int = 4096
+    disk_bytes: int = 64 << 30
+
+
 class DataMount(msgspec.Struct, frozen=True):
     """A host folder or file, already opened with its owner's rights and known to the launcher by `token`.
 

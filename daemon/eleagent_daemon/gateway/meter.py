@@ -58,6 +58,9 @@ class _Reading:
         usage = message.get("usage")
         if isinstance(usage, dict):
             known = {ours: usage.get(theirs) for theirs, ours in _COUNTERS.items()}
+            written = usage.get("cache_creation")
+            if isinstance(written, dict):
+                known["cache_write_1h_tokens"] = written.get("ephemeral_1h_input_tokens")
             self._counts |= {name: count for name, count in known.items() if isinstance(count, int) and count >= 0}
         if isinstance(reason := message.get("stop_reason"), str):
             self.stop_reason = reason[:60]

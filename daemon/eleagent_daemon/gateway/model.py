@@ -6,18 +6,24 @@ import asyncio
 import socket
 from typing import Final
 
+import msgspec
 from aiohttp import web
 
+from eleagent.errors import LimitReached
 from eleagent.wire.events import SecurityFinding
-from eleagent_daemon.domain.doors import LOCAL, Attempt
+from eleagent_daemon.domain.doors import LOCAL, Attempt, Grant, Purse, Unbounded
+from eleagent_daemon.domain.limits import Ask
 from eleagent_daemon.domain.policy import Policy
+from eleagent_daemon.domain.prices import PriceList
 from eleagent_daemon.gateway.accept import Acceptor
 from eleagent_daemon.gateway.body import BODY_LIMIT_BYTES, CheckedBody, check_body
 from eleagent_daemon.gateway.connection import Patience, Server
 from eleagent_daemon.gateway.denial import Denied, ForeignCredential, error_json
 from eleagent_daemon.gateway.headers import allowed_betas, check_credentials, request_headers, response_headers
 from eleagent_daemon.gateway.meter import Meter, meter_for
+from eleagent_daemon.gateway.prices import SHIPPED
 from eleagent_daemon.gateway.record import Exchange, Recorder, SessionView
+from eleagent_daemon.gateway.spending import ask_for, estimate, shortened
 from eleagent_daemon.gateway.upstream import Answer, Call, Upstream, UpstreamDown
 
 MESSAGES: Final = frozenset({"/v1/messages", "/v1/messages?beta=true"})
@@ -46,6 +52,8 @@ class ModelDoor:
         recorder: Recorder,
         view: SessionView,
         turns: asyncio.Semaphore,
+        prices: PriceList = SHIPPED,
+        purse: Purse = Unbounded(),  # noqa: B008 - it has no state
         patience: Patience = Patience(),  # noqa: B008 - frozen
     ) -> None:
         """`turns` is every session's: one large body is checked at a time, and each session has one in that queue."""
@@ -53,6 +61,8 @@ class ModelDoor:
         self._upstream = upstream
         self._recorder = recorder
         self._view = view
+        self._prices = prices
+        self._purse = purse
         self._under_way: set[asyncio.Task[None]] = set()
         self._buffered = 0
         self._patience = patience
@@ -127,6 +137,7 @@ class ModelDoor:
         if not credential:
             raise Denied("credential", "EleAgent: the request lacks the placeholder key that this session was given")
         checked = await self._check(await self._read(request, exchange))
+        self._send(len(checked.encoded))
         exchange.model, exchange.offers_tools = checked.model, checked.offers_tools
         return await self._forward(request, exchange, checked)
 
@@ -168,8 +179,46 @@ class ModelDoor:
             door="model", rule=self._policy.name, host=self._upstream.name, method=exchange.method, path=exchange.path,
             model=exchange.model,
         )  # fmt: skip
-        exchange.admitted = await self._recorder.admit(attempt)
-        exchange.allowed, exchange.rule, exchange.upstream = True, self._policy.name, self._upstream.name
+        grant = None
+        if exchange.turn:
+            ask = ask_for(checked, self._prices.find(checked.model))
+            grant = await self._reserve(ask)
+            checked = shortened(checked, grant.output_tokens)
+            exchange.price = ask.price
+        try:
+            exchange.admitted = await self._recorder.admit(attempt)
+            exchange.allowed, exchange.rule, exchange.upstream = True, self._policy.name, self._upstream.name
+            return await self._pass_on(request, exchange, checked)
+        except UpstreamDown:
+            exchange.status = exchange.status or 502
+            raise
+        finally:
+            if grant is not None:
+                await asyncio.shield(self._pay(exchange, ask, grant))
+
+    def _send(self, count: int) -> None:
+        try:
+            self._purse.send(count)
+        except LimitReached as limit:
+            raise Denied(limit.limit, f"EleAgent: {limit.message}") from limit
+        self._view.traffic += count
+
+    async def _reserve(self, ask: Ask) -> Grant:
+        try:
+            return await self._purse.reserve(ask)
+        except LimitReached as limit:
+            raise Denied(limit.limit, f"EleAgent: {limit.message}") from limit
+
+    async def _pay(self, exchange: Exchange, ask: Ask, grant: Grant) -> None:
+        """What is broken off before its end counts as what was seen, or what it must have been at least."""
+        sent = bool(exchange.upstream)
+        estimated = sent and exchange.status in (0, 200) and not exchange.whole
+        if estimated:
+            self._view.correct(exchange, exchange.priced(estimate(exchange, ask, grant)))
+        usage = msgspec.structs.replace(exchange.usage, requests=int(sent))
+        await self._purse.settle(grant, usage, estimated=estimated)
+
+    async def _pass_on(self, request: web.BaseRequest, exchange: Exchange, checked: CheckedBody) -> web.StreamResponse:
         headers = list(request.headers.items())
         call = Call(
             target=request.raw_path,
@@ -203,6 +252,7 @@ class ModelDoor:
             if meter.complete:
                 self._settle(exchange, meter)
             exchange.bytes_down += len(chunk)
+            self._view.traffic += len(chunk)
             await response.write(chunk)
         meter.end()
         if not meter.complete and not meter.error:
@@ -212,6 +262,7 @@ class ModelDoor:
 
     def _settle(self, exchange: Exchange, meter: Meter) -> None:
         """Before the agent can see the end, so that who hears of it from the agent finds it here."""
+        exchange.whole = meter.complete
         exchange.read(meter)
         self._view.end(exchange)
 

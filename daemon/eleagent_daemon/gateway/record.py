@@ -17,6 +17,7 @@ from eleagent.wire.events import EgressModel, EgressTunnel, SecurityFinding
 from eleagent.wire.sessions import Usage
 from eleagent_daemon.domain.doors import LOCAL, Attempt, Sink
 from eleagent_daemon.domain.pace import Pace
+from eleagent_daemon.domain.prices import Price
 from eleagent_daemon.gateway.denial import Denied
 from eleagent_daemon.gateway.meter import Meter
 
@@ -131,7 +132,10 @@ def _with(before: Observation, last: Observation) -> Observation:
 
 @dataclass
 class Exchange:
-    """One request at the model door as it goes on. `turn`: it asks the model for a turn; `settled`: it was counted."""
+    """One request at the model door as it goes on. `turn`: it asks the model for a turn; `settled`: it was counted.
+
+    `whole`: its answer came to its end. `price` is None where the model's is not known.
+    """
 
     method: str
     path: str
@@ -149,6 +153,8 @@ class Exchange:
     bytes_up: int = 0
     bytes_down: int = 0
     settled: bool = False
+    whole: bool = False
+    price: Price | None = None
     started: float = field(default_factory=time.monotonic)
 
     def refuse(self, denied: Denied) -> None:
@@ -161,10 +167,17 @@ class Exchange:
 
     def read(self, meter: Meter) -> None:
         """Take over what the answer told so far."""
-        self.usage, self.stop_reason = meter.usage, meter.stop_reason
+        self.stop_reason = meter.stop_reason
+        self.usage = self.priced(meter.usage)
         if not self.reason and self.status >= 400:
             self.reason = f"the upstream answered {self.status}" + (f" ({meter.error})" if meter.error else "")
         self.reason = self.reason or meter.error
+
+    def priced(self, usage: Usage) -> Usage:
+        """With what it cost."""
+        cost = self.price.cost(usage) if self.price else 0
+        unpriced = 0 if self.price else usage.tokens
+        return msgspec.structs.replace(usage, turns=int(self.turn), cost_microusd=cost, unpriced_tokens=unpriced)
 
     def event(self) -> EgressModel:
         return EgressModel(
@@ -192,6 +205,7 @@ class SessionView:
         self._open = 0
         self._stop_reason: str | None = stop_reason or None
         self._failure = ""
+        self.traffic = 0
 
     @property
     def usage(self) -> Usage:
@@ -214,21 +228,22 @@ class SessionView:
         if exchange.settled:
             return
         exchange.settled = True
-        total, one = self._usage, exchange.usage
-        self._usage = Usage(
-            requests=total.requests + bool(exchange.upstream),
-            refused=total.refused + (not exchange.allowed),
-            input_tokens=total.input_tokens + one.input_tokens,
-            output_tokens=total.output_tokens + one.output_tokens,
-            cache_read_tokens=total.cache_read_tokens + one.cache_read_tokens,
-            cache_write_tokens=total.cache_write_tokens + one.cache_write_tokens,
-        )
+        asked = Usage(requests=int(bool(exchange.upstream)), refused=int(not exchange.allowed))
+        self._usage = self._usage.plus(exchange.usage).plus(asked)
         if exchange.turn:
             self._open -= 1
             self._failure = exchange.reason
             if exchange.offers_tools or exchange.reason or self._stop_reason != "tool_use":
                 # the making of a title beside a call of a tool does not end the turn
                 self._stop_reason = exchange.stop_reason
+
+    def correct(self, exchange: Exchange, usage: Usage) -> None:
+        """What it used was `usage`, as it turns out."""
+        if exchange.settled:
+            counted = exchange.usage
+            more = {name: getattr(usage, name) - getattr(counted, name) for name in Usage.__struct_fields__}
+            self._usage = self._usage.plus(Usage(**more))
+        exchange.usage = usage
 
 
 def elapsed_ms(started: float) -> int:

@@ -8,10 +8,12 @@ from collections.abc import Mapping
 from typing import Final
 
 from eleagent.errors import CredentialMissing
-from eleagent_daemon.domain.doors import ModelView, Sink, Terms
+from eleagent_daemon.domain.doors import ModelView, Purse, Sink, Terms, Unbounded
+from eleagent_daemon.domain.prices import PriceList
 from eleagent_daemon.gateway.credentials import Credential
 from eleagent_daemon.gateway.model import ModelDoor
 from eleagent_daemon.gateway.network import HostNetwork, Network
+from eleagent_daemon.gateway.prices import SHIPPED
 from eleagent_daemon.gateway.record import Recorder, SessionView
 from eleagent_daemon.gateway.script import ScriptUpstream, parse_script
 from eleagent_daemon.gateway.tunnel import TunnelDoor
@@ -32,7 +34,9 @@ class Gateway:
         credential: Credential | None,
         base_url: str = PROVIDER_URL,
         network: Network | None = None,
+        prices: PriceList | None = None,
     ) -> None:
+        self._prices = prices or SHIPPED
         self._network = network or HostNetwork()
         self._turns = asyncio.Semaphore(1)
         self._provider = (
@@ -43,7 +47,13 @@ class Gateway:
         """The upstream's name, empty when the policy gives no model. Raises CredentialMissing, BadRequest (script)."""
         return self._upstream(terms).name if terms.policy.model else ""
 
-    async def open(self, sockets: Mapping[str, socket.socket], terms: Terms, sink: Sink) -> GatewayDoors:
+    async def open(
+        self,
+        sockets: Mapping[str, socket.socket],
+        terms: Terms,
+        sink: Sink,
+        purse: Purse = Unbounded(),  # noqa: B008 - it has no state
+    ) -> GatewayDoors:
         if foreign := sorted(sockets.keys() - DOORS):
             raise ValueError(f"no such door: {foreign[0]}")
         upstream = self._upstream(terms) if "model" in sockets else None
@@ -57,12 +67,20 @@ class Gateway:
                     upstream=upstream,
                     recorder=recorder,
                     view=view,
+                    purse=purse,
+                    prices=self._prices,
                     turns=self._turns,
                 )
             )
         if "tunnel" in sockets:
             doors.append(
-                TunnelDoor(listener=sockets["tunnel"], policy=terms.policy, network=self._network, recorder=recorder)
+                TunnelDoor(
+                    listener=sockets["tunnel"],
+                    policy=terms.policy,
+                    network=self._network,
+                    recorder=recorder,
+                    purse=purse,
+                )
             )
         return GatewayDoors(doors=doors, recorder=recorder, view=view)
 

@@ -11,9 +11,9 @@ from dataclasses import dataclass, field
 from http import HTTPStatus
 from typing import Final
 
-from eleagent.errors import Refused
+from eleagent.errors import LimitReached, Refused
 from eleagent.wire.events import EgressTunnel, SecurityFinding
-from eleagent_daemon.domain.doors import Attempt
+from eleagent_daemon.domain.doors import Attempt, Purse, Unbounded
 from eleagent_daemon.domain.policy import Policy
 from eleagent_daemon.gateway.accept import Acceptor
 from eleagent_daemon.gateway.clienthello import HELLO_LIMIT_BYTES, NotAClientHello, read_client_hello
@@ -72,11 +72,13 @@ class TunnelDoor:
         policy: Policy,
         network: Network,
         recorder: Recorder,
+        purse: Purse = Unbounded(),  # noqa: B008 - it has no state
         idle_s: float = IDLE_S,
     ) -> None:
         self._policy = policy
         self._network = network
         self._recorder = recorder
+        self._purse = purse
         self._idle_s = idle_s
         self._under_way: set[asyncio.Task[None]] = set()
         self._acceptor = Acceptor(listener=listener, factory=self._protocol, limit=CONNECTION_LIMIT)
@@ -130,6 +132,9 @@ class TunnelDoor:
             detail = f"a tunnel to {tunnel.host}:{tunnel.port} was closed: {wrong.message}"
             await self._recorder.record(SecurityFinding(kind="sni_mismatch", detail=detail))
             here[1].transport.abort()
+        except LimitReached as limit:
+            tunnel.reason = f"broken off: {limit.message}"
+            here[1].transport.abort()
         except asyncio.CancelledError:
             tunnel.reason = "broken off by the gateway"
             raise
@@ -145,6 +150,7 @@ class TunnelDoor:
         hello = await self._first_words(tunnel, here[0])
         there[1].write(hello)
         tunnel.bytes_up += len(hello)
+        self._purse.send(len(hello))
         await self._pump(tunnel, here, there)
 
     def _decide(self, host: str, port: int) -> str:
@@ -195,6 +201,7 @@ class TunnelDoor:
 
         def up(count: int) -> None:
             tunnel.bytes_up += count
+            self._purse.send(count)
             idle.reschedule(loop.time() + self._idle_s)
 
         def down(count: int) -> None:
@@ -209,6 +216,8 @@ class TunnelDoor:
             tunnel.reason = f"idle for {self._idle_s:g} s"
         except* OSError as errors:
             tunnel.reason = f"broken off: {errors.exceptions[0]}"
+        except* LimitReached as limits:
+            tunnel.reason = f"broken off: {limits.exceptions[0]}"
 
 
 def _say_no(denied: Denied, writer: asyncio.StreamWriter) -> None:

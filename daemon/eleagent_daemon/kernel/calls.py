@@ -116,6 +116,15 @@ def start_ticks(pid: int) -> int:
     return int(stat.rpartition(")")[2].split()[19])
 
 
+def cpu_seconds(pid: int) -> float:
+    """What the process and its children that ended have used (proc(5), fields 14 to 17 of stat); 0 when it is gone."""
+    try:
+        stat = Path(f"/proc/{pid}/stat").read_text()
+    except (FileNotFoundError, ProcessLookupError):
+        return 0.0
+    return sum(map(int, stat.rpartition(")")[2].split()[11:15])) / os.sysconf("SC_CLK_TCK")
+
+
 def command_line(pid: int) -> tuple[str, ...]:
     """What the process was started with (proc_pid_cmdline(5)); empty for one that is gone."""
     try:

@@ -22,7 +22,7 @@ from eleagent_daemon.domain.evidence import Evidence
 from eleagent_daemon.domain.launch import Inspected, Notice
 from eleagent_daemon.domain.sandbox import GATE_WORD, UNPRIVILEGED_PORT_START, Phase, SandboxSpec, Status
 from eleagent_daemon.domain.spool import PAYLOAD_LIMIT, Stream
-from eleagent_daemon.kernel.calls import command_line, namespace_inode, start_ticks
+from eleagent_daemon.kernel.calls import command_line, cpu_seconds, namespace_inode, start_ticks
 from eleagent_daemon.kernel.child import in_child
 from eleagent_daemon.launcher import doors
 from eleagent_daemon.launcher.evidence import collect
@@ -116,7 +116,19 @@ class LiveSandbox:
         draining = status.phase is Phase.EXITED and not self._drained
         if draining:
             status = msgspec.structs.replace(status, phase=Phase.RUNNING, exit_code=None)
-        return Inspected(status=status, spooled=self._spool.end, written=self.record.written, draining=draining)
+        return Inspected(
+            status=status,
+            spooled=self._spool.end,
+            written=self.record.written,
+            draining=draining,
+            cpu_s=await self._cpu_s() if status.phase is Phase.RUNNING and not draining else None,
+        )
+
+    async def _cpu_s(self) -> float | None:
+        try:
+            return sum(map(cpu_seconds, (await self._runtime.view(self.record.sandbox)).pids))
+        except EleAgentError:
+            return None
 
     async def attest(self) -> Report:
         """Before the release the report is what the sandbox is held to; after it a difference ends the sandbox.

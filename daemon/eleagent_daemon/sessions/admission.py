@@ -2,14 +2,19 @@
 
 from __future__ import annotations
 
+import math
 import re
 from collections.abc import Mapping
 from pathlib import PurePosixPath
 from typing import Final
 
+import msgspec
+
 from eleagent.errors import BadRequest, TooLarge
+from eleagent.wire.limits import LimitsUpdate, SessionLimits
 from eleagent.wire.sessions import KEY_PATTERN, PROMPT_LIMIT_BYTES, SessionCreate
 from eleagent_daemon.domain.policy import Policy
+from eleagent_daemon.domain.sandbox import Ceilings
 from eleagent_daemon.sessions.adapter import Adapter
 from eleagent_daemon.sessions.catalogue import Profile
 from eleagent_daemon.sessions.claude import ClaudeAdapter
@@ -19,6 +24,7 @@ from eleagent_daemon.sessions.environment import check_environment
 _NAME: Final = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,62}")
 _TITLE_CHARACTERS: Final = 80
 _TIMEOUT_LIMIT_S: Final = 10_000_000
+_GRACE_LIMIT_S: Final = 3600
 
 
 def check_request(request: SessionCreate, profile: Profile) -> None:
@@ -54,6 +60,21 @@ def check_request(request: SessionCreate, profile: Profile) -> None:
         if not PurePosixPath(path).is_absolute() or "\0" in path:
             raise BadRequest(f"data {path!r}: must be an absolute path")
     check_environment(request.env)
+
+
+def check_limits(limits: SessionLimits | LimitsUpdate, ceilings: Ceilings) -> None:
+    """Raises BadRequest, naming the limit, its value, and what would do."""
+    for name, value in msgspec.structs.asdict(limits).items():
+        if value is None or name == "on_limit" or (name == "stop_grace_s" and 0 <= value <= _GRACE_LIMIT_S):
+            continue
+        if not 0 < value < math.inf or name == "stop_grace_s":
+            bound = f"from 0 to {_GRACE_LIMIT_S}" if name == "stop_grace_s" else "more than 0"
+            raise BadRequest(f"limit {name}: must be {bound}, is {value:g}")
+        most = getattr(ceilings, name, None)
+        if most is not None and value > most:
+            raise BadRequest(
+                f"limit {name}: {value:g} is more than the {most:g} that this daemon allows (setting ceilings.{name})"
+            )
 
 
 def choose_policy(request: SessionCreate, default: str, policies: Mapping[str, Policy]) -> Policy:

@@ -66,7 +66,7 @@ class Ending:
                 reason=outcome.reason,
                 exit_code=outcome.exit_code,
                 agent_exit_code=outcome.agent_exit_code,
-                detail=explained(outcome, live.record.request.timeout_s),
+                detail=explained(outcome, live.timeout_s),
                 usage=live.usage,
                 artefacts=stored,
             )

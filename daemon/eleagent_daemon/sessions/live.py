@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import asyncio
 import os
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from datetime import datetime
 from pathlib import Path
 
 import msgspec
 
+from eleagent.errors import LimitReached
 from eleagent.wire.attestation import Report
 from eleagent.wire.events import ApprovalAnswered, Position, SessionEnded
 from eleagent.wire.sessions import Session, State, Usage
@@ -29,7 +32,8 @@ class Live:
     `stored` are artefacts that the timeline has, `exited` how the sandbox ended, `ended` its last event. `inputs` are
     the messages accepted so far, `answered` what its questions were answered, both by id. `paused_since` is when it was
     paused, `paused_s` how long it was before that. `stop_reason` is the model's last, as the door saw it, for a daemon
-    that came back.
+    that came back. `warned` are limits that were told to be near, `met` is one that a door has met since the runner
+    looked last (`wake` makes it look), `raised` is set when limits were changed.
     """
 
     record: Record
@@ -54,6 +58,12 @@ class Live:
     ended: SessionEnded | None = None
     cause: Cause | None = None
     by: str = ""
+    why: str = ""
+    warned: frozenset[str] = frozenset()
+    egress_bytes: int = 0
+    raised: asyncio.Event = field(default_factory=asyncio.Event)
+    met: LimitReached | None = None
+    wake: Callable[[], None] = lambda: None
     paused_since: str = ""
     paused_s: float = 0.0
 
@@ -84,6 +94,11 @@ class Live:
         """Questions that were denied since nobody said anything."""
         return sum(answered.unanswered for answered in self.answered.values())
 
+    def limits_changed(self) -> None:
+        """Who waits for a limit to be raised looks again."""
+        self.raised.set()
+        self.raised = asyncio.Event()
+
     async def become(self, *, attempt: int | None = None, **changes: object) -> None:
         """Store what the session has become."""
         session = msgspec.structs.replace(self.session, **changes)
@@ -101,11 +116,15 @@ class Live:
             self.paused_s += seconds_between(self.paused_since, at)
             self.paused_since = ""
 
-    def end_because(self, cause: Cause, by: str) -> bool:
+    @property
+    def timeout_s(self) -> float | None:
+        return self.session.timeout_s or self.record.request.timeout_s
+
+    def end_because(self, cause: Cause, by: str, why: str = "") -> bool:
         """Whether this is the first reason to end it."""
         if self.cause is not None:
             return False
-        self.cause, self.by = cause, by
+        self.cause, self.by, self.why = cause, by, why
         return True
 
     async def close_doors(self) -> None:
@@ -130,6 +149,7 @@ class RecalledView:
     usage: Usage
     stop_reason: str
     failure: str = ""
+    traffic: int = 0
 
     @property
     def turn_over(self) -> bool:

@@ -25,6 +25,8 @@ class Cause(StrEnum):
     VIOLATION = "violation"
     UNWRITABLE = "timeline_unwritable"
     OVERFLOW = "output_limit"
+    LIMIT = "limit_reached"
+    HUNG = "no_progress"
 
 
 @dataclass(frozen=True)
@@ -36,9 +38,11 @@ class Outcome:
     detail: str = ""
 
 
-def decide(status: Status, *, cause: Cause | None, by: str, verdict: Verdict, unanswered: int = 0) -> Outcome:
+def decide(
+    status: Status, *, cause: Cause | None, by: str, verdict: Verdict, unanswered: int = 0, why: str = ""
+) -> Outcome:
     """`verdict` is the adapter's, for the process's own end; whatever the host did or saw goes before it. `unanswered`
-    are questions that were denied since nobody said anything.
+    are questions that were denied since nobody said anything, `why` is the sentence that its cause came with.
     """
     own = status.exit_code
     match cause:
@@ -47,6 +51,10 @@ def decide(status: Status, *, cause: Cause | None, by: str, verdict: Verdict, un
             return Outcome(State.ISOLATION_FAILED, "isolation_violated", REFUSED, own, detail)
         case Cause.TIMED_OUT:
             return Outcome(State.TIMED_OUT, "timed_out", TIMED_OUT, own)
+        case Cause.HUNG:
+            return Outcome(State.TIMED_OUT, "no_progress", TIMED_OUT, own, why)
+        case Cause.LIMIT:
+            return Outcome(State.BUDGET_EXCEEDED, "limit_reached", BUDGET, own, why)
         case Cause.STOPPED:
             return Outcome(State.STOPPED, "stopped", KILLED, own, f"by {by}")
         case Cause.OVERFLOW:
@@ -74,4 +82,4 @@ def decide(status: Status, *, cause: Cause | None, by: str, verdict: Verdict, un
 
 def explained(outcome: Outcome, timeout_s: float | None) -> str:
     """Its detail, which adds to the state and does not repeat it; `timeout_s` is what the session had."""
-    return f"after {timeout_s:g} s" if outcome.state is State.TIMED_OUT and timeout_s else outcome.detail
+    return f"after {timeout_s:g} s" if outcome.reason == "timed_out" and timeout_s else outcome.detail

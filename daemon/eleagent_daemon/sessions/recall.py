@@ -11,8 +11,11 @@ from eleagent.wire.events import (
     ApprovalAnswered,
     ArtefactStored,
     EgressModel,
+    EgressTunnel,
     Event,
     InputAccepted,
+    LimitNear,
+    LimitsChanged,
     SandboxAttested,
     SandboxExited,
     SessionEnded,
@@ -20,6 +23,7 @@ from eleagent.wire.events import (
     SessionStarted,
     SessionStopping,
     SessionUnpaused,
+    UsageEstimated,
 )
 from eleagent.wire.sessions import Usage
 from eleagent_daemon.domain.sandbox import Phase, Status
@@ -35,6 +39,8 @@ def recall(live: Live, events: Iterable[Event]) -> None:
             live.position = event.position
         if event.type not in TYPES:
             continue
+        if event.type in (EgressModel.type, EgressTunnel.type):
+            live.egress_bytes += int(event.data.get("bytes_up", 0))
         try:
             payload = event.payload()
         except msgspec.ValidationError:
@@ -42,10 +48,12 @@ def recall(live: Live, events: Iterable[Event]) -> None:
         match payload:
             case EgressModel() if payload.allowed:
                 one = msgspec.structs.replace(payload.usage, requests=int(bool(payload.upstream)))
-                live.usage_before = add(live.usage_before, one)
+                live.usage_before = live.usage_before.plus(one)
                 live.stop_reason = payload.stop_reason or live.stop_reason
             case EgressModel():
-                live.usage_before = add(live.usage_before, Usage(refused=payload.count))
+                live.usage_before = live.usage_before.plus(Usage(refused=payload.count))
+            case UsageEstimated():
+                live.usage_before = live.usage_before.plus(payload.usage)
             case SandboxAttested():
                 live.report = payload.report
             case InputAccepted():
@@ -65,13 +73,11 @@ def recall(live: Live, events: Iterable[Event]) -> None:
             case SessionUnpaused(running=True):
                 live.unpaused(event.ts)
             case SessionStopping():
-                live.cause, live.by = Cause(payload.reason), payload.by_user
+                live.cause, live.by, live.why = Cause(payload.reason), payload.by_user, payload.detail
+            case LimitNear():
+                live.warned |= {payload.limit}
+            case LimitsChanged():
+                live.warned = frozenset()
             case _:
                 pass
         live.adapter.recall(payload)
-
-
-def add(first: Usage, second: Usage) -> Usage:
-    """Field by field."""
-    sums = {name: getattr(first, name) + getattr(second, name) for name in Usage.__struct_fields__}
-    return msgspec.convert(sums, Usage)

@@ -8,7 +8,7 @@ import logging
 import math
 import time
 from concurrent.futures import ThreadPoolExecutor
-from datetime import datetime
+from functools import partial
 
 from eleagent.errors import (
     Conflict,
@@ -16,11 +16,13 @@ from eleagent.errors import (
     EngineUnavailable,
     IsolationFailed,
     LauncherUnavailable,
+    LimitReached,
     NotFound,
     StorageUnavailable,
 )
 from eleagent.wire.events import (
     ApprovalAnswered,
+    LimitsChanged,
     SandboxExited,
     SandboxViolation,
     SessionAdopted,
@@ -28,15 +30,19 @@ from eleagent.wire.events import (
     SessionStopping,
     SessionUnpaused,
 )
+from eleagent.wire.limits import LimitsUpdate
 from eleagent.wire.observations import ObservationGap
 from eleagent.wire.sessions import State
 from eleagent_daemon.domain.launch import Done, Inspect, Inspected, Notice, Pause, Remove, Signal, Stop, Unpause
 from eleagent_daemon.domain.policy import Policy
 from eleagent_daemon.domain.sandbox import Phase, Status
 from eleagent_daemon.sessions.ending import Ending
+from eleagent_daemon.sessions.keeper import Action, Keeper, Rules, changed
 from eleagent_daemon.sessions.launchclient import LauncherClient, Subscription
-from eleagent_daemon.sessions.live import Live
+from eleagent_daemon.sessions.live import Live, seconds_between
 from eleagent_daemon.sessions.outcome import Cause, Outcome, decide
+from eleagent_daemon.sessions.progress import RunClock
+from eleagent_daemon.sessions.purse import Purses
 from eleagent_daemon.sessions.reading import Reading
 from eleagent_daemon.sessions.starting import Starting
 from eleagent_daemon.store.timeline import now
@@ -48,6 +54,14 @@ POLL_S = 10.0
 
 FAREWELL_S = 10.0
 """How long an agent may take to end after it was told that its work is done."""
+
+LOOK_S = 1.0
+"""How often limits are looked at where output comes all the time."""
+
+LIMIT = "limit"
+"""The hold of a session that met a limit and may go on when it is raised."""
+
+_CAUSES = {"timeout_s": Cause.TIMED_OUT, "idle_timeout_s": Cause.HUNG}
 
 GONE = Status(phase=Phase.GONE)
 _ALIVE = (Phase.RUNNING, Phase.PAUSED)
@@ -69,6 +83,8 @@ class Runner:
         starting: Starting,
         ending: Ending,
         pool: ThreadPoolExecutor,
+        purses: Purses,
+        rules: Rules,
         output_bytes: int,
         grace_s: float,
     ) -> None:
@@ -78,8 +94,12 @@ class Runner:
         self._starting = starting
         self._ending = ending
         self._pool = pool
+        self._purses = purses
+        self._rules = rules
         self._output_bytes = output_bytes
-        self._grace_s = grace_s
+        self._grace_s = live.session.limits.stop_grace_s if live.session.limits.stop_grace_s is not None else grace_s
+        self._keeper: Keeper | None = None
+        self._looked_at = 0.0
         self._farewell_at: float | None = None
         self._stop_sent = False
         self._launcher_pid = 0
@@ -95,6 +115,7 @@ class Runner:
     async def _outcome(self) -> tuple[Outcome, bool]:
         """What came of it, and whether there are artefacts to collect."""
         with self._launcher.notices(self.live.key) as notices:
+            self.live.wake = partial(notices.put, Notice(session=self.live.key))
             try:
                 status = self.live.exited or await self._exited(await self._see_through(notices))
                 verdict = self.live.adapter.verdict(status.exit_code if status.exit_code is not None else 1)
@@ -104,6 +125,7 @@ class Runner:
                     by=self.live.by,
                     verdict=verdict,
                     unanswered=self.live.unanswered,
+                    why=self.live.why,
                 )
             except EleAgentError as err:
                 log.warning("session %s ends: %s", self.live.key, err.message)
@@ -144,7 +166,8 @@ class Runner:
     def _failure(self, err: EleAgentError) -> Outcome:
         """What an error means for the session, unless it is only what our own stop led to."""
         if self.live.cause is not None:
-            return decide(GONE, cause=self.live.cause, by=self.live.by, verdict=self.live.adapter.verdict(1))
+            verdict = self.live.adapter.verdict(1)
+            return decide(GONE, cause=self.live.cause, by=self.live.by, verdict=verdict, why=self.live.why)
         state = State.ISOLATION_FAILED if isinstance(err, IsolationFailed) else State.FAILED
         return Outcome(state, err.code, err.exit_code, detail=err.message)
 
@@ -193,6 +216,7 @@ class Runner:
     async def _follow(self, notices: Subscription) -> Status:
         """Read until the sandbox has ended and all of its output is in the timeline."""
         reading = Reading(live=self.live, launcher=self._launcher, pool=self._pool, limit_bytes=self._output_bytes)
+        keeper = self._keeper = self._keeper or self._keep()
         ended: Inspected | None = None
         while True:
             try:
@@ -205,19 +229,40 @@ class Runner:
                 if reading.overflowing:
                     await self._stop(Cause.OVERFLOW, "eleagentd", grace_s=0)
                 await self._say_farewell()
-                ended = await self._ended(await self._next(notices))
+                ended = await self._ended(await self._next(notices, keeper))
             except (LauncherUnavailable, EngineUnavailable) as err:
                 await self._wait_for_launcher(err)
             except StorageUnavailable:
                 await self._stop(Cause.UNWRITABLE, "eleagentd", grace_s=0)
                 return await self._until_ended(notices)
 
-    def _deadline(self) -> float | None:
-        """When its time is up, as seconds of the wall clock, whichever daemon started it; None while it is paused."""
-        live, timeout_s = self.live, self.live.record.request.timeout_s
-        if timeout_s is None or live.started is None or live.cause is not None or live.paused_since:
-            return None
-        return datetime.fromisoformat(live.started).timestamp() + timeout_s + live.paused_s
+    def _keep(self) -> Keeper:
+        """Its clocks go on from where an earlier daemon's stood."""
+        live = self.live
+        ran_s = seconds_between(live.started, live.paused_since or now()) - live.paused_s if live.started else 0.0
+        clock = RunClock(before=max(0.0, ran_s), paused=bool(live.paused_since))
+        return Keeper(live=live, purses=self._purses, rules=self._rules, clock=clock)
+
+    async def _mind_limits(self, cpu_s: float | None, *, asked: bool) -> None:
+        """Now and then, at once when a door met a limit or time is up."""
+        keeper = self._keeper
+        if keeper is None or self.live.cause is not None or self.live.started is None:
+            return
+        asked = asked or self.live.met is not None or keeper.due_s() == 0
+        if not asked and time.monotonic() - self._looked_at < LOOK_S:
+            return
+        self._looked_at = time.monotonic()
+        if (found := await keeper.look(cpu_s)) is not None:
+            await self._at_limit(*found)
+
+    async def _at_limit(self, met: LimitReached, action: Action) -> None:
+        """What is paused has its time counted from when it goes on."""
+        if action == "pause":
+            with contextlib.suppress(Conflict):  # it has just ended
+                await self.pause(LIMIT, by="eleagentd", detail=met.message)
+            return
+        cause = _CAUSES.get(met.limit, Cause.LIMIT)
+        await self._stop(cause, "eleagentd", grace_s=self._grace_s, why=met.message)
 
     async def _say_farewell(self) -> None:
         """End an agent that has nothing more to do; one that does not go by itself is stopped."""
@@ -228,10 +273,10 @@ class Runner:
             self._farewell_at = math.inf
             await self._launcher.ask(Stop(session=self.live.key, grace_s=self._grace_s), Done)
 
-    async def _next(self, notices: Subscription) -> Notice | None:
+    async def _next(self, notices: Subscription, keeper: Keeper | None = None) -> Notice | None:
         """The next notice; None when it is time to ask by ourselves."""
-        due = self._deadline()
-        wait_s = POLL_S if due is None else max(0.0, min(POLL_S, due - time.time()))
+        due_s = keeper.due_s() if keeper is not None and self.live.cause is None else None
+        wait_s = POLL_S if due_s is None else min(POLL_S, due_s)
         try:
             async with asyncio.timeout(wait_s):
                 return await notices.next()
@@ -240,16 +285,16 @@ class Runner:
 
     async def _ended(self, notice: Notice | None) -> Inspected | None:
         """Look at what a notice means; the inspection once the sandbox is not running any more."""
-        if (due := self._deadline()) is not None and time.time() >= due:
-            await self._stop(Cause.TIMED_OUT, "eleagentd", grace_s=self._grace_s)
         if notice is not None and notice.violation:
             await self.live.timeline.append(SandboxViolation(differences=notice.violation))
             await self._stop(Cause.VIOLATION, "eleagentd", grace_s=0)
         if notice is not None and notice.spooled and not notice.ended:
+            await self._mind_limits(None, asked=False)
             return None
         inspected = await self._inspect()
         if inspected.status.phase in (Phase.EXITED, Phase.GONE):
             return inspected
+        await self._mind_limits(inspected.cpu_s, asked=True)
         await self._meet_new_launcher(inspected)
         await self._hold_still(inspected)
         return None
@@ -295,12 +340,12 @@ class Runner:
             pass
         return inspected.status
 
-    async def _stop(self, cause: Cause, by: str, *, grace_s: float) -> bool:
+    async def _stop(self, cause: Cause, by: str, *, grace_s: float, why: str = "") -> bool:
         """Whether this is the first reason to end it. The reason is durable; the stop is sent until it was taken."""
-        first = self.live.end_because(cause, by)
+        first = self.live.end_because(cause, by, why)
         if first:
             with contextlib.suppress(StorageUnavailable):  # what only takes away is done without its record too
-                await self.live.timeline.append(SessionStopping(reason=cause, by_user=by))
+                await self.live.timeline.append(SessionStopping(reason=cause, by_user=by, detail=why))
             with contextlib.suppress(StorageUnavailable):
                 await self.live.become(state=State.STOPPING)
         self._grace_s, self._stop_sent = grace_s, False
@@ -332,6 +377,8 @@ class Runner:
             raise Conflict(f"session {session.key} is {session.state}: only one that runs can be paused")
         await self._launcher.ask(Pause(session=self.live.key), Done)
         self.live.paused(now())
+        if self._keeper is not None:
+            self._keeper.clock.pause()
         with contextlib.suppress(StorageUnavailable):
             await self.live.timeline.append(SessionPaused(hold=hold, by_user=by, detail=detail))
         with contextlib.suppress(StorageUnavailable):
@@ -348,7 +395,25 @@ class Runner:
         await self.live.become(state=State.PAUSED if holds else self.live.awake, paused_by=holds)
         if not holds:
             self.live.unpaused(now())
+            if self._keeper is not None:
+                self._keeper.clock.unpause()
+                self._keeper.progress.begin_anew()
             await self._set_still(False)
+
+    async def set_limits(self, update: LimitsUpdate, *, by: str) -> None:
+        """A session that a limit paused goes on. Raises Conflict when it is being ended."""
+        live = self.live
+        if live.cause is not None:
+            raise Conflict(f"session {live.key} is already being ended: {live.cause}")
+        limits = changed(live.session.limits, update)
+        timeout_s = live.timeout_s if update.timeout_s is None else update.timeout_s
+        await live.timeline.append(LimitsChanged(by_user=by, limits=limits, timeout_s=timeout_s))
+        await live.become(limits=limits, timeout_s=timeout_s)
+        live.warned, live.met = frozenset(), None
+        if LIMIT in live.session.paused_by:
+            await self.unpause(LIMIT, by=by)
+        live.limits_changed()
+        live.wake()
 
     async def say(self, text: str, *, by: str) -> tuple[str, int]:
         """(message id, seq). In the timeline before it is written."""

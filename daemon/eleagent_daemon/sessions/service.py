@@ -16,21 +16,24 @@ import msgspec
 from eleagent.errors import BadRequest, Conflict, CredentialMissing, EleAgentError, StorageUnavailable
 from eleagent.wire.attestation import Report
 from eleagent.wire.events import SandboxAttested, SessionCreated, SessionQueued, SessionStopping
+from eleagent.wire.limits import LimitsUpdate, SessionLimits
 from eleagent.wire.sessions import Session, SessionCreate, State
 from eleagent_daemon.domain.doors import Gateway, Terms
 from eleagent_daemon.domain.launch import Done, ListAll, Listing, Remove
 from eleagent_daemon.domain.policy import Policy
-from eleagent_daemon.domain.sandbox import POOL_FIRST_UID, SandboxSpec
+from eleagent_daemon.domain.sandbox import POOL_FIRST_UID, Ceilings, SandboxSpec
 from eleagent_daemon.domain.spool import spool_folder
-from eleagent_daemon.sessions.admission import check_request, choose_policy, make_adapter, title
+from eleagent_daemon.sessions.admission import check_limits, check_request, choose_policy, make_adapter, title
 from eleagent_daemon.sessions.approvals import Approvals, Desk
 from eleagent_daemon.sessions.catalogue import Catalogue, get_profile, version_of
 from eleagent_daemon.sessions.claude import ClaudeAdapter
 from eleagent_daemon.sessions.ending import Ending
+from eleagent_daemon.sessions.keeper import Rules, effective
 from eleagent_daemon.sessions.launchclient import LauncherClient
 from eleagent_daemon.sessions.live import Live
 from eleagent_daemon.sessions.outcome import KILLED, Cause, Outcome
 from eleagent_daemon.sessions.previews import Previews
+from eleagent_daemon.sessions.purse import Purses
 from eleagent_daemon.sessions.recall import recall
 from eleagent_daemon.sessions.runner import Runner
 from eleagent_daemon.sessions.spares import NOBODY, Spares
@@ -57,6 +60,10 @@ class Settings:
     timeout_s: float
     grace_s: float
     output_bytes: int
+    limits: SessionLimits
+    ceilings: Ceilings
+    user_day_usd: float
+    rules: Rules
 
 
 class Sessions:
@@ -72,6 +79,7 @@ class Sessions:
         spares: Spares,
         ending: Ending,
         approvals: Approvals,
+        purses: Purses,
         supervisor: Supervisor,
         settings: Settings,
         pool: ThreadPoolExecutor,
@@ -85,6 +93,7 @@ class Sessions:
         self._spares = spares
         self._ending = ending
         self._approvals = approvals
+        self._purses = purses
         self._supervisor = supervisor
         self._settings = settings
         self._pool = pool
@@ -99,11 +108,14 @@ class Sessions:
         if request.timeout_s is None:
             request = msgspec.structs.replace(request, timeout_s=self._settings.timeout_s)
         check_request(request, profile)
+        check_limits(request.limits, self._settings.ceilings)
         if request.runtime not in (None, self._settings.runtime):
             raise BadRequest(f"runtime {request.runtime!r} is not here: this daemon has {self._settings.runtime}")
         policy = choose_policy(request, self._settings.default_policy, self._settings.policies)
         if profile.adapter != "command":
             self._check_model(request, policy)
+            if request.model_script is None:
+                await self._purses.check_user(owner)
         image = await self._catalogue.get_image(profile.name)
         # Whose the session will be is not known yet: every user of the pool can read the same.
         sources = await self._starting.open_sources(request.data, caller, reader_uid=POOL_FIRST_UID)
@@ -127,6 +139,9 @@ class Sessions:
             agent_digest=digest,
             data=request.data,
             unreadable=[path for _, source in sources for path in source.unreadable],
+            timeout_s=request.timeout_s,
+            limits=effective(request.limits, self._settings.limits),
+            user_day_usd=self._settings.user_day_usd,
         )
         shape = None if request.data else self._shape(session, request, policy)
         async with self._spares.lend(shape) as spare:
@@ -134,18 +149,17 @@ class Sessions:
             if spare is not None and record.session.key == spare.key:
                 self._spares.spend(spare)
         if fresh:
-            await self._begin(record)
+            await self._begin(await self._live(record))
         return record.session
 
     def _shape(self, session: Session, request: SessionCreate, policy: Policy) -> SandboxSpec:
         """The spare that would do for this session, which has no key yet."""
         profile = get_profile(session.agent)
         adapter = make_adapter(profile, "", request, model_door=self._has_model(request, policy))
-        return self._starting.spec(NOBODY, str(session.image), adapter.launch()).spare()
+        return self._starting.spec(NOBODY, session, adapter.launch()).spare()
 
-    async def _begin(self, record: Record) -> None:
-        live = await self._live(record)
-        request, session = record.request, record.session
+    async def _begin(self, live: Live) -> None:
+        request, session = live.record.request, live.session
         if live.timeline.last_seq == 0:
             await live.timeline.append(
                 SessionCreated(
@@ -170,12 +184,19 @@ class Sessions:
         """Take up every session that an earlier daemon left, and remove what belongs to none."""
         records = await self._registry.live()
         await self._approvals.recover({record.session.key for record in records})
+        found: dict[str, Live] = {}
         for record in records:
             try:
-                await self._begin(record)
+                found[record.session.key] = await self._live(record)
             except Exception:
                 # One session that can't be read must not keep the others from being looked after.
                 log.exception("session %s can't be taken up", record.session.key)
+        await self._purses.recover(found)
+        for live in found.values():
+            try:
+                await self._begin(live)
+            except Exception:
+                log.exception("session %s can't be taken up", live.key)
         self._supervisor.serve("orphans", self._remove_orphans)
 
     async def _remove_orphans(self) -> None:
@@ -262,6 +283,12 @@ class Sessions:
         await runner.unpause(PERSON, by=by)
         return runner.live.session.state
 
+    async def set_limits(self, key: str, update: LimitsUpdate, *, by: str) -> Session:
+        check_limits(update, self._settings.ceilings)
+        runner = await self._runner(key)
+        await runner.set_limits(update, by=by)
+        return self._as_it_stands(runner.live.session)
+
     async def interrupt(self, key: str) -> State:
         await (await self._runner(key)).interrupt()
         return State.RUNNING
@@ -276,6 +303,8 @@ class Sessions:
             launcher=self._launcher,
             starting=self._starting,
             ending=self._ending,
+            purses=self._purses,
+            rules=self._settings.rules,
             pool=self._pool,
             output_bytes=self._settings.output_bytes,
             grace_s=self._settings.grace_s,

@@ -18,7 +18,8 @@ from eleagent.wire.events import (
     SessionStarted,
     SessionStarting,
 )
-from eleagent.wire.sessions import State
+from eleagent.wire.limits import SessionLimits
+from eleagent.wire.sessions import Session, State
 from eleagent_daemon.domain.attestation import refusal
 from eleagent_daemon.domain.doors import Gateway, Terms
 from eleagent_daemon.domain.launch import (
@@ -41,6 +42,7 @@ from eleagent_daemon.sessions.accounts import Accounts, DoorSink
 from eleagent_daemon.sessions.adapter import Launch, Send, first_input
 from eleagent_daemon.sessions.launchclient import LauncherClient
 from eleagent_daemon.sessions.live import Live
+from eleagent_daemon.sessions.purse import Purses
 from eleagent_daemon.store.registry import CallerIdentity, Reservation
 from eleagent_daemon.store.timeline import now
 
@@ -55,6 +57,7 @@ class Starting:
         gateway: Gateway,
         accounts: Accounts,
         installation: str,
+        purses: Purses,
         limits: Limits,
         mode: Mode,
         forbidden: list[str],
@@ -63,6 +66,7 @@ class Starting:
         self._gateway = gateway
         self._accounts = accounts
         self._installation = installation
+        self._purses = purses
         self._limits = limits
         self._mode = mode
         self._forbidden = forbidden
@@ -89,19 +93,19 @@ class Starting:
             for path in paths
         ]
 
-    def spec(self, reserved: Reservation, image: str, launch: Launch) -> SandboxSpec:
+    def spec(self, reserved: Reservation, session: Session, launch: Launch) -> SandboxSpec:
         """A sandbox without data, at its first attempt."""
         return SandboxSpec(
             session=reserved.key,
             installation=self._installation,
             attempt=1,
-            image=image,
+            image=str(session.image),
             argv=launch.argv,
             env=launch.env,
             uid=reserved.uid,
             stdin=launch.stdin,
             doors=launch.doors,
-            limits=self._limits,
+            limits=own_limits(self._limits, session.limits),
             mode=self._mode,
         )
 
@@ -137,7 +141,7 @@ class Starting:
         attempt = record.attempt + 1
         sources = await self.open_sources(record.session.data, record.caller, reader_uid=record.uid)
         spec = msgspec.structs.replace(
-            self.spec(Reservation(live.key, record.uid), str(record.session.image), live.adapter.launch()),
+            self.spec(Reservation(live.key, record.uid), record.session, live.adapter.launch()),
             attempt=attempt,
             data=place_data(sources),
         )
@@ -195,7 +199,8 @@ class Starting:
             stop_reason=live.stop_reason,
         )
         upstream = self._gateway.check(terms) if "model" in sockets else ""
-        live.doors = await self._gateway.open(sockets, terms, DoorSink(live, accounts=self._accounts))
+        sink = DoorSink(live, accounts=self._accounts)
+        live.doors = await self._gateway.open(sockets, terms, sink, self._purses.of(live))
         await live.timeline.append(DoorsOpened(ports=live.adapter.launch().doors.ports(), upstream=upstream))
 
     async def give_back_doors(self, live: Live) -> None:
@@ -234,6 +239,13 @@ class Starting:
             piece = send.data[start : start + CHUNK_BYTES]
             last = start + CHUNK_BYTES >= len(send.data)
             await self._launcher.ask(Write(session=key, message=send.id, data=piece, last=last), Done)
+
+
+def own_limits(limits: Limits, asked: SessionLimits) -> Limits:
+    """What one sandbox may use: what its session asked for, else the operator's."""
+    names = ("memory_bytes", "cpus", "pids", "disk_bytes")
+    given = {name: getattr(asked, name) for name in names if getattr(asked, name) is not None}
+    return msgspec.structs.replace(limits, **given)
 
 
 def place_data(sources: list[tuple[str, Source]]) -> tuple[DataMount, ...]:

@@ -6,6 +6,7 @@ import asyncio
 import secrets
 import sqlite3
 from collections.abc import Sequence
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import aiosqlite
@@ -20,6 +21,8 @@ from eleagent_daemon.store.database import open_database, transaction
 
 _ALPHABET = "abcdefghijklmnopqrstuvwxyz234567"
 ORGANIZATION = "default"
+KEY_KEPT = timedelta(hours=24)
+"""How long a repeated request with the same idempotency key gets the first one's session."""
 
 
 class CallerIdentity(msgspec.Struct, frozen=True):
@@ -79,6 +82,7 @@ class Registry:
         Raises Conflict when a live session has the name, Unavailable when every user of the pool is taken.
         """
         async with self._lock, transaction(self._db):
+            await self._db.execute("DELETE FROM idempotency WHERE created < ?", (_before(KEY_KEPT),))
             if token and (
                 row := await self._one(
                     "SELECT session FROM idempotency WHERE owner=? AND token=?", (session.owner, token)
@@ -101,7 +105,8 @@ class Registry:
                 raise Conflict(f"a live session is named {name!r} already: choose another name or stop it") from None
             if token:
                 await self._db.execute(
-                    "INSERT INTO idempotency (owner, token, session) VALUES (?, ?, ?)", (session.owner, token, key)
+                    "INSERT INTO idempotency (owner, token, session, created) VALUES (?, ?, ?, ?)",
+                    (session.owner, token, key, _before(timedelta())),
                 )
             return record, True
 
@@ -205,6 +210,10 @@ class Registry:
 
 def _new_key() -> str:
     return "s-" + "".join(secrets.choice(_ALPHABET) for _ in range(10))
+
+
+def _before(age: timedelta) -> str:
+    return (datetime.now(UTC) - age).isoformat()
 
 
 def _text(value: msgspec.Struct) -> str:

@@ -1,0 +1,98 @@
+"""Which limits does a session come near to or meet, and what is done then?"""
+
+from __future__ import annotations
+
+import contextlib
+from dataclasses import dataclass
+from typing import Literal
+
+import msgspec
+
+from eleagent.errors import LimitReached, StorageUnavailable
+from eleagent.wire.events import LimitMet, LimitNear
+from eleagent.wire.limits import LimitsUpdate, OnLimit, SessionLimits
+from eleagent_daemon.domain.limits import NAMES, Measure, amount, first_reached, near
+from eleagent_daemon.sessions.live import Live
+from eleagent_daemon.sessions.progress import Progress, RunClock
+from eleagent_daemon.sessions.purse import Purses, measured
+
+OnHang = Literal["stop", "pause", "tell"]
+Action = Literal["stop", "pause", "tell"]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Rules:
+    """`warn_percent` of a limit is told of; `on_hang` is what happens to a session that makes no progress."""
+
+    warn_percent: int
+    on_hang: OnHang
+
+
+class Keeper:
+    """One session's limits. It looks, tells, and says what to do; the runner does it."""
+
+    def __init__(self, *, live: Live, purses: Purses, rules: Rules, clock: RunClock) -> None:
+        self.clock = clock
+        self.progress = Progress(cpu_s=None if clock.seconds > 1 else 0.0)
+        self._live = live
+        self._purses = purses
+        self._rules = rules
+
+    def due_s(self) -> float | None:
+        """Until time alone meets a limit, if nothing else happens."""
+        if self.clock.paused:
+            return None
+        idle_limit = self._live.session.limits.idle_timeout_s
+        left = [
+            *([self._live.timeout_s - self.clock.seconds] if self._live.timeout_s else []),
+            *([idle_limit - self.progress.idle_s] if idle_limit else []),
+        ]
+        return max(0.0, min(left)) if left else None
+
+    async def look(self, cpu_s: float | None) -> tuple[LimitReached, Action] | None:
+        """The limit that is met, and what to do; it is in the timeline then. Nothing is met while it is paused."""
+        live = self._live
+        self.progress.look(events=live.timeline.last_seq, traffic=live.model.traffic, cpu_s=cpu_s)
+        if self.clock.paused:
+            return None
+        own = list(measured(live, idle_s=self.progress.idle_s, running_s=self.clock.seconds))
+        met, live.met = live.met or first_reached(own), None
+        if met is not None:
+            action = self._action(met)
+            await self._tell(
+                LimitMet(limit=met.limit, used=met.used, allowed=met.allowed, action=action, text=met.message)
+            )
+            if action == "tell":
+                self.progress.begin_anew()
+                return None
+            return met, action
+        of_the_day = await self._purses.measures(live) if live.usage.requests else []
+        for one in near([*own, *of_the_day], percent=self._rules.warn_percent, warned=live.warned):
+            live.warned |= {one.limit}
+            await self._tell(LimitNear(limit=one.limit, used=one.used, allowed=one.allowed, text=_near(one)))
+        return None
+
+    def _action(self, met: LimitReached) -> Action:
+        if met.limit == "idle_timeout_s":
+            return self._rules.on_hang
+        return "pause" if self._live.session.limits.on_limit is OnLimit.PAUSE else "stop"
+
+    async def _tell(self, payload: LimitNear | LimitMet) -> None:
+        with contextlib.suppress(StorageUnavailable):
+            await self._live.timeline.append(payload)
+        self.progress.told(self._live.timeline.last_seq)
+
+
+def _near(one: Measure) -> str:
+    return f"{amount(one.limit, one.used)} of {amount(one.limit, one.allowed)}: {NAMES[one.limit]} comes to its end"
+
+
+def effective(asked: SessionLimits, defaults: SessionLimits) -> SessionLimits:
+    """What holds for a session: what it asked for, else the daemon's settings."""
+    given = {name: getattr(asked, name) for name in SessionLimits.__struct_fields__}
+    return msgspec.structs.replace(defaults, **{name: value for name, value in given.items() if value is not None})
+
+
+def changed(limits: SessionLimits, update: LimitsUpdate) -> SessionLimits:
+    given = {name: getattr(update, name) for name in LimitsUpdate.__struct_fields__ if name != "timeout_s"}
+    return msgspec.structs.replace(limits, **{name: value for name, value in given.items() if value is not None})

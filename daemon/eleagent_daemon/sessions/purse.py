@@ -1,0 +1,149 @@
+"""What may a session still spend? Money is reserved before a request is sent, and settled when it is over."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import logging
+from collections.abc import Iterator
+from datetime import UTC, datetime
+from functools import partial
+
+from eleagent.errors import LimitReached, StorageUnavailable
+from eleagent.wire.events import UsageEstimated, UsageUnpriced
+from eleagent.wire.limits import OnLimit
+from eleagent.wire.sessions import Usage
+from eleagent_daemon.domain.doors import Grant
+from eleagent_daemon.domain.limits import MICRO, Allowance, Ask, Measure, grant, reached
+from eleagent_daemon.sessions.live import Live
+from eleagent_daemon.store.usage import Account, UsageStore
+
+log = logging.getLogger(__name__)
+
+
+class Purses:
+    """One a daemon. `allowance` holds the operator's limits of a day, for every session."""
+
+    def __init__(self, *, store: UsageStore, allowance: Allowance) -> None:
+        self._store = store
+        self._allowance = allowance
+        self._settled = asyncio.Event()
+
+    def of(self, live: Live) -> SessionPurse:
+        return SessionPurse(purses=self, live=live)
+
+    async def recover(self, timelines: dict[str, Live]) -> None:
+        """What an earlier daemon had under way counts as all that it may have cost, and its sessions are told."""
+        for left in await self._store.settle_left():
+            log.warning("a request of %s was under way when the daemon died: %s", left.session, left.usage)
+            if (live := timelines.get(left.session)) is not None:
+                with contextlib.suppress(StorageUnavailable):
+                    await live.timeline.append(UsageEstimated(usage=left.usage))
+                live.usage_before = live.usage_before.plus(left.usage)
+
+    async def check_user(self, owner: str) -> None:
+        """Raises LimitReached when the user's money of today is used up: a session would only meet that wall."""
+        totals = await self._store.totals(Account(session="", user=owner, agent=""), today())
+        allowed, used = self._allowance.user_day_usd, totals.user_day.used / MICRO
+        if 0 < allowed <= used:
+            raise reached("user_day_usd", used, allowed)
+
+    async def measures(self, live: Live) -> list[Measure]:
+        """Its money of today, beside what its own timeline tells."""
+        totals = await self._store.totals(account(live), today())
+        days = (
+            ("user_day_usd", self._allowance.user_day_usd, totals.user_day),
+            ("key_day_usd", self._allowance.key_day_usd, totals.key_day),
+            ("project_day_usd", self._allowance.project_day_usd, totals.project_day),
+        )
+        return [Measure(name, total.used / MICRO, allowed) for name, allowed, total in days]
+
+    async def reserve(self, live: Live, ask: Ask) -> Grant:
+        """Waits for requests under way where they alone leave no room. Raises LimitReached."""
+        while True:
+            settled = self._settled
+            allowance = allowed_to(live, self._allowance)
+            decided = await self._store.reserve(account(live), today(), ask, partial(grant, ask, allowance))
+            if decided is not None:
+                return Grant(*decided)
+            await settled.wait()
+
+    async def settle(self, reserved: Grant, usage: Usage, *, estimated: bool) -> None:
+        try:
+            await self._store.settle(reserved.id, usage, estimated=estimated)
+        except StorageUnavailable as err:
+            log.warning("reservation %d is settled at the next start: %s", reserved.id, err.message)
+        self._settled.set()
+        self._settled = asyncio.Event()
+
+
+class SessionPurse:
+    """One session's (`domain.doors.Purse`)."""
+
+    def __init__(self, *, purses: Purses, live: Live) -> None:
+        self._purses = purses
+        self._live = live
+        self._unpriced: set[str] = set()
+
+    async def reserve(self, ask: Ask) -> Grant:
+        """A session that is paused at a limit keeps its request waiting until the limit is raised."""
+        if ask.price is None and ask.model not in self._unpriced:
+            self._unpriced.add(ask.model)
+            await self._live.timeline.append(UsageUnpriced(model=ask.model))
+        while True:
+            raised = self._live.raised
+            try:
+                return await self._purses.reserve(self._live, ask)
+            except LimitReached as limit:
+                self._meet(limit)
+                if self._live.session.limits.on_limit is not OnLimit.PAUSE:
+                    raise
+            await raised.wait()
+
+    async def settle(self, grant: Grant, usage: Usage, *, estimated: bool) -> None:
+        await self._purses.settle(grant, usage, estimated=estimated)
+        self._live.wake()
+
+    def send(self, count: int) -> None:
+        self._live.egress_bytes += count
+        allowed = self._live.session.limits.max_egress_bytes
+        if allowed and self._live.egress_bytes > allowed:
+            limit = reached("max_egress_bytes", self._live.egress_bytes, allowed)
+            self._meet(limit)
+            raise limit
+
+    def _meet(self, limit: LimitReached) -> None:
+        self._live.met = limit
+        self._live.wake()
+
+
+def measured(live: Live, *, idle_s: float, running_s: float) -> Iterator[Measure]:
+    """How much of its own limits a session has used."""
+    limits, usage = live.session.limits, live.usage
+    yield Measure("max_cost_usd", usage.cost_microusd / MICRO, limits.max_cost_usd or 0)
+    yield Measure("max_tokens", usage.tokens, limits.max_tokens or 0)
+    yield Measure("max_turns", usage.turns, limits.max_turns or 0)
+    yield Measure("max_egress_bytes", live.egress_bytes, limits.max_egress_bytes or 0)
+    yield Measure("idle_timeout_s", idle_s, limits.idle_timeout_s or 0)
+    yield Measure("timeout_s", running_s, live.timeout_s or 0)
+
+
+def allowed_to(live: Live, of_the_day: Allowance) -> Allowance:
+    limits = live.session.limits
+    return Allowance(
+        max_cost_usd=limits.max_cost_usd or 0,
+        user_day_usd=of_the_day.user_day_usd,
+        key_day_usd=of_the_day.key_day_usd,
+        project_day_usd=of_the_day.project_day_usd,
+        max_tokens=limits.max_tokens or 0,
+        max_turns=limits.max_turns or 0,
+    )
+
+
+def account(live: Live) -> Account:
+    session = live.session
+    return Account(session=session.key, user=session.owner, agent=session.agent, scripted=session.scripted)
+
+
+def today() -> str:
+    return datetime.now(UTC).date().isoformat()

@@ -1,0 +1,42 @@
+BEGIN;
+ALTER TABLE idempotency ADD COLUMN created TEXT NOT NULL DEFAULT '';
+CREATE TABLE usage (
+    session            TEXT NOT NULL REFERENCES sessions (key),
+    model              TEXT NOT NULL,
+    day                TEXT NOT NULL,
+    user               TEXT NOT NULL,
+    api_key            TEXT NOT NULL,
+    project            TEXT NOT NULL,
+    agent              TEXT NOT NULL,
+    scripted           INTEGER NOT NULL,
+    requests           INTEGER NOT NULL,
+    turns              INTEGER NOT NULL,
+    input_tokens       INTEGER NOT NULL,
+    output_tokens      INTEGER NOT NULL,
+    cache_read_tokens  INTEGER NOT NULL,
+    cache_write_tokens INTEGER NOT NULL,
+    cost_microusd      INTEGER NOT NULL,
+    unpriced_tokens    INTEGER NOT NULL,
+    estimated          INTEGER NOT NULL,
+    PRIMARY KEY (session, model, day)
+) STRICT;
+CREATE INDEX usage_user ON usage (user, day);
+CREATE INDEX usage_project ON usage (project, day);
+CREATE INDEX usage_day ON usage (day);
+CREATE TABLE reservations (
+    id       INTEGER PRIMARY KEY AUTOINCREMENT,
+    session  TEXT NOT NULL REFERENCES sessions (key),
+    model    TEXT NOT NULL,
+    day      TEXT NOT NULL,
+    user     TEXT NOT NULL,
+    api_key  TEXT NOT NULL,
+    project  TEXT NOT NULL,
+    agent    TEXT NOT NULL,
+    scripted INTEGER NOT NULL,
+    tokens   INTEGER NOT NULL,
+    microusd INTEGER NOT NULL,
+    priced   INTEGER NOT NULL
+) STRICT;
+CREATE INDEX reservations_session ON reservations (session);
+PRAGMA user_version = 3;
+COMMIT;
