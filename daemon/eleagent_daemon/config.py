@@ -53,6 +53,8 @@ class Session(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
     slots: int = 8
     slots_per_user: int = 8
+    kept_s: float = 259200.0
+    kept_most: int = 5
     spares: int = 2
     timeout_s: float = 7200.0
     idle_timeout_s: float = 1800.0
@@ -272,6 +274,9 @@ def _complete(config: Config, path: Path) -> Config:
     for name, value in msgspec.structs.asdict(config.budget).items():
         if name not in ("on_limit", "on_hang") and not 0 <= value < math.inf:
             raise ConfigError(f"budget.{name}: must be 0 (no limit) or more, is {value}")
+    for name in ("kept_s", "kept_most"):
+        if not 0 <= (value := getattr(config.session, name)) < math.inf:
+            raise ConfigError(f"session.{name}: must be 0 (none is kept) or more, is {value}")
     if not 1 <= config.budget.warn_percent <= 100:
         raise ConfigError(f"budget.warn_percent: must be from 1 to 100, is {config.budget.warn_percent}")
     if not 0 <= config.session.stop_grace_s <= _GRACE_LIMIT_S:

@@ -114,7 +114,14 @@ async def serve(config: Config, credential: Credential | None) -> bool:
         spares = Spares(launcher=launcher, registry=registry, count=config.session.spares)
         stack.push_async_callback(spares.close)
         supervisor.serve("spares", spares.run)
-        ending = Ending(launcher=launcher, artefacts=artefacts, timelines=timelines, accounts=accounts, pool=pool)
+        ending = Ending(
+            launcher=launcher,
+            artefacts=artefacts,
+            timelines=timelines,
+            accounts=accounts,
+            keep_s=config.session.kept_s if config.session.kept_most else 0,
+            pool=pool,
+        )
         approvals = Approvals(store=ApprovalStore(registry=registry), ledger=ledger)
         supervisor.serve("approvals", approvals.run)
         sessions = Sessions(
@@ -140,6 +147,7 @@ async def serve(config: Config, credential: Credential | None) -> bool:
                 limits=config.session_limits(),
                 ceilings=config.ceilings,
                 user_day_usd=config.budget.user_day_usd,
+                kept_most=config.session.kept_most,
                 rules=Rules(warn_percent=config.budget.warn_percent, on_hang=config.budget.on_hang),
             ),
             pool=pool,
@@ -169,6 +177,7 @@ async def serve(config: Config, credential: Credential | None) -> bool:
             registry=registry,
             supervisor=supervisor,
             ledger=ledger,
+            kept=sessions.reconciler.kept,
         )
         handlers = {
             **system.table(),

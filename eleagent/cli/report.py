@@ -80,9 +80,10 @@ def facts(session: Session) -> list[tuple[str, Span]]:
         "policy": session.policy, "data": some(session.data), "created": session.created,
         "started": session.started or "", "ended": session.ended or "", "tokens": tokens(session.usage),
         "limits": told(session), "paused by": some(session.paused_by),
+        "kept until": session.kept_until or "",
     }  # fmt: skip
-    told = [(name, (Style.PLAIN, value)) for name, value in plain.items()]
-    return [("session", (Style.BOLD, session.key)), ("state", state_span(session.state)), *told]
+    shown = [(name, (Style.PLAIN, value)) for name, value in plain.items()]
+    return [("session", (Style.BOLD, session.key)), ("state", state_span(session.state)), *shown]
 
 
 def tokens(usage: Usage) -> str:

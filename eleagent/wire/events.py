@@ -124,7 +124,10 @@ class DoorsOpened(Payload, frozen=True):
 
 
 class SessionStarted(Payload, frozen=True):
+    """`boot_id` is the host's (random(4)), to tell a reboot."""
+
     type: ClassVar[str] = "session.started"
+    boot_id: str = ""
 
 
 class SessionAdopted(Payload, frozen=True):

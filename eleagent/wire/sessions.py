@@ -70,6 +70,7 @@ class Session(msgspec.Struct, frozen=True, kw_only=True):
 
     `paused_by` names what holds it still; it goes on when the last of them is gone. `limits` are
     what holds for it, `user_day_usd` what its user may spend a day (0: no limit).
+    `kept_until`: its sandbox was found changed, and is kept to be looked at.
     """
 
     key: str
@@ -102,6 +103,7 @@ class Session(msgspec.Struct, frozen=True, kw_only=True):
     timeout_s: float | None = None
     limits: SessionLimits = SessionLimits()
     user_day_usd: float = 0.0
+    kept_until: str | None = None
 
 
 class SessionDetail(msgspec.Struct, frozen=True, kw_only=True):

@@ -24,6 +24,8 @@ from eleagent_daemon.domain.policy import MODEL_ONLY
 from eleagent_daemon.gateway.credentials import Credential
 from eleagent_daemon.gateway.service import Gateway
 
+from ..doorsink import Admitting
+
 BODY = {"model": "claude-opus-4-8", "max_tokens": 8000, "stream": True, "messages": []}
 OPENING = (
     b"event: message_start\n"
@@ -60,10 +62,10 @@ class Purse:
 
 
 @dataclass
-class Sink:
+class Sink(Admitting):
     events: list[EgressModel] = field(default_factory=list)
 
-    async def record(self, payload: EgressModel | EgressTunnel | SecurityFinding) -> None:
+    async def record(self, payload: EgressModel | EgressTunnel | SecurityFinding, *, admitted: bool) -> None:
         assert isinstance(payload, EgressModel)
         self.events.append(payload)
 
@@ -174,6 +176,15 @@ async def test_request_of_a_session_that_ends_is_paid() -> None:
                 await answer.content.readany()
         purse = door.purse
     assert len(purse.paid) == 1
+
+
+async def test_request_that_could_not_be_recorded_gives_its_money_back() -> None:
+    async with lab() as door:
+        door.sink.unwritable = True
+        async with door.post() as answer:
+            await answer.read()
+        ((_, usage, estimated),) = door.purse.paid
+    assert (answer.status >= 400, door.bodies, usage, estimated) == (True, [], Usage(), False)
 
 
 def test_limit_reached_is_an_error_of_its_own_for_scripts() -> None:

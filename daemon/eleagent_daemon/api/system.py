@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from typing import Any
 
 from eleagent.errors import CredentialMissing, EleAgentError
 from eleagent.operations.system import DOCTOR, OPENAPI, STATUS
 from eleagent.version import __version__
+from eleagent.wire.sessions import Session
 from eleagent.wire.system import Doctor, Finding, Status
 from eleagent_daemon.api.identity import account
 from eleagent_daemon.api.openapi import document
@@ -41,6 +42,7 @@ class SystemHandlers:
         registry: Registry,
         supervisor: Supervisor,
         ledger: Ledger,
+        kept: Callable[[], Awaitable[list[Session]]],
     ) -> None:
         self._home = home
         self._installation = installation
@@ -53,6 +55,7 @@ class SystemHandlers:
         self._registry = registry
         self._supervisor = supervisor
         self._ledger = ledger
+        self._kept = kept
         self._started = now()
 
     def table(self) -> Handlers:
@@ -95,6 +98,15 @@ class SystemHandlers:
         except EleAgentError as err:
             findings.append(Finding(name="launcher", level="fail", found=err.message, fix="eleagent daemon run"))
         findings.append(self._account())
+        findings += [
+            Finding(
+                name="kept sandbox",
+                level="warn",
+                found=f"{session.key} was found changed and killed; it is kept until {session.kept_until}",
+                fix=f"look at it: eleagent session show {session.key}, and on the host at its runtime's own tools",
+            )
+            for session in await self._kept()
+        ]
         findings.append(self._audit())
         try:
             findings.append(Finding(name="model", level="ok", found=self._model()))

@@ -194,6 +194,7 @@ class Greeting(msgspec.Struct, frozen=True, tag="greeting"):
     runtime: str
     engine: str
     error: str = ""
+    boot_id: str = ""
 
 
 class Source(msgspec.Struct, frozen=True, tag="source"):

@@ -116,6 +116,11 @@ def start_ticks(pid: int) -> int:
     return int(stat.rpartition(")")[2].split()[19])
 
 
+def boot_id() -> str:
+    """Another one after each boot (random(4))."""
+    return Path("/proc/sys/kernel/random/boot_id").read_text().strip()
+
+
 def cpu_seconds(pid: int) -> float:
     """What the process and its children that ended have used (proc(5), fields 14 to 17 of stat); 0 when it is gone."""
     try:

@@ -14,6 +14,7 @@ from eleagent_daemon.agents.files import get_dockerfile, get_image_name
 from eleagent_daemon.domain import launch
 from eleagent_daemon.domain.channel import close_all
 from eleagent_daemon.domain.launch import PROTOCOL, AnyAnswer, Done, Notice
+from eleagent_daemon.kernel.calls import boot_id
 from eleagent_daemon.kernel.child import in_child
 from eleagent_daemon.launcher.binary import copy_verified
 from eleagent_daemon.launcher.collect import Collection, check_target
@@ -61,6 +62,7 @@ class Verbs:
             runtime=self.runtime.name,
             engine=engine,
             error=error,
+            boot_id=boot_id(),
         ), ()
 
     async def open_source(self, verb: launch.OpenSource, fds: list[int]) -> Answered:

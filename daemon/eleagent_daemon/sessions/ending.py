@@ -8,6 +8,7 @@ import logging
 import os
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
+from datetime import UTC, datetime, timedelta
 from typing import TypeVar
 
 import msgspec
@@ -24,7 +25,7 @@ from eleagent_daemon.domain.launch import AnyVerb, Collect, Collected, Done, Rem
 from eleagent_daemon.sessions.accounts import Accounts
 from eleagent_daemon.sessions.launchclient import LauncherClient
 from eleagent_daemon.sessions.live import Live
-from eleagent_daemon.sessions.outcome import Outcome, explained
+from eleagent_daemon.sessions.outcome import VIOLATED, Outcome, explained
 from eleagent_daemon.store.artefacts import Artefacts
 from eleagent_daemon.store.timeline import Timelines, now
 
@@ -46,12 +47,15 @@ class Ending:
         artefacts: Artefacts,
         timelines: Timelines,
         accounts: Accounts,
+        keep_s: float,
         pool: ThreadPoolExecutor,
     ) -> None:
+        """`keep_s`: how long a sandbox that was found changed is kept to be looked at; it does not run."""
         self._launcher = launcher
         self._artefacts = artefacts
         self._timelines = timelines
         self._accounts = accounts
+        self._keep_s = keep_s
         self._pool = pool
 
     async def conclude(self, live: Live, outcome: Outcome | None, *, collect: bool) -> None:
@@ -59,7 +63,10 @@ class Ending:
         await live.close_doors()
         if live.ended is None and outcome is not None:
             stored = await self._collect(live) if collect else 0
-            if live.record.attempt:  # else nothing was ever made, and a queued session ends at once
+            if outcome.reason == VIOLATED and self._keep_s:
+                until = datetime.now(UTC) + timedelta(seconds=self._keep_s)
+                live.kept_until = until.isoformat(timespec="seconds").replace("+00:00", "Z")
+            elif live.record.attempt:  # else nothing was ever made, and a queued session ends at once
                 await self._remove(live)
             live.ended = SessionEnded(
                 state=outcome.state,
@@ -89,6 +96,8 @@ class Ending:
             usage=ended.usage,
             artefacts=ended.artefacts,
             last_seq=live.timeline.last_seq,
+            kept_until=live.kept_until,
+            paused_by=[],
         )
         self._timelines.close(live.key)
 

@@ -28,12 +28,13 @@ from eleagent_daemon.store.timeline import Timeline
 @dataclass(kw_only=True)
 class Live:
     """`held` are our own descriptors of the doors' listeners, for a launcher that lost its. `cause` is set once: why we
-    end it. `started` is when its release was recorded, `seen_until` the time of the last event of an earlier daemon.
-    `stored` are artefacts that the timeline has, `exited` how the sandbox ended, `ended` its last event. `inputs` are
-    the messages accepted so far, `answered` what its questions were answered, both by id. `paused_since` is when it was
-    paused, `paused_s` how long it was before that. `stop_reason` is the model's last, as the door saw it, for a daemon
-    that came back. `warned` are limits that were told to be near, `met` is one that a door has met since the runner
-    looked last (`wake` makes it look), `raised` is set when limits were changed.
+    end it. `started` is when its release was recorded, on the host's boot `boot_id`; `seen_until` the time of the last
+    event of an earlier daemon. `stored` are artefacts that the timeline has, `exited` how the sandbox ended, `ended`
+    its last event. `inputs` are the messages accepted so far, `answered` what its questions were answered, both by id.
+    `paused_since` is when it was paused, `paused_s` how long it was before that. `stop_reason` is the model's last, as
+    the door saw it, for a daemon that came back.
+    `warned` are limits that were told to be near, `met` is one that a door has met since the runner looked last (`wake`
+    makes it look), `raised` is set when limits were changed.
     """
 
     record: Record
@@ -52,10 +53,12 @@ class Live:
     answered: dict[str, ApprovalAnswered] = field(default_factory=dict)
     desk: Desk | None = None
     started: str | None = None
+    boot_id: str = ""
     seen_until: str = ""
     stored: set[str] = field(default_factory=set)
     exited: Status | None = None
     ended: SessionEnded | None = None
+    kept_until: str | None = None
     cause: Cause | None = None
     by: str = ""
     why: str = ""

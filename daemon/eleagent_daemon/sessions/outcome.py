@@ -15,6 +15,7 @@ UNANSWERED = 122
 TIMED_OUT = 124
 ENGINE = 125
 REFUSED = 126
+VIOLATED = "isolation_violated"
 
 
 class Cause(StrEnum):
@@ -48,7 +49,7 @@ def decide(
     match cause:
         case Cause.VIOLATION:
             detail = "the sandbox was found changed; it was killed"
-            return Outcome(State.ISOLATION_FAILED, "isolation_violated", REFUSED, own, detail)
+            return Outcome(State.ISOLATION_FAILED, VIOLATED, REFUSED, own, detail)
         case Cause.TIMED_OUT:
             return Outcome(State.TIMED_OUT, "timed_out", TIMED_OUT, own)
         case Cause.HUNG:

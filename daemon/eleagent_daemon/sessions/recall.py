@@ -61,7 +61,7 @@ def recall(live: Live, events: Iterable[Event]) -> None:
             case ApprovalAnswered():
                 live.answered[payload.id] = payload
             case SessionStarted():
-                live.started = event.ts
+                live.started, live.boot_id = event.ts, payload.boot_id
             case ArtefactStored():
                 live.stored.add(payload.path)
             case SandboxExited():

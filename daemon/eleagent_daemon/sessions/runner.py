@@ -44,6 +44,7 @@ from eleagent_daemon.sessions.outcome import Cause, Outcome, decide
 from eleagent_daemon.sessions.progress import RunClock
 from eleagent_daemon.sessions.purse import Purses
 from eleagent_daemon.sessions.reading import Reading
+from eleagent_daemon.sessions.reconcile import Step, step, true_end
 from eleagent_daemon.sessions.starting import Starting
 from eleagent_daemon.store.timeline import now
 
@@ -103,6 +104,7 @@ class Runner:
         self._farewell_at: float | None = None
         self._stop_sent = False
         self._launcher_pid = 0
+        self._engine_away = False
 
     async def run(self) -> None:
         """See the session to its end. Whatever is met on the way, it ends in a clear state, once the disk allows."""
@@ -117,7 +119,7 @@ class Runner:
         with self._launcher.notices(self.live.key) as notices:
             self.live.wake = partial(notices.put, Notice(session=self.live.key))
             try:
-                status = self.live.exited or await self._exited(await self._see_through(notices))
+                status = self.live.exited or await self._exited(self._true_end(await self._see_through(notices)))
                 verdict = self.live.adapter.verdict(status.exit_code if status.exit_code is not None else 1)
                 outcome = decide(
                     status,
@@ -134,6 +136,11 @@ class Runner:
                 log.exception("session %s ends by a fault of ours", self.live.key)
                 return Outcome(State.FAILED, "internal", EleAgentError.exit_code, detail="see the daemon's log"), False
             return outcome, status.phase is not Phase.GONE
+
+    def _true_end(self, status: Status) -> Status:
+        booted = self._starting.boot_id
+        rebooted = bool(self.live.boot_id and booted and self.live.boot_id != booted)
+        return true_end(status, rebooted=rebooted, engine_away=self._engine_away and self.live.cause is None)
 
     async def _exited(self, status: Status) -> Status:
         """How it ended is durable before anything of it is removed."""
@@ -172,36 +179,46 @@ class Runner:
         return Outcome(state, err.code, err.exit_code, detail=err.message)
 
     async def _start(self, notices: Subscription) -> Status:
+        if self.live.cause is not None:  # it was being ended: nothing is made any more
+            return GONE
         await self._starting.start(self.live, policy=self._policy)
         return await self._follow(notices)
 
     async def _adopt(self, notices: Subscription) -> Status:
-        """A sandbox that was never released is removed and made again; a running one is attested anew and read on."""
-        if self.live.started is None:
-            await self.live.close_doors()
-            await self._launcher.ask(Remove(session=self.live.key, forget=True), Done)
-            return await self._start(notices)
+        """Go on with what an earlier daemon or launcher left, as `reconcile.step` says."""
+        live = self.live
         inspected = await self._inspect()
-        if self.live.seen_until:
-            gap = ObservationGap(begin=self.live.seen_until, end=now(), what="the daemon was away")
-            await self.live.timeline.append(gap)
-        if self.live.session.state is State.STARTING:  # the earlier daemon died over its release
-            await self.live.become(state=State.RUNNING, started=self.live.started)
-        if inspected.status.phase is Phase.GONE:
-            return inspected.status
-        if inspected.status.phase in _ALIVE and not inspected.draining:
-            # What is paused is attested when it goes on.
-            same = inspected.status.phase is Phase.PAUSED or await self._starting.reattest(self.live)
-            await self.live.timeline.append(SessionAdopted(attested=same))
-            if same:
-                if self.live.held:
-                    await self._starting.give_back_doors(self.live)
-                else:
-                    await self._starting.open_doors(self.live, policy=self._policy)
-                await self._starting.release(self.live, written=inspected.written)
-            else:
-                await self._stop(Cause.VIOLATION, "eleagentd", grace_s=0)
+        if live.started is None:
+            await live.close_doors()
+            await self._launcher.ask(Remove(session=live.key, forget=True), Done)
+            return await self._start(notices)
+        if live.seen_until:
+            gap = ObservationGap(begin=live.seen_until, end=now(), what="the daemon was away")
+            await live.timeline.append(gap)
+        if live.session.state is State.STARTING:  # the earlier daemon died over its release
+            await live.become(state=State.RUNNING, started=live.started)
+        match step(released=True, phase=inspected.status.phase):
+            case Step.LOSE:
+                return inspected.status
+            case Step.ADOPT if not inspected.draining:
+                await self._take_over(inspected)
+            case _:
+                pass
         return await self._follow(notices)
+
+    async def _take_over(self, inspected: Inspected) -> None:
+        """What is paused is attested when it goes on."""
+        live = self.live
+        same = inspected.status.phase is Phase.PAUSED or await self._starting.reattest(live)
+        await live.timeline.append(SessionAdopted(attested=same))
+        if not same:
+            await self._stop(Cause.VIOLATION, "eleagentd", grace_s=0)
+            return
+        if live.held:
+            await self._starting.give_back_doors(live)
+        else:
+            await self._starting.open_doors(live, policy=self._policy)
+        await self._starting.release(live, written=inspected.written)
 
     async def _inspect(self) -> Inspected:
         """GONE where the launcher knows of no such sandbox."""
@@ -294,6 +311,7 @@ class Runner:
         inspected = await self._inspect()
         if inspected.status.phase in (Phase.EXITED, Phase.GONE):
             return inspected
+        self._engine_away = self._engine_away or inspected.status.phase is Phase.LOST
         await self._mind_limits(inspected.cpu_s, asked=True)
         await self._meet_new_launcher(inspected)
         await self._hold_still(inspected)
@@ -346,8 +364,9 @@ class Runner:
         if first:
             with contextlib.suppress(StorageUnavailable):  # what only takes away is done without its record too
                 await self.live.timeline.append(SessionStopping(reason=cause, by_user=by, detail=why))
-            with contextlib.suppress(StorageUnavailable):
-                await self.live.become(state=State.STOPPING)
+            if self.live.session.state is not State.QUEUED:
+                with contextlib.suppress(StorageUnavailable):
+                    await self.live.become(state=State.STOPPING)
         self._grace_s, self._stop_sent = grace_s, False
         with contextlib.suppress(LauncherUnavailable, EngineUnavailable):  # sent by `_follow` then
             await self._send_stop()

@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-import asyncio
 import contextlib
 import logging
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import partial
@@ -13,13 +12,12 @@ from pathlib import Path
 
 import msgspec
 
-from eleagent.errors import BadRequest, Conflict, CredentialMissing, EleAgentError, StorageUnavailable
+from eleagent.errors import BadRequest, Conflict, CredentialMissing, StorageUnavailable
 from eleagent.wire.attestation import Report
 from eleagent.wire.events import SandboxAttested, SessionCreated, SessionQueued, SessionStopping
 from eleagent.wire.limits import LimitsUpdate, SessionLimits
 from eleagent.wire.sessions import Session, SessionCreate, State
 from eleagent_daemon.domain.doors import Gateway, Terms
-from eleagent_daemon.domain.launch import Done, ListAll, Listing, Remove
 from eleagent_daemon.domain.policy import Policy
 from eleagent_daemon.domain.sandbox import POOL_FIRST_UID, Ceilings, SandboxSpec
 from eleagent_daemon.domain.spool import spool_folder
@@ -35,6 +33,7 @@ from eleagent_daemon.sessions.outcome import KILLED, Cause, Outcome
 from eleagent_daemon.sessions.previews import Previews
 from eleagent_daemon.sessions.purse import Purses
 from eleagent_daemon.sessions.recall import recall
+from eleagent_daemon.sessions.reconcile import Reconciler
 from eleagent_daemon.sessions.runner import Runner
 from eleagent_daemon.sessions.spares import NOBODY, Spares
 from eleagent_daemon.sessions.starting import Starting, place_data
@@ -44,7 +43,6 @@ from eleagent_daemon.store.timeline import Timelines, now
 
 log = logging.getLogger(__name__)
 
-ORPHANS_S = 60.0
 PERSON = "person"
 """The hold of a person who pauses a session; parts of the daemon have names of their own."""
 
@@ -63,6 +61,7 @@ class Settings:
     limits: SessionLimits
     ceilings: Ceilings
     user_day_usd: float
+    kept_most: int
     rules: Rules
 
 
@@ -98,6 +97,14 @@ class Sessions:
         self._settings = settings
         self._pool = pool
         self._runners: dict[str, Runner] = {}
+        self.reconciler = Reconciler(
+            registry=registry,
+            launcher=launcher,
+            spares=spares,
+            kept_most=settings.kept_most,
+            attended=self._attended,
+            take_up=self._take_up,
+        )
 
     async def create(self, request: SessionCreate, *, caller: CallerIdentity, owner: str, token: str | None) -> Session:
         """Accept a session: what is wrong with it is said now; once accepted it is not forgotten.
@@ -181,15 +188,18 @@ class Sessions:
             await live.timeline.append(SessionQueued(position=place))
 
     async def recover(self) -> None:
-        """Take up every session that an earlier daemon left, and remove what belongs to none."""
-        records = await self._registry.live()
-        await self._approvals.recover({record.session.key for record in records})
+        """Take up what an earlier daemon left, and compare the registry with what is there from now on."""
+        await self._approvals.recover({record.session.key for record in await self._registry.live()})
+        await self.reconciler.begin()
+        self._supervisor.serve("reconciliation", self.reconciler.run)
+
+    async def _take_up(self, records: list[Record]) -> None:
+        """One session that can't be taken up must not keep the others from being looked after."""
         found: dict[str, Live] = {}
         for record in records:
             try:
                 found[record.session.key] = await self._live(record)
             except Exception:
-                # One session that can't be read must not keep the others from being looked after.
                 log.exception("session %s can't be taken up", record.session.key)
         await self._purses.recover(found)
         for live in found.values():
@@ -197,23 +207,9 @@ class Sessions:
                 await self._begin(live)
             except Exception:
                 log.exception("session %s can't be taken up", live.key)
-        self._supervisor.serve("orphans", self._remove_orphans)
 
-    async def _remove_orphans(self) -> None:
-        """Again and again. What is no session's is judged on a complete listing alone, older than the live sessions."""
-        while True:
-            try:
-                spares = self._spares.keys
-                listing = await self._launcher.ask(ListAll(), Listing)
-                live = {record.session.key for record in await self._registry.live()}
-                ours = live | self._runners.keys() | spares | self._spares.keys
-                strays = {entry.session for entry in listing.entries} - ours
-                for session in strays if listing.complete else ():
-                    log.warning("removing the sandbox of session %s, which is not alive", session)
-                    await self._launcher.ask(Remove(session=session), Done)
-            except EleAgentError as err:
-                log.warning("orphans were not looked for: %s", err.message)
-            await asyncio.sleep(ORPHANS_S)
+    def _attended(self) -> dict[str, Callable[[], None]]:
+        return {key: runner.live.wake for key, runner in self._runners.items()}
 
     def runners(self) -> list[Runner]:
         """Who looks after the sessions under way."""

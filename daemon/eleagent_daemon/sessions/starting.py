@@ -124,13 +124,19 @@ class Starting:
             raise
         await self._accounts.started(live, intent, "done")
 
+    @property
+    def boot_id(self) -> str:
+        """Of the host, as the launcher that is connected sees it."""
+        greeting = self._launcher.greeting
+        return greeting.boot_id if greeting is not None else ""
+
     async def release(self, live: Live, *, written: list[str]) -> None:
         """Open the gate. It is recorded first: an agent that may have run is never started a second time."""
         if live.cause is not None:  # stopped while it was made: it never runs
             return
         if live.started is None:
-            live.started = now()
-            await live.timeline.append(SessionStarted())
+            live.started, live.boot_id = now(), self.boot_id
+            await live.timeline.append(SessionStarted(boot_id=live.boot_id))
         await self._launcher.ask(Release(session=live.key), Done)
         if live.session.state is State.STARTING:  # an adopted one may wait or be paused
             await live.become(state=live.awake, started=live.started)
@@ -145,6 +151,8 @@ class Starting:
             attempt=attempt,
             data=place_data(sources),
         )
+        if live.cause is not None:
+            raise Conflict(f"session {live.key} is being ended: it is not made")
         # The attempt is stored before the sandbox is made: what a crash leaves behind can be found by name.
         await live.become(attempt=attempt, state=State.STARTING)
         starting = SessionStarting(

@@ -106,7 +106,7 @@ class Registry:
             if token:
                 await self._db.execute(
                     "INSERT INTO idempotency (owner, token, session, created) VALUES (?, ?, ?, ?)",
-                    (session.owner, token, key, _before(timedelta())),
+                    (session.owner, token, key, now_text()),
                 )
             return record, True
 
@@ -180,6 +180,15 @@ class Registry:
         )
         return [msgspec.json.decode(row["session"], type=Session) for row in rows]
 
+    async def list_kept(self, *, most: int) -> list[Session]:
+        """Ended sessions whose sandboxes are kept to be looked at, the newest first."""
+        rows = await self._all(
+            "SELECT session FROM sessions WHERE live=0 AND state=? ORDER BY created DESC, rowid DESC LIMIT ?",
+            (State.ISOLATION_FAILED, most),
+        )
+        found = [msgspec.json.decode(row["session"], type=Session) for row in rows]
+        return [session for session in found if session.kept_until and session.kept_until > now_text()]
+
     async def live(self) -> list[Record]:
         """Every session that has not ended, oldest first."""
         rows = await self._all("SELECT * FROM sessions WHERE live=1 ORDER BY created, rowid", ())
@@ -213,7 +222,11 @@ def _new_key() -> str:
 
 
 def _before(age: timedelta) -> str:
-    return (datetime.now(UTC) - age).isoformat()
+    return (datetime.now(UTC) - age).isoformat(timespec="microseconds").replace("+00:00", "Z")
+
+
+def now_text() -> str:
+    return _before(timedelta())
 
 
 def _text(value: msgspec.Struct) -> str:
