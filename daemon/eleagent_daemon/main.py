@@ -178,6 +178,8 @@ async def serve(config: Config, credential: Credential | None) -> bool:
             supervisor=supervisor,
             ledger=ledger,
             kept=sessions.reconciler.kept,
+            limits=config.session_limits(),
+            user_day_usd=config.budget.user_day_usd,
         )
         handlers = {
             **system.table(),

@@ -59,6 +59,8 @@ class RunCommand(Command):
 )
 @click.option("--model-script", metavar="FILE", help="A script plays the model: a rehearsal without a key.")
 @click.option("-d", "--detach", is_flag=True, help="Print the key and return.")
+@click.option("--tasks", metavar="FILE", help="A list of units of work, one JSON object a line.")
+@click.option("--concurrency", type=click.IntRange(1, 64), default=4, show_default=True, help="Units at a time.")
 @pass_invocation
 @click.pass_context
 def run(
@@ -69,15 +71,23 @@ def run(
     agent: str | None,
     output: str | None,
     detach: bool,
+    tasks: str | None,
+    concurrency: int,
     **rest: Any,
 ) -> int:
     """Start a session and follow it to its end.
 
     PROMPT goes to an agent (- reads it from stdin); PROGRAM runs by itself in the same sandbox.
     Ctrl-C once interrupts, twice stops. Exits with the session's exit code.
+
+    With --tasks FILE a list is worked off; run again, only what is not done. Exits with the first failed unit's code.
     """
     program: list[str] | None = context.meta.get(PROGRAM)
-    if (program is None) == (prompt is None):
+    if tasks is not None:
+        from eleagent.cli.worklist import check_list_flags
+
+        check_list_flags(prompt, program, detach=detach, name=rest["name"])
+    elif (program is None) == (prompt is None):
         raise click.UsageError("say what to do: PROMPT (or - for stdin), or -- PROGRAM ARGS…")
     if program == []:
         raise click.UsageError("no program after --")
@@ -101,6 +111,13 @@ def run(
         model_script=read_script(rest["model_script"]),
         limits=read_limits(rest),
     )
+    if tasks is not None:
+        from eleagent.cli.tasks import read_tasks
+        from eleagent.cli.worklist import run_list
+
+        path = Path(tasks)
+        units = read_tasks(path, body)
+        return run_list(invocation, units, path=path, concurrency=concurrency, output=Path(output) if output else None)
     with ExitStack() as stack:
         folder = stack.enter_context(_make_folder(output)) if output else None
         session: Session = invocation.client.call(SESSION_CREATE, body=body)

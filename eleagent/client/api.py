@@ -35,10 +35,18 @@ class Client:
         self._patience_s = patience_s
 
     def call(
-        self, operation: Operation, *, body: Any = None, query: Mapping[str, Any] | None = None, **path: str
+        self,
+        operation: Operation,
+        *,
+        body: Any = None,
+        query: Mapping[str, Any] | None = None,
+        token: str | None = None,
+        **path: str,
     ) -> Any:
-        """The operation's result. A create whose connection broke is sent once more, under the same Idempotency-Key."""
-        request = request_for(operation, body=body, query=query, path=path)
+        """The operation's result. A create whose connection broke is sent once more, under the same Idempotency-Key
+        (`token`, where the caller wants to come back with it).
+        """
+        request = request_for(operation, body=body, query=query, path=path, token=token)
         try:
             with self._send(request) as answer:
                 content = answer.read()

@@ -36,9 +36,15 @@ class Request(msgspec.Struct, frozen=True):
 
 
 def request_for(
-    operation: Operation, *, body: Any, query: Mapping[str, Any] | None, path: Mapping[str, str]
+    operation: Operation,
+    *,
+    body: Any,
+    query: Mapping[str, Any] | None,
+    path: Mapping[str, str],
+    token: str | None = None,
 ) -> Request:
-    """The request that `operation` stands for; a create gets an Idempotency-Key, so that it can be sent again.
+    """The request that `operation` stands for; a create gets an Idempotency-Key, so that it can be sent again: `token`,
+    or one that is drawn.
 
     Raises TypeError for a body or a query parameter that the operation does not have, BadRequest for an empty name.
     """
@@ -56,7 +62,7 @@ def request_for(
         content = msgspec.json.encode(body)
         headers["Content-Type"] = "application/json"
     if operation.id.endswith("_create"):
-        headers["Idempotency-Key"] = os.urandom(16).hex()
+        headers["Idempotency-Key"] = token or os.urandom(16).hex()
     words = {name: str(value).lower() if known[name] is bool else str(value) for name, value in given.items()}
     target = operation.url(**path) + (f"?{urlencode(words)}" if words else "")
     return Request(operation.method, target, headers, content)

@@ -4,10 +4,13 @@ from __future__ import annotations
 
 import msgspec
 
+from eleagent.wire.limits import SessionLimits
+
 
 class Status(msgspec.Struct, frozen=True, kw_only=True):
     """`GET /v1/status`. `caller` is who the daemon takes you for; `engine` is a line, with the reason where there is
     none. `idle_s`: after so long without a session or a client the daemon ends by itself; 0 is never.
+    `limits` hold for a session that asks for no others, `user_day_usd` (0: no limit) for all of a user's of a day.
     """
 
     version: str
@@ -30,6 +33,8 @@ class Status(msgspec.Struct, frozen=True, kw_only=True):
     audit_trouble: str = ""
     mode: str = ""
     idle_s: float = 0.0
+    limits: SessionLimits = SessionLimits()
+    user_day_usd: float = 0.0
 
 
 class Finding(msgspec.Struct, frozen=True):

@@ -9,6 +9,7 @@ from typing import Any
 from eleagent.errors import CredentialMissing, EleAgentError
 from eleagent.operations.system import DOCTOR, OPENAPI, STATUS
 from eleagent.version import __version__
+from eleagent.wire.limits import SessionLimits
 from eleagent.wire.sessions import Session
 from eleagent.wire.system import Doctor, Finding, Status
 from eleagent_daemon.api.identity import account
@@ -43,6 +44,8 @@ class SystemHandlers:
         supervisor: Supervisor,
         ledger: Ledger,
         kept: Callable[[], Awaitable[list[Session]]],
+        limits: SessionLimits,
+        user_day_usd: float,
     ) -> None:
         self._home = home
         self._installation = installation
@@ -56,6 +59,8 @@ class SystemHandlers:
         self._supervisor = supervisor
         self._ledger = ledger
         self._kept = kept
+        self._limits = limits
+        self._user_day_usd = user_day_usd
         self._started = now()
 
     def table(self) -> Handlers:
@@ -82,6 +87,8 @@ class SystemHandlers:
             slots=self._supervisor.slots,
             audit_records=self._ledger.last_seq,
             audit_head=self._ledger.head,
+            limits=self._limits,
+            user_day_usd=self._user_day_usd,
             audit_trouble=self._ledger.trouble or self._ledger.shortage,
             mode=self._mode,
             idle_s=self._idle_s,
