@@ -90,6 +90,7 @@ def tui(daemon: FakeDaemon, tmp_path: Path) -> Open:
         app = EleAgent(
             connect=lambda: AsyncClient(at=UnixSocket(daemon.path)),
             where="local",
+            host=f"unix://{daemon.path}",
             kept=kept or Kept(),
             kept_file=tmp_path / "state" / "kept.json",
             remote=remote,

@@ -10,8 +10,10 @@ from typing import Any
 
 import msgspec
 
-from eleagent.errors import NotFound
+from eleagent.errors import Conflict, NotFound
 from eleagent.wire import events as ev
+from eleagent.wire.agents import Agent, AgentList
+from eleagent.wire.approvals import Approval, ApprovalAnswer, ApprovalKind, ApprovalList, ApprovalState
 from eleagent.wire.attestation import Binding, Control, ControlClass, Report
 from eleagent.wire.audit import AuditEntry, AuditList, AuditRecord
 from eleagent.wire.egress import Door, EgressDecision, EgressHost, EgressList, EgressTop
@@ -22,21 +24,21 @@ from eleagent.wire.sessions import (
     Found,
     InputAccepted,
     Session,
+    SessionCreate,
     SessionDetail,
     SessionInput,
     SessionList,
     State,
     Usage,
 )
-from eleagent.wire.system import Status
+from eleagent.wire.system import Doctor, Finding, Status
 
 from ..cli.fakedaemon import Break, Call, FakeDaemon, Script
 
-CREATED = datetime.now(UTC).replace(microsecond=0)
-
 
 def stamp(seconds_ago: float) -> str:
-    return (CREATED - timedelta(seconds=seconds_ago)).isoformat().replace("+00:00", "Z")
+    at = datetime.now(UTC).replace(microsecond=0) - timedelta(seconds=seconds_ago)
+    return at.isoformat().replace("+00:00", "Z")
 
 
 def event(seq: int, payload: ev.Payload, *, second: float | None = None) -> ev.Event:
@@ -54,7 +56,7 @@ def session(number: int, state: State = State.RUNNING, **changes: Any) -> Sessio
     digits = "".join("abcdefghij"[int(digit)] for digit in f"{number:010d}")
     facts: dict[str, Any] = {
         "name": f"able-otter-{number}", "agent": "claude", "owner": "weber", "title": f"Sort the reports {number}",
-        "usage": Usage(requests=2, input_tokens=1200 * number, output_tokens=34), "created": stamp(number * 60),
+        "usage": Usage(requests=2, input_tokens=1200 * number, output_tokens=34), "created": stamp(number * 60 + 10),
     }  # fmt: skip
     return Session(key=f"s-{digits}", state=state, **(facts | changes))
 
@@ -72,6 +74,7 @@ class Scene:
         self.decisions: list[EgressDecision] = []
         self.hosts: list[EgressHost] = []
         self.records: list[AuditRecord] = []
+        self.approvals: dict[str, Approval] = {}
         self.changed = threading.Condition()
         daemon.scripts |= {name: self._while_there(script) for name, script in self.scripts().items()}
 
@@ -104,6 +107,16 @@ class Scene:
             "session_interrupt": lambda call: Accepted(call.path["key"], State.RUNNING),
             "session_stop": self._stop,
             "artefact_list": self._artefacts,
+            "session_create": self._create,
+            "agent_list": lambda call: AgentList(AGENTS),
+            "doctor": lambda call: Doctor(
+                [Finding("engine", "ok", "Docker 29"), Finding("quota", "warn", "none", "mount with prjquota")]
+            ),
+            "approval_list": lambda call: ApprovalList(
+                [msgspec.structs.replace(one, parameters="") for one in self.approvals.values()]
+            ),
+            "approval_get": lambda call: self._asked(call),
+            "approval_answer": self._answer,
             "egress_list": self._egress,
             "egress_top": lambda call: EgressTop(self.hosts),
             "audit_list": self._audit,
@@ -170,6 +183,10 @@ class Scene:
             return Found([seq for seq in hits if seq > int(query["after"])][:1])
         return Found([seq for seq in reversed(hits) if seq < int(query["before"])][:1])
 
+    def _create(self, call: Call) -> Session:
+        body = call.decoded(SessionCreate)
+        return self.add(session(42, State.STARTING, name=body.name or "new-otter", agent=body.agent), *STORY[:4])
+
     def _input(self, call: Call) -> InputAccepted:
         key = call.path["key"]
         self.say(key, ev.InputAccepted(id="i-1", by_user="weber", text=call.decoded(SessionInput).text))
@@ -187,6 +204,17 @@ class Scene:
         files = self.files.get(call.path["key"], {})
         made = [Artefact(path, len(data), hashlib.sha256(data).hexdigest()) for path, data in files.items()]
         return ArtefactList(made, self.sessions[call.path["key"]].state.ended)
+
+    def _asked(self, call: Call) -> Approval:
+        if call.path["id"] not in self.approvals:
+            raise Conflict(f"approval {call.path['id']} is not open any more")
+        return self.approvals[call.path["id"]]
+
+    def _answer(self, call: Call) -> Approval:
+        asked = self._asked(call)
+        del self.approvals[asked.id]
+        allow = call.decoded(ApprovalAnswer).allow
+        return msgspec.structs.replace(asked, state=ApprovalState.ALLOWED if allow else ApprovalState.DENIED)
 
     def _egress(self, call: Call) -> EgressList:
         query = call.query
@@ -224,6 +252,15 @@ class Scene:
         return AuditEntry(record=record, line=msgspec.json.encode(record).decode(), origin="log.example/1", proof="")
 
 
+def question(number: int, **changes: Any) -> Approval:
+    facts: dict[str, Any] = {
+        "session": session(1).key, "owner": "weber", "agent": "claude", "policy": "model-only",
+        "kind": ApprovalKind.TOOL, "subject": "Bash", "asked": f"2026-03-09T08:00:{number:02d}Z",
+        "parameters": f'{{"command":"make part-{number}"}}',
+    }  # fmt: skip
+    return Approval(id=f"a-{number}", **(facts | changes))
+
+
 def decision(number: int, *, allowed: bool = True, **changes: Any) -> EgressDecision:
     facts: dict[str, Any] = {
         "session": session(1).key, "seq": number, "ts": "2026-03-09T08:00:00Z", "door": Door.TUNNEL,
@@ -241,6 +278,11 @@ def record(number: int, **changes: Any) -> AuditRecord:
     return AuditRecord(seq=number, **(facts | changes))
 
 
+AGENTS = [
+    Agent(name="claude", adapter="claude", image="eleagent/claude", version="2.1"),
+    Agent(name="command", adapter="command", image="eleagent/command", needs="build it: eleagent image build command"),
+]
+
 REPORT = Report(
     runtime="docker",
     controls=[
@@ -254,9 +296,9 @@ REPORT = Report(
 )
 
 STATUS = Status(
-    version="1", installation="test", pid=1, user="eleagent", caller="weber", role="owner", started=stamp(3600),
-    home="/var/lib/eleagent", runtime="docker", engine="Docker 29", launcher="pid 2", model="ready", sessions_live=1,
-    sessions_queued=0, slots=4, audit_records=3, audit_head="0" * 64,
+    version="1", installation="test", pid=1, user="eleagent", caller="weber", role="owner",
+    started="2026-03-09T07:00:00Z", home="/var/lib/eleagent", runtime="docker", engine="Docker 29", launcher="pid 2",
+    model="ready", sessions_live=1, sessions_queued=0, slots=4, audit_records=3, audit_head="0" * 64,
 )  # fmt: skip
 
 STORY: tuple[ev.Payload, ...] = (

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import pytest
 
 from eleagent.operations.sessions import SESSION_EVENTS, SESSION_INPUT
@@ -191,3 +193,22 @@ async def test_copy_takes_what_the_event_says(scene: Scene, tui: Open, monkeypat
         await seen.press("y")
         await seen.until("copied")
         assert seen.app.clipboard == "grep -c 2026 /data/none"
+
+
+async def test_transcript_is_saved_whole_as_text_and_as_events(
+    scene: Scene, tui: Open, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    key = scene.add(session(1, State.FAILED), *STORY, ev.SessionEnded(State.FAILED, "exited", 1)).key
+    async with tui() as seen:
+        await enter(seen, "failed (exited)")
+        await seen.press("S", "enter")
+        await seen.until(f"saved {key}.txt")
+        await seen.press("S", *["backspace"] * 4)
+        await seen.type(".jsonl")
+        await seen.press("enter")
+        await seen.until(f"saved {key}.jsonl")
+        await seen.press("S", "enter")
+        await seen.until("can't be written: File exists")
+    assert "● Bash" in (tmp_path / f"{key}.txt").read_text()
+    assert len((tmp_path / f"{key}.jsonl").read_bytes().splitlines()) == len(STORY) + 1

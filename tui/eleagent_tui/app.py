@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, Final, NamedTuple
 from textual.app import App, SystemCommand
 from textual.binding import Binding, BindingType
 from textual.events import AppBlur, AppFocus, Event, Key
-from textual.filter import LineFilter
+from textual.filter import LineFilter, NoColor
 from textual.message import Message
 from textual.screen import Screen
 
@@ -25,8 +25,10 @@ from eleagent import textsafe
 from eleagent.client.locate import Address
 from eleagent.errors import BadRequest
 from eleagent.wire.sessions import Session
+from eleagent.wire.states import Group
 from eleagent_tui import keep, terminal
-from eleagent_tui.link import Link, Online, SessionsChanged
+from eleagent_tui.field import Field
+from eleagent_tui.link import ApprovalsChanged, Link
 from eleagent_tui.paint import Guard
 from eleagent_tui.place import Place, declared
 
@@ -50,9 +52,11 @@ class Stop(NamedTuple):
 
 STOPS: Final = {
     "sessions": Stop("1", "Sessions", "sessions:Sessions"),
+    "approvals": Stop("2", "Approvals", "approvals:Approvals"),
     "egress": Stop("3", "Egress", "egress:EgressPlace"),
     "artefacts": Stop("4", "Artefacts", "artefacts:Artefacts"),
     "audit": Stop("5", "Audit", "audit:Audit"),
+    "settings": Stop("6", "Settings", "settings:Settings"),
 }
 
 
@@ -78,20 +82,26 @@ class EleAgent(App[None]):
         *,
         connect: Callable[[], AbstractAsyncContextManager[AsyncClient]],
         where: str,
+        host: str,
         kept: keep.Kept,
         kept_file: Path | None = None,
         remote: bool = False,
     ) -> None:
         super().__init__()
         self.where = where
+        self.host = host
         self.kept = kept
         self.remote = remote
         self.link = Link(connect=connect, tell=self._tell)
         self._kept_file = kept_file
         self._guard = Guard()
+        self._colourless = NoColor()
         self._trail: list[Place] = []
         self._before: Place | None = None
         self._focus_known = False
+        self._called: set[str] = set()
+        self.typed_at = -QUIET_S
+        """When a key was last text."""
         self._key_at = -QUIET_S
         self.crash = ""
         self.animation_level = "none"
@@ -123,6 +133,12 @@ class EleAgent(App[None]):
         known = self.link.sessions.get(key)
         self.kept.session = key
         self.go(SessionPlace(key, name=known.name if known is not None else "", at=at))
+
+    def action_new(self) -> None:
+        """The form for another session."""
+        from eleagent_tui.screens.new import NewSession
+
+        self.go(NewSession())
 
     def action_go(self, name: str) -> None:
         self.go(self._place(name))
@@ -168,20 +184,36 @@ class EleAgent(App[None]):
     def _tell(self, message: Message) -> None:
         for screen in self.screen_stack:
             screen.post_message(message)
-        if isinstance(message, SessionsChanged | Online):
+        if isinstance(message, ApprovalsChanged):
             self._call_person()
 
     @property
     def needs_you(self) -> int:
-        return len(self.waiting)
-
-    @property
-    def waiting(self) -> set[str]:
-        """Keys of what waits for a person."""
-        return set()
+        """How many sessions wait for a person."""
+        waiting = {one.key for one in self.link.sessions.values() if one.state.group is Group.NEEDS_YOU}
+        return len(waiting | {one.session for one in self.link.approvals.values()})
 
     def _call_person(self) -> None:
-        pass
+        """An agent asks something new: say so to who does not look, by what was not switched off."""
+        asked = self.link.approvals
+        new = [one for key, one in asked.items() if key not in self._called]
+        self._called = set(asked)
+        if self.kept.title:
+            self._write(terminal.title(f"({len(asked)}) EleAgent: an agent asks" if asked else "EleAgent"))
+        if new and not self.attended:
+            if self.kept.bell:
+                self._write("\a")
+            if self.kept.notify:
+                self._write(terminal.notification(f"EleAgent: {new[0].agent} asks for {new[0].kind} {new[0].subject}"))
+
+    @property
+    def attended(self) -> bool:
+        """Whether somebody looks: the terminal says that it has the focus, or a key was pressed just now."""
+        return (self._focus_known and self.app_focus) or monotonic() - self._key_at < QUIET_S
+
+    def _write(self, sequence: str) -> None:
+        if self._driver is not None:
+            self._driver.write(sequence)
 
     # The terminal.
 
@@ -201,6 +233,9 @@ class EleAgent(App[None]):
         self.kept.theme = self.theme if self.theme != THEMES[0] else ""
 
     def get_line_filters(self) -> Sequence[LineFilter]:
+        """NO_COLOR is decided here: Textual's own way paints black on black where colours are the terminal's."""
+        if self.no_color:
+            return [self._colourless, self._guard]
         return [*super().get_line_filters(), self._guard]
 
     def on_key(self, event: Key) -> None:
@@ -210,6 +245,8 @@ class EleAgent(App[None]):
     async def on_event(self, event: Event) -> None:
         if isinstance(event, Key):
             self._key_at = monotonic()
+            if isinstance(self.focused, Field):
+                self.typed_at = self._key_at
         await super().on_event(event)
 
     def check_action(self, action: str, parameters: tuple[object, ...]) -> bool | None:
@@ -294,7 +331,9 @@ def run(address: Address) -> int:
         return AsyncClient(at=address)
 
     where = "local" if str(address).startswith("unix:") else str(address)
-    app = EleAgent(connect=connect, where=where, kept=kept, kept_file=path, remote=terminal.is_remote())
+    app = EleAgent(
+        connect=connect, where=where, host=str(address), kept=kept, kept_file=path, remote=terminal.is_remote()
+    )
     app.run(mouse=kept.mouse)
     if app.crash:
         sys.stderr.write(

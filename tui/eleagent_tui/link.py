@@ -16,10 +16,12 @@ from typing import IO, TYPE_CHECKING, Any, Final, cast
 from textual.message import Message
 
 from eleagent import errors
+from eleagent.operations.approvals import APPROVAL_LIST
 from eleagent.operations.artefacts import ARTEFACT_GET
 from eleagent.operations.operation import Operation
 from eleagent.operations.sessions import SESSION_EVENTS, SESSION_GET, SESSION_LIST
 from eleagent.operations.system import STATUS
+from eleagent.wire.approvals import Approval, ApprovalList
 from eleagent.wire.events import Event, Notice, SessionEnded
 from eleagent.wire.sessions import Artefact, Session, SessionDetail
 from eleagent.wire.system import Status
@@ -49,6 +51,10 @@ class SessionsChanged(Message):
     """`Link.sessions` is another."""
 
 
+class ApprovalsChanged(Message):
+    """`Link.approvals` is another."""
+
+
 class Link:
     """`tell` gets each message. `sessions` are all that the daemon listed, newest first."""
 
@@ -61,6 +67,7 @@ class Link:
         self._there = asyncio.Event()
         self._look = asyncio.Event()
         self.sessions: dict[str, Session] = {}
+        self.approvals: dict[str, Approval] = {}
         self.status: Status | None = None
         self.why: errors.EleAgentError | None = None
         self.known = False
@@ -79,6 +86,7 @@ class Link:
                     if self.status is None:
                         self.status = await client.call(STATUS)
                     whole_at = await self._list(client, whole_at)
+                    await self._list_approvals(client)
                     self._is_online(None)
                 except errors.EleAgentError as error:
                     self.status, whole_at = None, -WHOLE_LIST_S
@@ -108,6 +116,16 @@ class Link:
             self.known = True
             self._tell(SessionsChanged())
         return whole_at
+
+    async def _list_approvals(self, client: AsyncClient) -> None:
+        try:
+            listed: ApprovalList = await client.call(APPROVAL_LIST)
+        except errors.Refused:  # whose role sees none has none
+            return
+        asked = {one.id: one for one in listed.approvals}
+        if asked != self.approvals:
+            self.approvals = asked
+            self._tell(ApprovalsChanged())
 
     def _is_online(self, why: errors.EleAgentError | None) -> None:
         before, self.why = self.why, why

@@ -16,7 +16,7 @@ from textual.widget import Widget
 
 from eleagent.errors import EleAgentError
 from eleagent_tui.field import Field
-from eleagent_tui.link import Link, Online, SessionsChanged
+from eleagent_tui.link import ApprovalsChanged, Link, Online, SessionsChanged
 from eleagent_tui.paint import Painted
 from eleagent_tui.rows import Row, Span, fit, shown_line, width_of
 
@@ -295,6 +295,7 @@ class Place(Screen[None]):
     # What happens.
 
     @on(SessionsChanged)
+    @on(ApprovalsChanged)
     @on(Online)
     def _told_of_daemon(self) -> None:
         self.update_head()

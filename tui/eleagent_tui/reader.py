@@ -7,6 +7,7 @@ from typing import ClassVar
 
 from textual.binding import Binding, BindingType
 from textual.events import Resize
+from textual.message import Message
 
 from eleagent_tui.paint import Painted
 from eleagent_tui.rows import Row
@@ -26,6 +27,9 @@ class Reader(Painted, can_focus=True):
         Binding("home,g", "top", show=False),
         Binding("end,G", "end", show=False),
     ]
+
+    class Scrolled(Message):
+        """Other rows are in sight."""
 
     def __init__(self, layout: Layout | None = None, *, id: str | None = None) -> None:  # noqa: A002  # Textual's name
         super().__init__(id=id)
@@ -57,6 +61,7 @@ class Reader(Painted, can_focus=True):
         height = self.size.height
         self._top = max(0, min(self._top, len(self._rows) - height))
         self.repaint(list(self._rows[self._top : self._top + height]))
+        self.post_message(self.Scrolled())
 
     def action_by(self, rows: int) -> None:
         self._top += rows

@@ -8,7 +8,7 @@ import shutil
 import subprocess
 import sys
 import tempfile
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
@@ -82,12 +82,39 @@ def _file(text: str) -> Iterator[str]:
         yield str(path)
 
 
-def command(app: App[object], *words: str) -> None:
+def command(app: App[object], host: str, *words: str) -> None:
     """One of our own commands on the whole terminal; Enter comes back."""
     with app.suspend():
-        subprocess.run([sys.executable, "-m", "eleagent.cli.main", *words], check=False)
+        subprocess.run(_ours(host, words), check=False)
         with suppress(EOFError, KeyboardInterrupt):
             input("Enter goes back. ")
+
+
+def page_command(app: App[object], host: str, *words: str) -> None:
+    """What one of our own commands prints, in $PAGER."""
+    pager = shlex.split(os.environ.get("PAGER") or "less")
+    with app.suspend(), subprocess.Popen(_ours(host, words), stdout=subprocess.PIPE, stderr=subprocess.STDOUT) as made:
+        try:
+            subprocess.run(pager, stdin=made.stdout, check=False)
+        except OSError as error:
+            raise BadRequest(f"{pager[0]} can't be run ({error.strerror}): set $PAGER") from None
+        finally:
+            made.kill()
+
+
+def save_command(host: str, dest: Path, *words: str) -> None:
+    """Blocking. What one of our own commands prints, into a new file."""
+    try:
+        with dest.open("xb") as file:
+            done = subprocess.run(_ours(host, words), stdout=file, stderr=subprocess.PIPE, check=False)
+    except OSError as error:
+        raise BadRequest(f"{dest} can't be written: {error.strerror}") from None
+    if done.returncode:
+        raise BadRequest(done.stderr.decode("utf-8", "replace").strip() or f"it ended with {done.returncode}")
+
+
+def _ours(host: str, words: Sequence[str]) -> list[str]:
+    return [sys.executable, "-m", "eleagent.cli.main", "--host", host, *words]
 
 
 def _run(command: list[str]) -> None:

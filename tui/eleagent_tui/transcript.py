@@ -38,6 +38,7 @@ class Place(NamedTuple):
 class Transcript(Painted, can_focus=True):
     """The view of `pages`. It asks for a page that is missing by a message, and goes on when it comes.
 
+    `moved` is called, for the same frame, when another part is in sight or it follows or does not.
     `step`: it follows by half a page at a time instead of row by row, which writes a tenth of the bytes.
     """
 
@@ -59,11 +60,8 @@ class Transcript(Painted, can_focus=True):
             super().__init__()
             self.page = page
 
-    class Moved(Message):
-        """Another part is in sight, or it follows or does not."""
-
-    def __init__(self, pages: Pages, *, step: bool, times: bool = False, id: str | None = None) -> None:  # noqa: A002
-        super().__init__(id=id)
+    def __init__(self, pages: Pages, *, step: bool, moved: Callable[[], object], times: bool = False) -> None:
+        super().__init__()
         self.pages = pages
         self.follows = True
         self.times = times
@@ -71,6 +69,7 @@ class Transcript(Painted, can_focus=True):
         self.seen = 0  # the last event that was in sight while it followed
         self._chosen: int | None = None
         self._step = step
+        self._moved = moved
         self._frame_s = FRAME_REMOTE_S if step else FRAME_S
         self._top = Place(1, 0)
         self._spans: list[int] = []  # the event of each row in sight
@@ -188,7 +187,7 @@ class Transcript(Painted, can_focus=True):
             note = f" ▼ {new:,} new · G follows "
             rows[-1] = (*_clip(rows[-1], width - len(note)), ("hit", note))
         self.repaint(rows)
-        self.post_message(self.Moved())
+        self._moved()
 
     def _lead(self, seq: int, number: int) -> Iterator[Span]:
         yield ("name", "▌ ") if seq == self.chosen else ("", "  ")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -126,14 +127,15 @@ class Audit(Place):
         self.action_reload()
 
     def action_verify(self) -> None:
-        terminal.command(self.app, "audit", "verify")
+        terminal.command(self.app, self.tui.host, "audit", "verify")
 
     def action_export(self) -> None:
         async def export(name: str) -> None:
+            dest = await asyncio.to_thread(Path(name).expanduser)
             words = [f"--{name}={value}" for name, value in self._query().items() if isinstance(value, str)]
             words = [word.replace("--host=", "--to=") for word in words]
             form = "csv" if name.endswith(".csv") else "jsonl"
-            terminal.command(self.app, "audit", "export", "--format", form, "-o", str(Path(name).expanduser()), *words)  # noqa: ASYNC240
+            terminal.command(self.app, self.tui.host, "audit", "export", "--format", form, "-o", str(dest), *words)
 
         self.ask("Export what is filtered here to (.jsonl or .csv)", export, text="audit.jsonl")
 

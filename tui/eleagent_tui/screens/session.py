@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import asyncio
+from pathlib import Path
 from typing import ClassVar, Final
 
 from textual import on
@@ -61,6 +63,8 @@ class SessionPlace(Place):
         Binding("w", "network", "network"),
         Binding("p", "proof", "proof"),
         Binding("a", "audit", "audit"),
+        Binding("V", "pager_whole", "the whole transcript in the pager", show=False),
+        Binding("S", "save", "save the transcript", show=False),
         Binding("u", "interrupt", "interrupt the turn", show=False),
         Binding("x", "stop", "stop"),
     ]
@@ -74,7 +78,7 @@ class SessionPlace(Place):
         self._pages = Pages()
 
     def body(self) -> ComposeResult:
-        yield Transcript(self._pages, step=self.tui.remote, times=self.tui.kept.times)
+        yield Transcript(self._pages, step=self.tui.remote, moved=self._moved, times=self.tui.kept.times)
         yield Composer(placeholder="i writes to the agent")
 
     @property
@@ -145,9 +149,7 @@ class SessionPlace(Place):
             raise
         self.transcript.page_came(page)
 
-    @on(Transcript.Moved)
-    def _moved(self, event: Transcript.Moved) -> None:
-        event.stop()
+    def _moved(self) -> None:
         self.tui.kept.times = self.transcript.times
         self.update_head()
 
@@ -269,6 +271,21 @@ class SessionPlace(Place):
     def action_pager(self) -> None:
         if (event := self._chosen()) is not None:
             self.do(self._page(cards.text_of(event)))
+
+    def action_pager_whole(self) -> None:
+        self.do(self._page_whole())
+
+    async def _page_whole(self) -> None:
+        terminal.page_command(self.app, self.tui.host, "logs", self.key)
+
+    def action_save(self) -> None:
+        async def save(name: str) -> None:
+            dest = Path(name)
+            form = ["--json"] if dest.suffix in (".json", ".jsonl") else []
+            await asyncio.to_thread(terminal.save_command, self.tui.host, dest, *form, "logs", self.key)
+            self.say(f"saved {dest}")
+
+        self.ask("Save the transcript as (.txt, or .jsonl for its events)", save, text=f"{self.key}.txt")
 
     async def _page(self, text: str) -> None:
         terminal.page(self.app, text)

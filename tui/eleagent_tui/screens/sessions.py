@@ -40,6 +40,7 @@ class Sessions(Place):
     TITLE = "Sessions"
     BINDINGS: ClassVar[list[BindingType]] = [
         Binding("enter", "open", "open", key_display="⏎"),
+        Binding("n", "new", "new"),
         Binding("slash", "filter", "filter", key_display="/"),
         Binding("space", "mark", "mark"),
         Binding("x", "stop", "stop"),
@@ -72,7 +73,7 @@ class Sessions(Place):
         if link.why is not None and not link.known:
             self.table.say_empty(shown_line(link.why.message))
         elif link.known:
-            self.table.say_empty("no session matches" if self._needle else "no sessions yet: eleagent run starts one")
+            self.table.say_empty("no session matches" if self._needle else "no sessions yet: n starts one")
         self.table.show(items(link.sessions.values()))
 
     # What can be done.
@@ -85,6 +86,9 @@ class Sessions(Place):
     def action_open(self) -> None:
         self.table.action_choose()
 
+    def action_new(self) -> None:
+        self.tui.action_new()
+
     def action_filter(self) -> None:
         before = self._needle
 
@@ -96,7 +100,7 @@ class Sessions(Place):
     def _narrow(self, needle: str) -> None:
         self._needle = needle
         words = needle.lower().split()
-        self.table.say_empty("no session matches" if words else "no sessions yet: eleagent run starts one")
+        self.table.say_empty("no session matches" if words else "no sessions yet: n starts one")
         self.table.narrow((lambda item: all(word in _searched(item.value) for word in words)) if words else None)
         self.update_head()
 

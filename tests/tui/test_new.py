@@ -1,0 +1,96 @@
+"""Is a session started from the form as it was filled in, and is the set-up shown with what changes it?"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from eleagent.operations.sessions import SESSION_CREATE
+from eleagent.wire.sessions import SessionCreate
+
+from ..cli.fakedaemon import FakeDaemon
+from .conftest import Open
+from .scripted import Scene
+
+
+async def test_form_starts_what_was_filled_in_and_shows_it(
+    scene: Scene, daemon: FakeDaemon, tui: Open, tmp_path: Path
+) -> None:
+    async with tui() as seen:
+        await seen.until("n starts one")
+        await seen.press("n")
+        await seen.until("build it: eleagent image build command")
+        await seen.type("Sort x and q")
+        await seen.press("enter")
+        await seen.type(str(tmp_path))
+        await seen.press("enter")
+        await seen.type("sorter")
+        await seen.press("down", "down", "down")
+        await seen.type("10m")
+        await seen.press("enter")
+        await seen.until("sorter starting")
+        await seen.until("> weber")
+        await seen.press("escape", "escape")
+    (call,) = daemon.called(SESSION_CREATE)
+    assert call.decoded(SessionCreate) == SessionCreate(
+        prompt="Sort x and q", data=[str(tmp_path)], name="sorter", timeout_s=600
+    )
+
+
+async def test_form_says_what_is_wrong_and_starts_nothing(scene: Scene, daemon: FakeDaemon, tui: Open) -> None:
+    async with tui() as seen:
+        await seen.until("n starts one")
+        await seen.press("n")
+        await seen.until("claude: ready")
+        await seen.press("ctrl+s")
+        await seen.until("the prompt is empty")
+        await seen.type("x")
+        await seen.press("enter")
+        await seen.type("/nowhere/at/all")
+        await seen.press("ctrl+s")
+        await seen.until("there is no /nowhere/at/all")
+        await seen.press("escape")
+        await seen.until("n starts one")
+    assert daemon.called(SESSION_CREATE) == []
+
+
+async def test_prompt_of_several_lines_is_written_in_the_editor(
+    scene: Scene, daemon: FakeDaemon, tui: Open, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from eleagent_tui.screens import new as module
+
+    monkeypatch.setattr(module.terminal, "edit", lambda app, text: text + "\nsecond line\n")
+    async with tui() as seen:
+        await seen.until("n starts one")
+        await seen.press("n")
+        await seen.until("claude: ready")
+        await seen.type("first")
+        await seen.press("ctrl+g")
+        await seen.until("the prompt has 2 lines")
+        await seen.press("ctrl+s")
+        await seen.until("new-otter")
+    (call,) = daemon.called(SESSION_CREATE)
+    assert call.decoded(SessionCreate).prompt == "first\nsecond line\n"
+
+
+async def test_settings_name_what_changes_them(scene: Scene, tui: Open) -> None:
+    async with tui(size=(160, 60)) as seen:
+        await seen.until("n starts one")
+        await seen.press("6")
+        await seen.until("quota: none → mount with prjquota")
+        for text in ("✓ claude 2.1", "! command", "eleagent agent install", "▸ owner:", "engine: Docker 29"):
+            assert text in seen.screen, text
+
+
+async def test_palette_finds_what_there_is_to_do(scene: Scene, tui: Open) -> None:
+    async with tui() as seen:
+        await seen.until("n starts one")
+        await seen.press("colon")
+        await seen.pilot.pause(0.3)
+        await seen.type("theme: textual-light")
+        await seen.until("Theme: textual-light")
+        await seen.pilot.pause(0.3)
+        await seen.press("enter")
+        await seen.until(lambda: seen.app.theme == "textual-light")
+    assert seen.app.kept.theme == "textual-light"

@@ -1,0 +1,182 @@
+"""What should a new agent do, with which data?"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import ClassVar, Final, NamedTuple
+
+from textual import on
+from textual.app import ComposeResult
+from textual.binding import Binding, BindingType
+from textual.containers import Horizontal
+from textual.widgets import Input
+
+from eleagent.cli.prompt import check_prompt, read_duration, read_source
+from eleagent.errors import EleAgentError
+from eleagent.operations.agents import AGENT_LIST
+from eleagent.operations.sessions import SESSION_CREATE
+from eleagent.wire.agents import AgentList
+from eleagent.wire.sessions import Session, SessionCreate
+from eleagent_tui import terminal
+from eleagent_tui.asking import Label
+from eleagent_tui.field import Field
+from eleagent_tui.place import Place
+from eleagent_tui.reader import Reader
+from eleagent_tui.rows import Row, pad, shown_line, wrap
+
+
+class Asked(NamedTuple):
+    label: str
+    hint: str
+    value: str = ""
+
+
+FIELDS: Final = {
+    "agent": Asked("Agent", "which one: see below", "claude"),
+    "prompt": Asked("Prompt", "what it should do; ctrl+g writes it in $EDITOR"),
+    "data": Asked("Data", "folders and files it may read, with commas between"),
+    "name": Asked("Name", "to call it by; one is made where none is given"),
+    "model": Asked("Model", "as the daemon is set up"),
+    "policy": Asked("Policy", "as the daemon is set up"),
+    "timeout": Asked("Time", "90, 30s, 10m or 2h; as the daemon is set up"),
+}
+
+
+class FormField(Field):
+    """One line of the form."""
+
+    BINDINGS: ClassVar[list[BindingType]] = [
+        Binding("down", "next(1)", "to the next line", show=False),
+        Binding("up", "next(-1)", "to the line before", show=False),
+        Binding("ctrl+s", "start", "start it", show=False),
+        Binding("ctrl+g", "editor", "write the prompt in $EDITOR", show=False),
+        Binding("escape", "leave", "leave without starting", show=False),
+    ]
+
+    @property
+    def form(self) -> NewSession:
+        assert isinstance(self.screen, NewSession)  # noqa: S101  # nobody else has one
+        return self.screen
+
+    def action_next(self, lines: int) -> None:
+        (self.screen.focus_next if lines > 0 else self.screen.focus_previous)(FormField)
+
+    def action_start(self) -> None:
+        self.form.start()
+
+    def action_editor(self) -> None:
+        self.form.edit()
+
+    async def action_leave(self) -> None:
+        self.form.tui.set_focus(None)
+        await self.form.tui.action_back()
+
+
+class NewSession(Place):
+    """Fill in what it needs; Enter goes on to the next line, ctrl+s starts it, esc leaves."""
+
+    NAME = "sessions"
+    TITLE = "New session"
+    AUTO_FOCUS = "#prompt"
+    DEFAULT_CSS = """
+    NewSession > Horizontal { height: 1; }
+    NewSession > Horizontal > Label { width: 9; }
+    NewSession > Horizontal > Field { width: 1fr; }
+    NewSession > Reader { margin-top: 1; }
+    """
+    BINDINGS: ClassVar[list[BindingType]] = []
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._long: str | None = None
+        self._starting = False
+        self._notes: list[tuple[str, str]] = [("dim", "asking which agents there are …")]
+
+    def body(self) -> ComposeResult:
+        for name, asked in FIELDS.items():
+            label = Label()
+            label.painted = [(("name", pad(asked.label, 9)),)]
+            yield Horizontal(label, FormField(asked.value, placeholder=asked.hint, id=name))
+        notes = Reader(self._layout)
+        notes.can_focus = False
+        yield notes
+
+    def hints(self) -> Iterator[tuple[str, str]]:
+        yield "⏎", "next"
+        yield "^s", "start"
+        yield "^g", "prompt in $EDITOR"
+        yield "esc", "leave"
+
+    def on_mount(self) -> None:
+        self.do(self._agents())
+
+    async def _agents(self) -> None:
+        listed: AgentList = await self.link.call(AGENT_LIST)
+        self._notes = [
+            ("" if one.needs is None else "dim", f"{one.name}: {one.needs or 'ready'}") for one in listed.agents
+        ]
+        self.query_one(Reader).read(self._layout)
+
+    def _layout(self, width: int) -> list[Row]:
+        rows: list[Row] = []
+        if self._long is not None:
+            rows += [(("dim", f"the prompt has {len(self._long.splitlines())} lines"),), ()]
+        rows.append((("bold", "Agents"),))
+        for role, text in self._notes:
+            rows += wrap(shown_line(text), width, role)
+        return rows
+
+    def _value(self, name: str) -> str:
+        return self.query_one(f"#{name}", Field).value.strip()
+
+    @on(Input.Submitted)
+    def _submitted(self, event: Input.Submitted) -> None:
+        event.stop()
+        if event.input.id == list(FIELDS)[-1]:
+            self.start()
+        else:
+            self.focus_next(FormField)
+
+    @on(Input.Changed, "#prompt")
+    def _changed(self, event: Input.Changed) -> None:
+        event.stop()
+        if self._long is not None and event.value != shown_line(self._long.strip()):
+            self._long = None
+            self.query_one(Reader).read(self._layout)
+
+    def edit(self) -> None:
+        field = self.query_one("#prompt", Field)
+        try:
+            text = terminal.edit(self.app, self._long if self._long is not None else field.value)
+        except EleAgentError as error:
+            self.say(error.message, "bad")
+            return
+        self._long = text if "\n" in text.strip() else None
+        field.value = shown_line(text.strip())
+        self.query_one(Reader).read(self._layout)
+
+    def start(self) -> None:
+        if not self._starting:
+            self._starting = True
+            self.do(self._start())
+
+    async def _start(self) -> None:
+        try:
+            agent, prompt = self._value("agent") or "claude", self._long or self._value("prompt")
+            timeout = self._value("timeout") or None
+            body = SessionCreate(
+                agent=agent,
+                prompt=check_prompt(prompt) if agent != "command" else None,
+                argv=["sh", "-c", prompt] if agent == "command" else None,
+                data=[read_source(path.strip()) for path in self._value("data").split(",") if path.strip()],
+                name=self._value("name") or None,
+                model=self._value("model") or None,
+                policy=self._value("policy") or None,
+                timeout_s=read_duration("Time", timeout),
+            )
+            session: Session = await self.link.act(SESSION_CREATE, body=body)
+        finally:
+            self._starting = False
+        self.set_focus(None)
+        self.tui.link.sessions[session.key] = session
+        self.tui.open_session(session.key)
