@@ -16,6 +16,8 @@ from footprint import command_cpu, idle_memory
 from start import start_ratio
 from warm import Warm, warm_daemon
 
+from tui import figures as tui_figures
+
 
 @dataclass(frozen=True)
 class Figure:
@@ -48,6 +50,8 @@ def figures(warm: Warm) -> Iterator[Figure]:
     rate, detail = durable_events()
     yield Figure("durable events to three watchers", rate, 5000, "/s", detail, at_least=True)
     yield Figure("idle daemon and launcher (PSS)", idle_memory(warm.daemon.pid), 70, "MiB")
+    for name, measured, limit, unit, detail in tui_figures():
+        yield Figure(name, measured, limit, unit, detail)
 
 
 def main() -> int:
