@@ -13,7 +13,7 @@ ENGINE_ENV = socket=$$(compose/engine.sh socket 2>/dev/null || true); \
 	[ -z "$$socket" ] || export ELEAGENT_DOCKER_SOCKET=$$socket DOCKER_HOST=unix://$$socket; \
 	export PATH="$(CURDIR)/$(BIN):$$PATH"
 
-.PHONY: help venv engine demo check test pytest wheel-test bench docs clean
+.PHONY: tmux help venv engine demo check test pytest wheel-test bench docs clean
 
 help: ## say what there is to type
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-11s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -45,13 +45,19 @@ check: venv ## lint, format, types and the direction of imports
 
 test: check pytest wheel-test ## everything: check, the suite, and the suite against the built wheel
 
+# The full-screen client is tested in it.
+tmux:
+	@command -v tmux >/dev/null || { \
+		[ "$$(id -u)" = 0 ] || { echo "make: the tests need tmux: apt-get install tmux" >&2; exit 2; }; \
+		apt-get update -qq && DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends tmux; }
+
 # An ordinary user without an engine is told what does not run; as root, or under CI, a missing engine fails.
-pytest: venv
+pytest: venv tmux
 	@compose/engine.sh || { [ "$$(id -u)" != 0 ] && [ -z "$${CI:-}" ] && \
 		echo "make: the tests marked 'engine' (sandboxes, escape suite, end to end) can't run" >&2; }
 	@$(ENGINE_ENV); compose/engine.sh enter $(BIN)/pytest $(ARGS)
 
-wheel-test: venv ## the suite against the built wheel, without the source tree
+wheel-test: venv tmux ## the suite against the built wheel, without the source tree
 	@$(ENGINE_ENV); tests/wheel.sh $(WORK)/wheel
 
 bench: venv ## the ratios and limits that EleAgent promises, measured in one run (root)

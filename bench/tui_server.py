@@ -2,7 +2,8 @@
 
     tui_server.py SOCKET FOLDER
 
-What happens is told by one letter on stdin: t (200 tokens a second), s (stop that), u (50 changed sessions a second).
+What happens is told by one letter on stdin: t (200 tokens a second), u (50 changed sessions a second), s (stop that),
+f (five sessions are left).
 """
 
 from __future__ import annotations
@@ -117,6 +118,8 @@ class Server:
         if not letter:
             os._exit(0)
         self.does = letter
+        if letter == "f":
+            self.sessions = dict(list(self.sessions.items())[:5])
 
 
 def _json(answer: object) -> web.Response:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import ClassVar, Final
+from typing import ClassVar, Final, Self
 
 from rich.segment import Segment
 from rich.style import Style
@@ -36,7 +36,23 @@ def _guarded(segment: Segment) -> Segment:
     return Segment("".join(char for char in text if textsafe.line(char) == char), style)
 
 
-class Painted(Widget):
+class Still(Widget):
+    """A widget that is painted again as a whole only where it looks different: that the focus came or went does not
+    show, and to paint a screen for it would hold up a slow link for a second.
+    """
+
+    look: object = None
+
+    def refresh(self, *regions: Region, repaint: bool = True, layout: bool = False, recompose: bool = False) -> Self:
+        if repaint and not (regions or layout or recompose) and self.is_attached:
+            look = (self.size, self.rich_style, self.app.theme)
+            if look == self.look:
+                return self
+            self.look = look
+        return super().refresh(*regions, repaint=repaint, layout=layout, recompose=recompose)
+
+
+class Painted(Still):
     """A widget of rows. A subclass sets `painted` by `repaint`, and only the rows that changed are drawn again."""
 
     COMPONENT_CLASSES: ClassVar[set[str]] = {f"paint--{role}" for role in ROLES}
@@ -61,13 +77,13 @@ class Painted(Widget):
         super().__init__(id=id, classes=classes, markup=False)
         self.painted: list[Row] = []
         self._roles: dict[str, Style] = {}
-        self._base: Style | None = None
 
     def repaint(self, rows: list[Row], *, everything: bool = False) -> None:
         """Show these rows; what is equal to what is there costs nothing."""
         before, self.painted = self.painted, rows
         width, height = self.size
         if everything:
+            self.look = None
             self.refresh()
             return
         for y in range(height):

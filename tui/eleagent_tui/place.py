@@ -17,7 +17,7 @@ from textual.widget import Widget
 from eleagent.errors import EleAgentError
 from eleagent_tui.field import Field
 from eleagent_tui.link import ApprovalsChanged, Link, Online, SessionsChanged
-from eleagent_tui.paint import Painted
+from eleagent_tui.paint import Painted, Still
 from eleagent_tui.rows import Row, Span, fit, shown_line, width_of
 
 if TYPE_CHECKING:
@@ -126,7 +126,7 @@ class KeysLanded(Message):
         self.field = field
 
 
-class Place(Screen[None]):
+class Place(Still, Screen[None]):
     """A screen of the shell. A subclass yields its `body` and says where it is."""
 
     NAME: ClassVar[str]
