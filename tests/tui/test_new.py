@@ -21,11 +21,8 @@ async def test_form_starts_what_was_filled_in_and_shows_it(
         await seen.until("n starts one")
         await seen.press("n")
         await seen.until("build it: eleagent image build command")
-        await seen.type("Sort x and q")
-        await seen.press("enter")
-        await seen.type(str(tmp_path))
-        await seen.press("enter")
-        await seen.type("sorter")
+        # In one go, as a slow link delivers it.
+        await seen.press(*"Sort x and q", "enter", *str(tmp_path), "enter", *"sorter")
         await seen.press("down", "down", "down")
         await seen.type("10m")
         await seen.press("enter")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from textual.events import Key
 from textual.widgets import Input
 
 
@@ -11,3 +12,10 @@ class Field(Input):
     def __init__(self, value: str = "", *, placeholder: str = "", id: str | None = None) -> None:  # noqa: A002
         super().__init__(value, placeholder=placeholder, compact=True, select_on_focus=False, id=id)
         self.cursor_blink = False
+
+    def on_key(self, event: Key) -> None:
+        """Keys that were on their way here when another field got them are that one's."""
+        if self.screen.focused is not self and self.screen.focused is not None:
+            event.prevent_default()
+            event.stop()
+            self.app.post_message(Key(event.key, event.character))

@@ -9,6 +9,7 @@ from textual import on
 from textual.app import ComposeResult
 from textual.binding import Binding, BindingType
 from textual.containers import Horizontal
+from textual.events import Key
 from textual.widgets import Input
 
 from eleagent.cli.prompt import check_prompt, read_duration, read_source
@@ -52,6 +53,14 @@ class FormField(Field):
         Binding("ctrl+g", "editor", "write the prompt in $EDITOR", show=False),
         Binding("escape", "leave", "leave without starting", show=False),
     ]
+
+    def on_key(self, event: Key) -> None:
+        """Enter goes on at once: what is typed behind it belongs to the next line, however quickly it comes."""
+        super().on_key(event)
+        if event.key == "enter" and self.screen.focused is self and self.id != list(FIELDS)[-1]:
+            event.prevent_default()
+            event.stop()
+            self.screen.focus_next(FormField)
 
     @property
     def form(self) -> NewSession:
@@ -132,10 +141,7 @@ class NewSession(Place):
     @on(Input.Submitted)
     def _submitted(self, event: Input.Submitted) -> None:
         event.stop()
-        if event.input.id == list(FIELDS)[-1]:
-            self.start()
-        else:
-            self.focus_next(FormField)
+        self.start()
 
     @on(Input.Changed, "#prompt")
     def _changed(self, event: Input.Changed) -> None:
