@@ -1,7 +1,8 @@
 #!/usr/bin/env bash
 # A Docker engine for EleAgent, the base image that its agents' images stand on, and bubblewrap.
 #
-#   compose/engine.sh          install (as root, by apt-get), start and fill an engine, as far as each is missing
+#   compose/engine.sh          install (as root, by apt-get), start and fill an engine, as far as each is missing;
+#                              for an ordinary user see that bubblewrap is there, which needs none
 #   compose/engine.sh socket   print the socket of the engine to use; exit 1 where none answers
 #   compose/engine.sh stop     end what this script started, and nothing else
 #
@@ -55,7 +56,7 @@ usable_socket() {
 install_packages() {
     local tool missing=()
     for tool in dockerd:docker.io docker:docker.io debootstrap:debootstrap mkfs.ext4:e2fsprogs losetup:mount ip:iproute2 \
-        nsenter:util-linux ps:procps tmux:tmux git:git bwrap:bubblewrap; do
+        nsenter:util-linux ps:procps tmux:tmux git:git bwrap:bubblewrap ssh:openssh-client sshd:openssh-server; do
         command -v "${tool%%:*}" >/dev/null || missing+=("${tool#*:}")
     done
     [ ${#missing[@]} -gt 0 ] || return 0
@@ -161,14 +162,14 @@ make_base() {
     rm -rf "$root"
 }
 
-# No root: whatever answers is used, and what it lacks is said.
+# No root, no engine: an engine's launcher has to be root, so an ordinary user's sandboxes are bubblewrap's.
 as_user() {
-    local socket
-    if socket=$(usable_socket) && has_base "$socket"; then
-        say "$socket"
-        return
-    fi
-    die "no Docker engine with $BASE answers at $SYSTEM_SOCKET for $(id -un): run 'make engine' as root"
+    local tool missing=()
+    for tool in bwrap:bubblewrap git:git; do
+        command -v "${tool%%:*}" >/dev/null || missing+=("${tool#*:}")
+    done
+    [ ${#missing[@]} -eq 0 ] || die "missing: ${missing[*]}: apt-get install ${missing[*]} (as root, once)"
+    say "none is needed for $(id -un): sandboxes are made with bubblewrap"
 }
 
 up() {

@@ -1,4 +1,4 @@
-"""What does every test stand on: a container engine, where it asks for one?"""
+"""What does every test stand on: a container engine or bubblewrap, where it asks for one?"""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ ENGINE_TIMEOUT_S = 120
 def missing_engine() -> str | None:
     """Why tests marked `engine` can't run here, or None."""
     if os.getuid() != 0:
-        return "needs root"
+        return "needs root and an engine"
     try:
         with socket.socket(socket.AF_UNIX) as engine:
             engine.settimeout(10)
@@ -60,6 +60,18 @@ def pytest_runtest_setup(item: pytest.Item) -> None:
     for marker, missing in NEEDS.items():
         if item.get_closest_marker(marker) and (lack := missing()):
             (pytest.fail if os.environ.get("CI") else pytest.skip)(lack)
+
+
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
+    """What did not run for an ordinary user is said in one line, not found out from a list of skips."""
+    lack = missing_engine()
+    unrun = [report for report in terminalreporter.stats.get("skipped", []) if lack and lack in str(report.longrepr)]
+    if unrun:
+        terminalreporter.write_line(
+            f"{len(unrun)} tests marked 'engine' (the docker runtime, the escape suite, Claude Code end to end) "
+            f"did not run: {lack}",
+            yellow=True,
+        )
 
 
 @pytest.fixture(autouse=True)

@@ -87,6 +87,25 @@ class Daemon:
                 found.append(int(entry.name))
         return found
 
+    def parents(self) -> list[int]:
+        """The supervisors of this daemon's processes."""
+        found = []
+        for entry in Path("/proc").iterdir():
+            try:
+                words = (entry / "cmdline").read_bytes().split(b"\0")
+            except OSError:
+                continue
+            if len(words) > 4 and words[3].endswith(b"supervise.py") and words[4].startswith(bytes(self.home)):
+                found.append(int(entry.name))
+        return found
+
+    def await_end(self, *, timeout: float = 20.0) -> None:
+        """Wait until no process of it is left."""
+        until = time.monotonic() + timeout
+        while self.parents() or self.pids("eleagent_daemon.main") or self.pids("eleagent_daemon.launcher.main"):
+            assert time.monotonic() < until, self.log()
+            time.sleep(0.05)
+
     def kill(self, module: str) -> int:
         """SIGKILL the one process that runs `module`; the parent starts it again. Returns its pid."""
         (pid,) = self.pids(module)
@@ -154,4 +173,21 @@ def running_daemon(docker_socket: str, *, secret: str | None = CANARY_KEY, **env
         daemon.end()
         for mount in reversed(re.findall(rf" ({re.escape(str(home))}\S*) ", Path("/proc/self/mounts").read_text())):
             subprocess.run(["umount", mount], check=True)
+        shutil.rmtree(home)
+
+
+@contextmanager
+def private_daemon(**env: str) -> Iterator[Daemon]:
+    """A state folder and an environment whose daemon a client starts; it is ended on leaving. No engine is needed."""
+    home = Path(tempfile.mkdtemp(prefix="eleagent-test-"))
+    home.chmod(0o711)
+    base = {name: value for name, value in os.environ.items() if not name.startswith(("ELEAGENT_", "ANTHROPIC_"))}
+    settings = {"ELEAGENT_HOME": str(home), "ELEAGENT_IDLE_S": "60", "ELEAGENT_RUNTIME": "docker"}
+    daemon = Daemon(home=home, env=base | settings | {"XDG_CONFIG_HOME": str(home / "client")} | env)
+    try:
+        yield daemon
+    finally:
+        for pid in daemon.parents():
+            os.kill(pid, signal.SIGTERM)
+        daemon.await_end()
         shutil.rmtree(home)

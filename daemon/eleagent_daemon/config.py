@@ -21,10 +21,12 @@ import msgspec
 from eleagent.client.locate import default_home
 from eleagent.errors import ConfigError, EleAgentError
 from eleagent.wire.limits import OnLimit, SessionLimits
+from eleagent_daemon.choice import AUTO, chosen
 from eleagent_daemon.configcheck import check, convert
 from eleagent_daemon.domain.limits import Allowance
 from eleagent_daemon.domain.policy import BUILT_IN, MODEL_ONLY, Policy, parse_rule
 from eleagent_daemon.domain.sandbox import BUBBLEWRAP, Ceilings, Limits, Mode
+from eleagent_daemon.layout import Layout
 
 
 class Docker(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -110,14 +112,15 @@ class PolicyText(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
 class Config(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
     """`user` is the account that eleagentd runs as where root starts it. `listen` is refused until identity exists.
-    `idle_s`: the daemon ends when for so long no session lived or waited and no client came; 0 is never.
+    `runtime` auto: decided at the first start and written down. `idle_s`: the daemon ends when for so long no session
+    lived or waited and no client came; 0 is never.
     """
 
     home: str = ""
     socket: str = ""
     listen: str = ""
     user: str = "eleagent"
-    runtime: Literal["docker", "bubblewrap"] = "docker"
+    runtime: Literal["auto", "docker", "bubblewrap"] = "auto"
     log_level: Literal["debug", "info", "warning", "error"] = "info"
     idle_s: float = 0.0
     docker: Docker = Docker()
@@ -224,7 +227,7 @@ def load(
         _set(merged, name, convert(value, known[name], f"flag: {name}", strict=False))
         sources[name] = f"flag {flag_of(name)}"
     check(merged, Config, str(path))
-    if merged.get("runtime") == BUBBLEWRAP and _get(merged, "session.mode") is None:
+    if _get(merged, "session.mode") is None and _runtime(merged, environ) == BUBBLEWRAP:
         _set(merged, "session.mode", Mode.BEST_EFFORT)
     config = _complete(msgspec.convert(merged, Config), path)
     settings = [Origin(name, _get(msgspec.to_builtins(config), name), sources.get(name, "default")) for name in known]
@@ -232,6 +235,16 @@ def load(
         Origin(f"policies.{name}", _policy_text(policy), str(path) if name in config.policies else "built in")
         for name, policy in config.all_policies().items()
     ]
+
+
+def _runtime(merged: dict[str, Any], environ: Mapping[str, str]) -> str | None:
+    """The one that is set, or was decided for; None before that."""
+    setting = merged.get("runtime", AUTO)
+    home = Path(merged.get("home") or default_home(os.getuid(), environ))
+    try:
+        return chosen(setting, Layout(home).runtime_file).runtime
+    except ConfigError:
+        return None
 
 
 def _policy_text(policy: Policy) -> dict[str, object]:
@@ -388,11 +401,11 @@ def main(arguments: Sequence[str]) -> int:
     as_json = "--json" in arguments
     try:
         flags, file = parse_flags([argument for argument in arguments if argument not in ("show", "--json")])
-        _, origins = load(flags, environ=os.environ, file=file)
+        config, origins = load(flags, environ=os.environ, file=file)
     except EleAgentError as err:
         print(f"eleagent: {err.message}", file=sys.stderr)  # noqa: T201 - this is a command
         return err.exit_code
-    rows = [(origin.name, origin.value, origin.source) for origin in origins]
+    rows = [(one.name, one.value, one.source + _decided(one, config)) for one in origins]
     if as_json:
         print(json.dumps([{"name": name, "value": value, "source": source} for name, value, source in rows]))  # noqa: T201
     else:
@@ -400,6 +413,16 @@ def main(arguments: Sequence[str]) -> int:
         for name, value, source in rows:
             print(f"{name:{width}}  {json.dumps(value)}  ({source})")  # noqa: T201
     return 0
+
+
+def _decided(origin: Origin, config: Config) -> str:
+    """What `auto` has come to, where that is known."""
+    if origin.name != "runtime" or origin.value != AUTO:
+        return ""
+    try:
+        return f"; {chosen(AUTO, Layout(Path(config.home)).runtime_file)}"
+    except ConfigError:
+        return "; decided at the first start"
 
 
 if __name__ == "__main__":

@@ -15,10 +15,12 @@ from eleagent.client.locate import default_socket
 from eleagent.errors import ConfigError, Conflict, EleAgentError
 from eleagent_daemon import supervise
 from eleagent_daemon.account import daemon_account
+from eleagent_daemon.choice import decide
 from eleagent_daemon.config import Config, load, parse_flags
 from eleagent_daemon.layout import Layout, check_local, unusable_home
 from eleagent_daemon.listen import held, hold_lock
 from eleagent_daemon.logout import ends_at_logout
+from eleagent_daemon.store.timeline import now
 
 PRIVATE_IDLE_S: Final = 1800.0
 """When a private daemon ends unneeded, unless a setting says otherwise."""
@@ -92,6 +94,7 @@ def _prepare(rest: list[str], config: Config) -> list[str]:
     uid, gid = daemon_account(config.user)
     installation = layout.prepare(uid=uid, gid=gid)
     _prepare_socket_folder(Path(config.socket).parent, uid, gid)
+    choice = decide(config.runtime, layout.runtime_file, uid=os.getuid(), engine=config.docker.socket, now=now())
     python = [sys.executable, "-P", "-m"]
     launcher = [
         *python, "eleagent_daemon.launcher.main",
@@ -99,7 +102,7 @@ def _prepare(rest: list[str], config: Config) -> list[str]:
         "--socket", str(layout.launcher_socket),
         "--daemon-uid", str(uid),
         "--installation", installation,
-        "--runtime", config.runtime,
+        "--runtime", choice.runtime,
         "--docker-socket", config.docker.socket,
     ]  # fmt: skip
     daemon = [*python, "eleagent_daemon.main", *rest]

@@ -69,6 +69,11 @@ class Layout:
     def installation_file(self) -> Path:
         return self.home / "installation"
 
+    @property
+    def runtime_file(self) -> Path:
+        """Which runtime was decided for, where the setting is `auto`."""
+        return self.home / "runtime"
+
     def prepare(self, *, uid: int, gid: int) -> str:
         """Make the folders, the daemon's owned by its account; returns the installation's id, made once.
 
@@ -91,7 +96,7 @@ class Layout:
             self.launcher.mkdir(mode=0o711, exist_ok=True)
             _check_way(self.home, uid, gid)
             if not self.installation_file.exists():
-                _write_once(self.installation_file, secrets.token_hex(8) + "\n")
+                write_once(self.installation_file, secrets.token_hex(8) + "\n")
         except OSError as err:
             raise unusable_home(self.home, err) from None
         return self.installation()
@@ -132,7 +137,7 @@ def unusable_home(home: Path, error: OSError) -> ConfigError:
     )
 
 
-def _write_once(path: Path, text: str) -> None:
+def write_once(path: Path, text: str) -> None:
     """Whole and durable or not at all. What another made there meanwhile stays."""
     file = open_beside(path, mode=0o644)
     try:

@@ -27,6 +27,7 @@ from eleagent_daemon.api.pipeline import Pipeline
 from eleagent_daemon.api.sessions import SessionHandlers
 from eleagent_daemon.api.system import SystemHandlers
 from eleagent_daemon.api.usage import UsageHandlers
+from eleagent_daemon.choice import chosen
 from eleagent_daemon.config import Config, load, parse_flags, take_credential
 from eleagent_daemon.domain.doors import Terms
 from eleagent_daemon.domain.policy import MODEL_ONLY
@@ -74,6 +75,7 @@ async def serve(config: Config, credential: Credential | None) -> bool:
         # What is kept.
         layout = Layout(Path(config.home))
         installation = layout.installation()
+        choice = chosen(config.runtime, layout.runtime_file)
         stack.enter_context(hold_lock(layout.lock))
         pool = stack.enter_context(ThreadPoolExecutor(max_workers=6, thread_name_prefix="disk"))
         ledger = await Ledger.open(layout.ledger, secrets=layout.secrets, installation=installation, pool=pool)
@@ -138,7 +140,7 @@ async def serve(config: Config, credential: Credential | None) -> bool:
             supervisor=supervisor,
             settings=Settings(
                 home=layout.home,
-                runtime=config.runtime,
+                runtime=choice.runtime,
                 default_policy=config.session.policy,
                 policies=config.all_policies(),
                 timeout_s=config.session.timeout_s,
@@ -168,7 +170,7 @@ async def serve(config: Config, credential: Credential | None) -> bool:
         system = SystemHandlers(
             home=config.home,
             installation=installation,
-            runtime=config.runtime,
+            choice=choice,
             mode=config.session.mode,
             idle_s=config.idle_s,
             model=lambda: gateway.check(Terms(session="", policy=MODEL_ONLY)),

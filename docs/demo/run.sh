@@ -2,13 +2,15 @@
 # What `make demo` shows: Claude Code at work over docs/demo/data in a sandbox, its artefacts, the proof of its isolation and
 # the audit trail. Uses the real model where ANTHROPIC_API_KEY or CLAUDE_CODE_OAUTH_TOKEN is set, a scripted one elsewhere.
 #
-# A daemon of the demo's own runs while it lasts, with its state in /var/lib/eleagent-demo (binary and image are kept there
-# for the next time). What the agent made is copied to ./demo-artefacts.
+# As root the sandbox is made by a container engine, for an ordinary user by bubblewrap. A daemon of the demo's own runs
+# while it lasts; its state, with the agent's binary, is kept for the next time in /var/lib/eleagent-demo, or below
+# ~/.local/state. What the agent made is copied to ./demo-artefacts.
 set -euo pipefail
 
 readonly HERE=$(cd "$(dirname "$0")" && pwd)
 readonly OUT=$PWD/demo-artefacts
-export ELEAGENT_HOME=${DEMO_HOME:-/var/lib/eleagent-demo}
+[ "$(id -u)" = 0 ] && state=/var/lib || state=${XDG_STATE_HOME:-$HOME/.local/state}
+export ELEAGENT_HOME=${DEMO_HOME:-$state/eleagent-demo}
 readonly TASK="Make a table of the open failures by subsystem from the campaign data in /data: the list as \
 /artefacts/failures.csv, a summary with the table as /artefacts/summary.md. Read /data/README.md first; name what a person \
 should look at."
@@ -16,8 +18,6 @@ should look at."
 readonly bold=$([ -t 1 ] && tput bold 2>/dev/null || true) plain=$([ -t 1 ] && tput sgr0 2>/dev/null || true)
 title() { printf '\n%s%s%s\n' "$bold" "$*" "$plain"; }
 shown() { printf '\n%s$ %s%s\n' "$bold" "$*" "$plain"; "$@"; }
-
-[ "$(id -u)" = 0 ] || { echo "demo: needs root, for namespaces and mounts: sudo make demo" >&2; exit 2; }
 
 mkdir -p -m 0711 "$ELEAGENT_HOME"
 log=$ELEAGENT_HOME/daemon.log
@@ -29,14 +29,16 @@ until eleagent status >/dev/null 2>&1; do
     sleep 0.1
 done
 
-# has FIELD: the agent `claude` has its FIELD, installed or image_id.
-has() {
-    eleagent agent ls --json | python3 -c '
+# What `claude` still needs: its binary, and an image where a container engine makes the sandboxes.
+needs=$(eleagent agent ls --json | python3 -c '
 import json, sys
 (claude,) = [agent for agent in json.load(sys.stdin)["agents"] if agent["name"] == "claude"]
-sys.exit(not claude[sys.argv[1]])' "$1"
-}
-has installed && has image_id || shown eleagent image build claude
+print(claude["needs"] or "")')
+case $needs in
+    "") ;;
+    *image*) shown eleagent image build claude ;;
+    *) shown eleagent agent install claude ;;
+esac
 
 flags=(--data "$HERE/data" -o "$OUT" --timeout 900)
 if [ -n "${ANTHROPIC_API_KEY:-}${CLAUDE_CODE_OAUTH_TOKEN:-}" ]; then

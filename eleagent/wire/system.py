@@ -9,8 +9,9 @@ from eleagent.wire.limits import SessionLimits
 
 class Status(msgspec.Struct, frozen=True, kw_only=True):
     """`GET /v1/status`. `caller` is who the daemon takes you for; `engine` is a line, with the reason where there is
-    none. `idle_s`: after so long without a session or a client the daemon ends by itself; 0 is never.
-    `limits` hold for a session that asks for no others, `user_day_usd` (0: no limit) for all of a user's of a day.
+    none. `runtime_why`: what spoke for the runtime where that was decided here. `idle_s`: after so long without a
+    session or a client the daemon ends by itself; 0 is never. `limits` hold for a session that asks for no others,
+    `user_day_usd` (0: no limit) for all of a user's of a day.
     """
 
     version: str
@@ -35,6 +36,7 @@ class Status(msgspec.Struct, frozen=True, kw_only=True):
     idle_s: float = 0.0
     limits: SessionLimits = SessionLimits()
     user_day_usd: float = 0.0
+    runtime_why: str = ""
 
 
 class Finding(msgspec.Struct, frozen=True):

@@ -35,7 +35,7 @@ def test_config_flag_goes_before_environment_before_file_before_default(tmp_path
     assert said["session.slots"] == (4, "flag --session-slots")
     assert said["session.timeout_s"] == (30.0, "ELEAGENT_SESSION_TIMEOUT_S")
     assert said["docker.socket"] == ("/f.sock", str(file))
-    assert said["runtime"] == ("docker", "default")
+    assert said["runtime"] == ("auto", "default")
     assert said["home"] == ("/srv/eleagent", "ELEAGENT_HOME")
     assert said["socket"] == ("/srv/eleagent/run/api.sock", "default")
 
@@ -65,7 +65,7 @@ def test_config_every_setting_has_a_flag_and_a_variable_of_its_own() -> None:
         ("[policies.p]\nmodel = 1", "policies.p.model: must be true or false, is 1"),
         ("user = 3", "user: must be text, is 3"),
         ("log_level = 'loud'", "log_level: must be one of debug, info, warning, error, is 'loud'"),
-        ("runtime = 'chroot'", "runtime: must be one of docker, bubblewrap, is 'chroot'"),
+        ("runtime = 'chroot'", "runtime: must be one of auto, docker, bubblewrap, is 'chroot'"),
         ("[policies.p]\ntunnel = ['https://x/']", "policies.p.tunnel"),
         ("[policies.p]\ntunnel = ['10.0.0.1']", "policies.p.tunnel"),
         ("slots =", "not TOML"),
@@ -211,7 +211,7 @@ def test_config_show_prints_each_value_and_where_it_came_from(tmp_path: Path) ->
     assert lines["home"] == '"/h"  (flag --home)'
     assert lines["log_level"] == '"debug"  (ELEAGENT_LOG_LEVEL)'
     assert lines["session.slots"] == f"2  ({tmp_path}/config.toml)"
-    assert lines["runtime"] == '"docker"  (default)'
+    assert lines["runtime"] == '"auto"  (default; decided at the first start)'
     assert "sk-secret" not in done.stdout
     as_json = json.loads(show(tmp_path, "--json", "--home", "/h").stdout)
     assert {"name": "home", "value": "/h", "source": "flag --home"} in as_json

@@ -15,6 +15,7 @@ from eleagent.wire.system import Doctor, Finding, Status
 from eleagent_daemon.api.identity import account
 from eleagent_daemon.api.openapi import document
 from eleagent_daemon.api.pipeline import Call, Handlers
+from eleagent_daemon.choice import Choice
 from eleagent_daemon.domain.launch import Host, HostFacts
 from eleagent_daemon.sessions.catalogue import Catalogue
 from eleagent_daemon.sessions.launchclient import LauncherClient
@@ -34,7 +35,7 @@ class SystemHandlers:
         *,
         home: str,
         installation: str,
-        runtime: str,
+        choice: Choice,
         mode: str,
         idle_s: float,
         model: Callable[[], str],
@@ -49,7 +50,7 @@ class SystemHandlers:
     ) -> None:
         self._home = home
         self._installation = installation
-        self._runtime = runtime
+        self._choice = choice
         self._mode = mode
         self._idle_s = idle_s
         self._model = model
@@ -78,7 +79,8 @@ class SystemHandlers:
             role=call.caller.role,
             started=self._started,
             home=self._home,
-            runtime=self._runtime,
+            runtime=self._choice.runtime,
+            runtime_why=self._choice.why,
             engine=(greeting.error or greeting.engine) if greeting else "not known: no launcher",
             launcher=f"pid {greeting.pid}, version {greeting.version}" if greeting else "not reached",
             model=self._model_line(),
@@ -98,7 +100,7 @@ class SystemHandlers:
         return document()
 
     async def doctor(self, call: Call) -> Doctor:
-        findings: list[Finding] = []
+        findings = [Finding(name="runtime", level="ok", found=str(self._choice))]
         try:
             facts = await self._launcher.ask(Host(), HostFacts)
             findings += [Finding(name=one.name, level=one.level, found=one.found, fix=one.fix) for one in facts.facts]
