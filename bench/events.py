@@ -32,7 +32,7 @@ WATCHER = """
 import sys
 from pathlib import Path
 from eleagent.client.api import Client
-from eleagent.client.locate import UnixSocket
+from eleagent.client.address import UnixSocket
 from eleagent.operations.sessions import SESSION_EVENTS
 seen = 0
 query = {"after": 0, "follow": True}

@@ -8,9 +8,12 @@ EleAgentError                     500  125
 ├── NotFound                      404    2   no such session, artefact, image …
 │   └── UnknownAgent              404  127
 ├── Conflict                      409    2   the state of the thing does not allow it
+├── Unauthenticated               401  126   who is calling is not known (any more)
 ├── Refused                       403  126   identity, policy or isolation says no
+│   ├── StepUp                    403  126   it needs a password that was given minutes ago
 │   ├── IsolationFailed           403  126   a confinement control was not found in the kernel
 │   └── LimitReached              403  123   a budget or another limit is used up
+├── Throttled                     429  125   too many attempts; `retry_after_s` says when to come back
 ├── Unavailable                   503  125   something we stand on is not there
 │   ├── EngineUnavailable         503  125   no container engine, or no right to it
 │   ├── ImageMissing              503  125   the agent's image was not built
@@ -18,6 +21,7 @@ EleAgentError                     500  125
 │   ├── CredentialMissing         503  125   no key for the model
 │   ├── StorageUnavailable        503  125   the disk does not take it
 │   ├── AuditUnavailable          503  125   the record can't be written, so the action is refused
+│   ├── NotInitialized            503  125   nobody has run eleagent init yet
 │   └── DaemonUnreachable           -  125   raised by clients only
 ├── TamperFound                   500  125   a record, a checkpoint or a proof is not what was signed
 └── VersionSkew                   426  125
@@ -90,10 +94,20 @@ class Conflict(EleAgentError):
     exit_code = 2
 
 
+class Unauthenticated(EleAgentError):
+    code = "unauthenticated"
+    status = 401
+    exit_code = 126
+
+
 class Refused(EleAgentError):
     code = "refused"
     status = 403
     exit_code = 126
+
+
+class StepUp(Refused):
+    code = "step_up"
 
 
 class IsolationFailed(Refused):
@@ -117,6 +131,11 @@ class LimitReached(Refused):
     @property
     def allowed(self) -> float:
         return float(self.fields.get("allowed", 0))
+
+
+class Throttled(EleAgentError):
+    code = "throttled"
+    status = 429
 
 
 class Unavailable(EleAgentError):
@@ -146,6 +165,10 @@ class StorageUnavailable(Unavailable):
 
 class AuditUnavailable(Unavailable):
     code = "audit_unavailable"
+
+
+class NotInitialized(Unavailable):
+    code = "not_initialized"
 
 
 class DaemonUnreachable(Unavailable):

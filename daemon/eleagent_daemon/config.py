@@ -202,7 +202,7 @@ _RETENTION_DAYS = 400
 _POSITIVE = ("slots", "slots_per_user", "timeout_s", "idle_timeout_s", "output_bytes")
 
 # Names of ELEAGENT_* that clients read, so that the daemon does not take them for misspelt settings.
-_CLIENT_VARIABLES = frozenset({"ELEAGENT_HOST", "ELEAGENT_CONFIG"})
+_CLIENT_VARIABLES = frozenset({"ELEAGENT_HOST", "ELEAGENT_CONFIG", "ELEAGENT_CONTEXT"})
 
 
 def load(

@@ -23,8 +23,8 @@ FATAL = 78
 UNNEEDED = 79
 """eleagentd's exit code when it ends by itself, since nobody needed it for long enough: its launcher ends with it."""
 
-EXPECTED = (0, FATAL, UNNEEDED)
-"""Who ends so has said why."""
+EXPECTED = (0, FATAL, UNNEEDED, -signal.SIGTERM)
+"""Who ends so has said why, or was asked to."""
 
 USAGE = 2
 

@@ -12,11 +12,12 @@ import click
 import msgspec
 
 from eleagent.cli.screen import Screen
+from eleagent.client.address import UnixSocket
 from eleagent.client.locate import find_daemon
 
 if TYPE_CHECKING:
+    from eleagent.client.address import Address
     from eleagent.client.api import Client
-    from eleagent.client.locate import Address
 
 
 @dataclass
@@ -24,14 +25,20 @@ class Invocation:
     """The global flags of one command line, and what is made from them."""
 
     host: str | None = None
+    context: str | None = None
     json: bool = False
     quiet: bool = False
     no_color: bool = False
     yes: bool = False
 
-    @property
+    @cached_property
     def address(self) -> Address:
-        return find_daemon(self.host, uid=os.getuid())
+        return find_daemon(self.host, context=self.context, uid=os.getuid())
+
+    @property
+    def is_here(self) -> bool:
+        """Whether the daemon runs on this machine, so that its paths are ours."""
+        return isinstance(self.address, UnixSocket)
 
     @cached_property
     def client(self) -> Client:
@@ -45,6 +52,12 @@ class Invocation:
         from eleagent.client.api import Client
 
         return Client(at=self.address, start=False)
+
+    def greet(self) -> None:
+        """Speak to the daemon once: what ssh asks, and what is wrong on the way, is said while the terminal is free."""
+        from eleagent.operations.system import STATUS
+
+        self.client.call(STATUS)
 
     @cached_property
     def screen(self) -> Screen:
@@ -67,7 +80,13 @@ def _keep(context: click.Context, parameter: click.Parameter, value: Any) -> Non
 def _global_options() -> list[click.Parameter]:
     common: dict[str, Any] = {"expose_value": False, "callback": _keep}
     return [
-        click.Option(["--host"], metavar="URL", help="The daemon, unix:///PATH (or $ELEAGENT_HOST).", **common),
+        click.Option(
+            ["--host"],
+            metavar="URL",
+            help="The daemon: unix:///PATH or ssh://[USER@]SERVER[:PORT] (or $ELEAGENT_HOST).",
+            **common,
+        ),
+        click.Option(["--context"], metavar="NAME", help="The daemon of this name (or $ELEAGENT_CONTEXT).", **common),
         click.Option(["--json"], is_flag=True, help="Answer in JSON.", **common),
         click.Option(["-q", "--quiet", "quiet"], is_flag=True, help="Only the answer itself.", **common),
         click.Option(["--no-color"], is_flag=True, help="No colours (or $NO_COLOR).", **common),

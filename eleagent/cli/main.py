@@ -46,11 +46,13 @@ COMMANDS = {
     "doctor": Entry("system:doctor", "What this host can enforce, and what to do about the rest."),
     "audit": Entry("audit:audit", "ls, tail, show, export and verify the audit log."),
     "egress": Entry("egress:egress", "ls, tail and top: what sessions reached for on the network."),
+    "context": Entry("context:context", "ls, use, add, rm: names for daemons, here and elsewhere."),
     "daemon": Entry("local:daemon", "run the daemon."),
     "config": Entry("local:config", "show the daemon's settings and where each came from."),
     "completion": Entry("local:completion", "Print the completion script for bash, zsh or fish."),
     "version": Entry("system:version", "Print the version."),
 }
+HIDDEN = {"dial-stdio": "dialstdio:dial_stdio"}
 ALIASES = {
     "sessions": "session", "artefacts": "artefact", "artifact": "artefact", "artifacts": "artefact", "agents": "agent",
     "images": "image", "audits": "audit", "approvals": "approval",
@@ -65,9 +67,10 @@ class Root(Group):
 
     def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
         entry = COMMANDS.get(ALIASES.get(cmd_name, cmd_name))
-        if entry is None:
+        place = entry.place if entry else HIDDEN.get(cmd_name)
+        if place is None:
             return None
-        module, _, name = entry.place.partition(":")
+        module, _, name = place.partition(":")
         command = getattr(import_module(f"eleagent.cli.{module}"), name)
         assert isinstance(command, click.Command)  # noqa: S101  # the table above is wrong otherwise
         return command
@@ -106,6 +109,8 @@ def root(context: click.Context, invocation: Invocation) -> None:
     if context.invoked_subcommand is not None:
         return
     if sys.stdout.isatty() and sys.stdin.isatty() and not invocation.json:
+        if not invocation.is_here:
+            invocation.greet()
         context.exit(import_module("eleagent_tui.app").run(invocation.address))
     command = root.get_command(context, "ps")
     assert command is not None  # noqa: S101  # it is in the table

@@ -55,10 +55,16 @@ def read_variables(pairs: tuple[str, ...]) -> dict[str, str]:
     return dict(pair.split("=", 1) for pair in pairs)
 
 
-def read_source(path: str) -> str:
-    """An absolute path in which links stay as they are: the daemon opens it, with the caller's rights."""
+def read_source(path: str, *, here: bool = True) -> str:
+    """An absolute path in which links stay as they are: the daemon opens it, with the caller's rights. One of another
+    machine (not `here`) is for its daemon to judge.
+    """
     if not path:
         raise BadRequest("--data '' names no path")
+    if not here:
+        if not path.startswith("/"):
+            raise BadRequest(f"--data {path}: data lies where the daemon runs: give its absolute path there", path=path)
+        return os.path.normpath(path)
     absolute = os.path.abspath(path)  # noqa: PTH100  # Path.resolve would follow links, Path.absolute keeps ..
     if not os.path.lexists(absolute):
         raise BadRequest(f"--data {path}: there is no {absolute}", path=absolute)

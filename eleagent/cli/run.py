@@ -99,7 +99,7 @@ def run(
         agent=agent or ("command" if program else "claude"),
         prompt=None if prompt is None else read_prompt(prompt),
         argv=program,
-        data=[read_source(path) for path in rest["data"]],
+        data=[read_source(path, here=invocation.is_here) for path in rest["data"]],
         name=rest["name"],
         model=rest["model"],
         runtime=rest["runtime"],
@@ -116,7 +116,7 @@ def run(
         from eleagent.cli.worklist import run_list
 
         path = Path(tasks)
-        units = read_tasks(path, body)
+        units = read_tasks(path, body, here=invocation.is_here)
         return run_list(invocation, units, path=path, concurrency=concurrency, output=Path(output) if output else None)
     with ExitStack() as stack:
         folder = stack.enter_context(_make_folder(output)) if output else None

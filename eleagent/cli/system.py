@@ -8,7 +8,7 @@ import click
 
 from eleagent.cli.invocation import Command, Invocation, pass_invocation
 from eleagent.cli.screen import Span, Style
-from eleagent.client.locate import Address
+from eleagent.client.address import Address, UnixSocket
 from eleagent.errors import DaemonUnreachable
 from eleagent.operations.system import DOCTOR, STATUS
 from eleagent.version import __version__
@@ -44,13 +44,14 @@ def _short(found: Status) -> str:
 
 
 def _lines(found: Status, address: Address) -> Iterator[tuple[str, str]]:
-    whose = "your own, " if address.own else ""
+    whose = "your own, " if isinstance(address, UnixSocket) and address.own else ""
     yield "daemon", f"{whose}at {address} · version {found.version} · pid {found.pid} as {found.user}"
     ends = f" · ends after {found.idle_s / 60:g} min without sessions and clients" if found.idle_s else ""
     yield "since", f"{found.started}{ends}"
     yield "home", f"{found.home} · installation {found.installation}"
     yield "you", f"{found.caller} ({found.role})"
-    yield "runtime", f"{found.runtime} · {found.engine} · launcher {found.launcher}"
+    why = f" ({found.runtime_why})" if found.runtime_why else ""
+    yield "runtime", f"{found.runtime}{why} · {found.engine} · launcher {found.launcher}"
     yield (
         "isolation",
         f"confinement always · resource limits {found.mode} (what holds here: eleagent doctor)",

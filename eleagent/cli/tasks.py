@@ -51,16 +51,16 @@ class Step(msgspec.Struct, frozen=True, kw_only=True):
         return self.exit_code == 0
 
 
-def read_tasks(path: Path, defaults: SessionCreate) -> list[Unit]:
+def read_tasks(path: Path, defaults: SessionCreate, *, here: bool = True) -> list[Unit]:
     """The units in order; `defaults` are the command line's flags. Raises BadRequest naming the line and what is wrong.
 
-    Paths of `data` are relative to where the command runs, as --data is.
+    Paths of `data` are relative to where the command runs, as --data is, where the daemon is `here` too.
     """
     try:
         lines = path.read_bytes().splitlines()
     except OSError as error:
         raise BadRequest(f"--tasks {path}: {error.strerror}") from None
-    units = [_unit(path, number, line, defaults) for number, line in enumerate(lines, 1) if line.strip()]
+    units = [_unit(path, number, line, defaults, here=here) for number, line in enumerate(lines, 1) if line.strip()]
     if not units:
         raise BadRequest(f"--tasks {path}: there is no unit of work in it; write one JSON object a line")
     if len(units) > UNITS_LIMIT:
@@ -72,7 +72,7 @@ def read_tasks(path: Path, defaults: SessionCreate) -> list[Unit]:
     return units
 
 
-def _unit(path: Path, number: int, line: bytes, defaults: SessionCreate) -> Unit:
+def _unit(path: Path, number: int, line: bytes, defaults: SessionCreate, *, here: bool) -> Unit:
     where = f"--tasks {path}: line {number}"
     if len(line) > LINE_LIMIT_BYTES:
         raise BadRequest(f"{where}: it is longer than {LINE_LIMIT_BYTES >> 20} MiB: put the text into a file of `data`")
@@ -82,7 +82,7 @@ def _unit(path: Path, number: int, line: bytes, defaults: SessionCreate) -> Unit
         body = msgspec.convert(_over(msgspec.to_builtins(defaults), given), SessionCreate)
     except msgspec.DecodeError as error:
         raise BadRequest(f"{where}: {error}") from None
-    body = msgspec.structs.replace(body, data=[read_source(source) for source in body.data])
+    body = msgspec.structs.replace(body, data=[read_source(source, here=here) for source in body.data])
     if (body.prompt is None) == (body.argv is None):
         raise BadRequest(f"{where}: write either a prompt or argv, the words of a program")
     if body.argv is not None and "agent" not in given and defaults.agent == "claude":

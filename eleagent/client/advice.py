@@ -8,7 +8,8 @@ import pwd
 import stat
 from pathlib import Path
 
-from eleagent.client.locate import SERVICE_SETTINGS, SERVICE_SOCKET, UnixSocket
+from eleagent.client.address import UnixSocket
+from eleagent.client.locate import SERVICE_SETTINGS, SERVICE_SOCKET
 from eleagent.errors import DaemonUnreachable
 
 

@@ -4,28 +4,27 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator, Mapping
-from contextlib import asynccontextmanager
+from contextlib import AsyncExitStack, asynccontextmanager
 from types import TracebackType
 from typing import Any, Self
 
 import aiohttp
 from aiohttp.client_proto import ResponseHandler
 
-from eleagent.client.dial import dial
+from eleagent.client.address import Address
 from eleagent.client.exchange import (
-    HOST,
     PATIENCE_S,
-    RETRY_S,
     Cursor,
+    Request,
     StreamBroken,
     check_answer,
     decode,
     decode_line,
     request_for,
 )  # fmt: skip
-from eleagent.client.locate import Address
 from eleagent.client.transport import ANSWER_TIMEOUT_S
-from eleagent.errors import EleAgentError
+from eleagent.client.way import Way, way_to
+from eleagent.errors import EleAgentError, Unauthenticated
 from eleagent.operations.operation import Operation
 from eleagent.operations.sessions import SESSION_EVENTS, SESSION_GET
 from eleagent.version import VERSION_HEADER
@@ -37,14 +36,14 @@ class AsyncClient:
     """An asynchronous client, used as `async with AsyncClient(at=…) as client`."""
 
     def __init__(self, *, at: Address, patience_s: float = PATIENCE_S) -> None:
-        self._address = at
+        self._way = way_to(at)
         self._patience_s = patience_s
         self._http: aiohttp.ClientSession
 
     async def __aenter__(self) -> Self:
         self._http = aiohttp.ClientSession(
-            f"http://{HOST}",
-            connector=_Dialler(self._address),
+            f"http://{self._way.host}",
+            connector=_Connector(self._way),
             timeout=aiohttp.ClientTimeout(total=None, sock_read=ANSWER_TIMEOUT_S),
             read_bufsize=1 << 20,
         )
@@ -90,7 +89,7 @@ class AsyncClient:
                     return
             except EleAgentError as error:
                 cursor.retry(error, clock())
-            await asyncio.sleep(RETRY_S)
+            await asyncio.sleep(self._way.retry_s)
 
     async def download(
         self, operation: Operation, *, query: Mapping[str, Any] | None = None, **path: str
@@ -110,27 +109,53 @@ class AsyncClient:
         wait_s: float | None = ANSWER_TIMEOUT_S,
     ) -> AsyncIterator[aiohttp.ClientResponse]:
         request = request_for(operation, body=body, query=query, path=path)
+        async with AsyncExitStack() as opened:
+            try:
+                answer = await opened.enter_async_context(self._once(request, wait_s))
+            except Unauthenticated:
+                if not await asyncio.to_thread(self._way.renew):
+                    raise
+                answer = await opened.enter_async_context(self._once(request, wait_s))
+            yield answer
+
+    @asynccontextmanager
+    async def _once(self, request: Request, wait_s: float | None) -> AsyncIterator[aiohttp.ClientResponse]:
+        who = {} if request.anonymous else await asyncio.to_thread(self._way.headers)
+        headers = {**who, **request.headers}
         timeout = aiohttp.ClientTimeout(total=None, sock_read=wait_s)
+        answered = False
         try:
             async with self._http.request(
-                request.method, request.target, data=request.content, headers=request.headers, timeout=timeout
+                request.method,
+                request.target,
+                data=request.content,
+                headers=headers,
+                timeout=timeout,
             ) as answer:
+                answered = self._way.worked = True
                 content = await answer.read() if answer.status >= 400 else None
                 check_answer(answer.status, answer.headers.get(VERSION_HEADER), content)
                 yield answer
         except (aiohttp.ClientError, TimeoutError) as error:
+            if not answered and (why := await asyncio.to_thread(self._way.why_lost)):
+                raise why from error
             raise StreamBroken(f"the connection to the daemon broke: {error}") from error
 
 
-class _Dialler(aiohttp.BaseConnector):
-    """aiohttp's connections, made as `dial` makes them."""
+class _Connector(aiohttp.BaseConnector):
+    """aiohttp's connections, made as a Way makes them."""
 
-    def __init__(self, address: Address) -> None:
+    def __init__(self, way: Way) -> None:
         super().__init__(limit=0)
-        self._address = address
+        self._way = way
 
     async def _create_connection(self, *_: Any) -> ResponseHandler:
-        sock = await asyncio.to_thread(dial, self._address)
+        way = self._way
+        sock = await asyncio.to_thread(way.connect)
         sock.setblocking(False)
-        made = await self._loop.create_connection(self._factory, sock=sock)
+        try:
+            server = way.server if way.tls else None
+            made = await self._loop.create_connection(self._factory, sock=sock, ssl=way.tls, server_hostname=server)
+        except OSError as error:
+            raise way.explain(error) from error
         return made[1]

@@ -14,10 +14,10 @@ from collections.abc import Iterator, Mapping
 from functools import partial
 from typing import Any, BinaryIO
 
-from eleagent.client.dial import Say
-from eleagent.client.exchange import PATIENCE_S, RETRY_S, Cursor, StreamBroken, decode, decode_line, request_for
-from eleagent.client.locate import Address
+from eleagent.client.address import Address
+from eleagent.client.exchange import PATIENCE_S, Cursor, StreamBroken, decode, decode_line, request_for
 from eleagent.client.transport import send
+from eleagent.client.way import Say, way_to
 from eleagent.errors import EleAgentError
 from eleagent.operations.operation import Operation
 from eleagent.operations.sessions import SESSION_EVENTS, SESSION_GET
@@ -31,7 +31,8 @@ class Client:
     def __init__(
         self, *, at: Address, say: Say | None = None, start: bool = True, patience_s: float = PATIENCE_S
     ) -> None:
-        self._send = partial(send, at, say=say, start=start)
+        self._way = way_to(at, say=say, start=start)
+        self._send = partial(send, self._way)
         self._patience_s = patience_s
 
     def call(
@@ -84,7 +85,7 @@ class Client:
                     return
             except EleAgentError as error:
                 cursor.retry(error, time.monotonic())
-            time.sleep(RETRY_S)
+            time.sleep(self._way.retry_s)
 
     def upload(self, operation: Operation, file: BinaryIO, *, size_bytes: int, **path: str) -> Any:
         """Send a file as the operation's raw body."""

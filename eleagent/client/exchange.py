@@ -15,13 +15,8 @@ from eleagent.version import VERSION_HEADER, __version__, check_skew
 from eleagent.wire.events import Event, Notice, SessionEnded
 from eleagent.wire.sessions import Session
 
-HOST: Final = "localhost"
-"""The daemon refuses any other Host."""
-
 PATIENCE_S: Final = 60.0
 """How long a follower waits for a daemon that restarts, counted from the last event."""
-
-RETRY_S: Final = 0.25
 
 
 class StreamBroken(errors.Unavailable):
@@ -29,10 +24,13 @@ class StreamBroken(errors.Unavailable):
 
 
 class Request(msgspec.Struct, frozen=True):
+    """`anonymous`: it says nothing of who is calling."""
+
     method: str
     target: str
     headers: dict[str, str]
     content: bytes | None
+    anonymous: bool = False
 
 
 def request_for(

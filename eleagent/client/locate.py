@@ -1,31 +1,19 @@
-"""Where does the daemon live, and which one does a client mean?"""
+"""Which daemon does a client mean, and where is the one of this machine or of its own?"""
 
 from __future__ import annotations
 
 import os
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Final, NamedTuple
+from typing import Final
 
-from eleagent.errors import ConfigError
+from eleagent.client.address import Address, UnixSocket, parse_host
+from eleagent.client.contexts import Contexts
 
 SERVICE_HOME: Final = Path("/var/lib/eleagent")
 SERVICE_SOCKET: Final = Path("/run/eleagent/api.sock")
 SERVICE_SETTINGS: Final = Path("/etc/eleagent")
 """Where it exists this machine has a daemon for all, and nobody's own is started behind its operator's back."""
-
-
-class UnixSocket(NamedTuple):
-    """`own`: the caller's private daemon, which a client starts where none answers."""
-
-    path: Path
-    own: bool = False
-
-    def __str__(self) -> str:
-        return f"unix://{self.path}"
-
-
-Address = UnixSocket
 
 
 def default_home(uid: int, environ: Mapping[str, str] = os.environ) -> Path:
@@ -45,26 +33,35 @@ def default_socket(uid: int, environ: Mapping[str, str] = os.environ) -> Path:
     return default_home(uid, environ) / "run" / "api.sock"
 
 
-def find_daemon(host: str | None, *, uid: int, environ: Mapping[str, str] = os.environ) -> Address:
-    """The daemon that is meant: `host` (a --host flag), $ELEAGENT_HOST, this machine's, else the caller's own.
+def find_daemon(
+    host: str | None = None,
+    *,
+    context: str | None = None,
+    uid: int,
+    environ: Mapping[str, str] = os.environ,
+) -> Address:
+    """The daemon that is meant: `host` or `context` (flags), $ELEAGENT_HOST, $ELEAGENT_CONTEXT, the context in use, and
+    without any of them the one of this account (`find_local`).
 
-    $ELEAGENT_HOME names the caller's own, also beside this machine's. Raises ConfigError for a host of no known form.
+    Raises ConfigError for a host of no known form, NotFound for a context that there is not.
     """
-    if host := host or environ.get("ELEAGENT_HOST"):
+    if not context and (host := host or environ.get("ELEAGENT_HOST")):
         return parse_host(host)
+    contexts = Contexts.load(environ)
+    found = contexts.find(context or environ.get("ELEAGENT_CONTEXT") or contexts.current)
+    if found is None:
+        return find_local(uid=uid, environ=environ)
+    return parse_host(found.host)
+
+
+def find_local(*, uid: int, environ: Mapping[str, str] = os.environ) -> UnixSocket:
+    """This machine's daemon, else the caller's own, which $ELEAGENT_HOME names also beside this machine's."""
     if not environ.get("ELEAGENT_HOME"):
         if _exists(SERVICE_SETTINGS):
             return UnixSocket(SERVICE_SOCKET)
         if uid != 0 and _exists(SERVICE_SOCKET):
             return UnixSocket(SERVICE_SOCKET)
     return UnixSocket(default_socket(uid, environ), own=True)
-
-
-def parse_host(host: str) -> Address:
-    scheme, _, path = host.partition("://")
-    if scheme != "unix" or not path.startswith("/"):
-        raise ConfigError(f"the host {host!r} is not of the form unix:///PATH", host=host)
-    return UnixSocket(Path(path))
 
 
 def _exists(path: Path) -> bool:

@@ -6,14 +6,15 @@ mail parser, TLS) would cost a command a fifth of the 100 ms that it may take.
 
 from __future__ import annotations
 
+import socket
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager, suppress
 from io import BufferedReader
 from typing import BinaryIO, Final, Self
 
-from eleagent.client.dial import Say, dial
-from eleagent.client.exchange import HOST, Request, StreamBroken, check_answer
-from eleagent.client.locate import Address
+from eleagent.client.exchange import Request, StreamBroken, check_answer
+from eleagent.client.way import Way
+from eleagent.errors import Unauthenticated
 from eleagent.version import VERSION_HEADER
 
 ANSWER_TIMEOUT_S: Final = 120.0
@@ -94,34 +95,62 @@ def _broken() -> Iterator[None]:
 
 
 def send(
-    address: Address,
-    request: Request,
-    *,
-    upload: BinaryIO | None = None,
-    wait_s: float | None = ANSWER_TIMEOUT_S,
-    say: Say | None = None,
-    start: bool = True,
+    way: Way, request: Request, *, upload: BinaryIO | None = None, wait_s: float | None = ANSWER_TIMEOUT_S
 ) -> Answer:
     """Send `request` (with `upload` as its body, Content-Length given) and wait for the head of the answer.
 
     `wait_s` bounds each wait for bytes; None waits for ever. Raises DaemonUnreachable where nobody listens, and what a
-    problem stands for.
+    problem stands for. Who is not known any more and can say anew who is calling is asked a second time.
     """
+    try:
+        return _send(way, request, upload, wait_s)
+    except Unauthenticated:
+        if not way.renew():
+            raise
+    if upload:
+        upload.seek(0)
+    return _send(way, request, upload, wait_s)
+
+
+def _send(way: Way, request: Request, upload: BinaryIO | None, wait_s: float | None) -> Answer:
     with ExitStack() as opened:
-        sock = opened.enter_context(dial(address, say=say, start=start))
+        head = _head(way, request)
+        sock = opened.enter_context(_open(way))
         sock.settimeout(wait_s)
         with _broken(), suppress(BrokenPipeError, ConnectionResetError):  # an early refusal closes the way up
-            sock.sendall(_head(request) + (request.content or b""))
+            sock.sendall(head + (request.content or b""))
             if upload:
                 sock.sendfile(upload)
-        answer = Answer(opened.enter_context(sock.makefile("rb")))
+        try:
+            answer = Answer(opened.enter_context(sock.makefile("rb")))
+        except StreamBroken as error:
+            if why := way.why_lost():
+                raise why from error
+            raise
+        way.worked = True
         content = answer.read() if answer.status >= 400 else None
         check_answer(answer.status, answer.headers.get(VERSION_HEADER.lower()), content)
         return answer.own(opened.pop_all())
 
 
-def _head(request: Request) -> bytes:
-    headers = {"Host": HOST, "Connection": "close", **request.headers}
+def _open(way: Way) -> socket.socket:
+    sock = way.connect()
+    if way.tls is None:
+        return sock
+    try:
+        return way.tls.wrap_socket(sock, server_hostname=way.server)
+    except OSError as error:
+        sock.close()
+        raise way.explain(error) from error
+
+
+def _head(way: Way, request: Request) -> bytes:
+    headers = {
+        "Host": way.host,
+        "Connection": "close",
+        **({} if request.anonymous else way.headers()),
+        **request.headers,
+    }
     if request.content is not None:
         headers["Content-Length"] = str(len(request.content))
     lines = [f"{request.method} {request.target} HTTP/1.1", *(f"{name}: {value}" for name, value in headers.items())]

@@ -10,10 +10,10 @@ from typing import Any
 
 import pytest
 
+from eleagent.client.address import UnixSocket
 from eleagent.client.aio import AsyncClient
 from eleagent.client.api import Client
 from eleagent.client.exchange import StreamBroken, request_for
-from eleagent.client.locate import UnixSocket
 from eleagent.errors import DaemonUnreachable, EleAgentError, NotFound, VersionSkew
 from eleagent.operations.table import BY_ID
 from eleagent.wire import events as ev

@@ -14,8 +14,8 @@ from socketserver import StreamRequestHandler, UnixStreamServer
 
 import pytest
 
-from eleagent.client.dial import dial
-from eleagent.client.locate import UnixSocket
+from eleagent.client.address import UnixSocket
+from eleagent.client.way import way_to
 from eleagent.errors import BY_CODE, DaemonUnreachable, EleAgentError, UnknownAgent
 from eleagent.wire.events import AgentMessage
 from eleagent.wire.sessions import SessionList
@@ -46,7 +46,7 @@ from .fakedaemon import FakeDaemon, FakeSession, created, ended
         (["agent", "install", ""], "an empty NAME names nothing"),
         (["cp", "nocolon", "out"], "KEY:PATH"),
         (["frobnicate"], "No such command"),
-        (["--host", "ftp://x", "ps"], "unix:///PATH"),
+        (["--host", "ftp://x", "ps"], "names no daemon"),
     ],
 )
 def test_bad_usage_is_one_line_and_exit_2(eleagent: CommandLine, arguments: list[str], says: str) -> None:
@@ -140,7 +140,7 @@ def said_to(uid: int, path: Path) -> str:
         os.setgroups([])
         os.setresuid(uid, uid, uid)
         try:
-            dial(UnixSocket(path))
+            way_to(UnixSocket(path)).connect()
         except EleAgentError as error:
             os.write(writing, error.message.encode())
         os._exit(0)

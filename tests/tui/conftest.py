@@ -15,8 +15,8 @@ from textual.events import Key
 from textual.keys import _character_to_key
 from textual.pilot import Pilot
 
+from eleagent.client.address import UnixSocket
 from eleagent.client.aio import AsyncClient
-from eleagent.client.locate import UnixSocket
 from eleagent_tui.app import EleAgent
 from eleagent_tui.keep import Kept
 

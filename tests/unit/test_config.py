@@ -220,7 +220,7 @@ def test_config_show_prints_each_value_and_where_it_came_from(tmp_path: Path) ->
 def test_config_show_has_the_policies_of_the_file_and_the_built_in(tmp_path: Path) -> None:
     file = tmp_path / "own.toml"
     file.write_text("[policies.lab]\ntunnel = ['.Example.org']\nmodel = false\n")
-    done = show(tmp_path, "--config", str(file))
+    done = show(tmp_path, "--home", "/h", "--config", str(file))
     lab = '{"tunnel": [".example.org:443"], "model": false, "server_tools": []}'
     assert ["policies.lab", f"{lab}  ({file})"] in [line.split(maxsplit=1) for line in done.stdout.splitlines()]
     (built_in,) = [line for line in done.stdout.splitlines() if line.startswith("policies.model-only ")]

@@ -22,7 +22,7 @@ from textual.message import Message
 from textual.screen import Screen
 
 from eleagent import textsafe
-from eleagent.client.locate import Address
+from eleagent.client.address import Address
 from eleagent.errors import BadRequest
 from eleagent.wire.sessions import Session
 from eleagent.wire.states import Group

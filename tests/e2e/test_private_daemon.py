@@ -8,55 +8,24 @@ from __future__ import annotations
 import json
 import os
 import pty
-import shutil
-import signal
 import socket
 import subprocess
 import sys
-import tempfile
 import time
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
-from ..daemonfixture import Daemon
+from ..daemonfixture import Daemon, private_daemon
 
 pytestmark = pytest.mark.timeout(60)
 
 
 @pytest.fixture
 def own() -> Iterator[Daemon]:
-    """A state folder that no daemon has, and a client's environment that names it."""
-    home = Path(tempfile.mkdtemp(prefix="eleagent-test-"))
-    home.chmod(0o711)
-    base = {name: value for name, value in os.environ.items() if not name.startswith(("ELEAGENT_", "ANTHROPIC_"))}
-    daemon = Daemon(home=home, env=base | {"ELEAGENT_HOME": str(home), "ELEAGENT_IDLE_S": "60"})
-    yield daemon
-    for pid in supervisors(daemon):
-        os.kill(pid, signal.SIGTERM)
-    gone(daemon)
-    shutil.rmtree(home)
-
-
-def supervisors(daemon: Daemon) -> list[int]:
-    """The parents of this daemon's processes."""
-    found = []
-    for entry in Path("/proc").iterdir():
-        try:
-            words = (entry / "cmdline").read_bytes().split(b"\0")
-        except OSError:
-            continue
-        if len(words) > 4 and words[3].endswith(b"supervise.py") and words[4].startswith(bytes(daemon.home)):
-            found.append(int(entry.name))
-    return found
-
-
-def gone(daemon: Daemon, timeout_s: float = 20) -> None:
-    until = time.monotonic() + timeout_s
-    while supervisors(daemon) or daemon.pids("eleagent_daemon.main") or daemon.pids("eleagent_daemon.launcher.main"):
-        assert time.monotonic() < until, daemon.log()
-        time.sleep(0.05)
+    with private_daemon() as daemon:
+        yield daemon
 
 
 def starts(daemon: Daemon) -> int:
@@ -76,7 +45,7 @@ def test_status_starts_no_daemon_and_says_what_does(own: Daemon) -> None:
 def test_command_starts_a_daemon_says_so_once_and_names_its_log(own: Daemon) -> None:
     first, second = own.cli("ps"), own.cli("ps")
     assert (first.returncode, second.returncode) == (0, 0), first.stderr
-    (pid,) = supervisors(own)
+    (pid,) = own.parents()
     assert first.stderr == f"the daemon is ready (pid {pid}); its log is {own.home}/daemon.log\n{second.stderr}"
     assert own.cli("status", "--short").stdout == "idle\n"
     assert f"daemon     your own, at unix://{own.socket}" in own.cli("status").stdout
@@ -94,7 +63,7 @@ def test_clients_that_come_at_once_start_one_daemon(own: Daemon) -> None:
         out, err = client.communicate(timeout=50)
         assert (client.returncode, err) == (0, b"")
         assert json.loads(out)["sessions"] == []
-    assert len(supervisors(own)) == 1
+    assert len(own.parents()) == 1
     assert starts(own) == 1
 
 
@@ -109,9 +78,10 @@ def test_dead_daemons_socket_is_no_obstacle(own: Daemon) -> None:
 def test_daemon_ends_unneeded_and_the_next_command_starts_another(own: Daemon) -> None:
     own.env["ELEAGENT_IDLE_S"] = "0.5"
     assert own.cli("ps").returncode == 0
-    gone(own)
+    own.await_end()
     assert not own.socket.exists()
     assert "Traceback" not in own.log()
+    own.env["ELEAGENT_IDLE_S"] = "60"
     assert own.cli("ps").returncode == 0
     assert starts(own) == 2
 
@@ -130,7 +100,7 @@ def test_daemon_outlives_its_clients_terminal(own: Daemon) -> None:
     os.close(terminal)  # the kernel sends SIGHUP to what is still in its session
     assert os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]) == 0, said
     time.sleep(0.3)
-    (parent,) = supervisors(own)
+    (parent,) = own.parents()
     for process in (parent, *own.pids("eleagent_daemon.main"), *own.pids("eleagent_daemon.launcher.main")):
         fields = Path(f"/proc/{process}/stat").read_text().rpartition(")")[2].split()
         assert fields[4] == "0", "it has no controlling terminal"
@@ -193,12 +163,13 @@ TALK = """
 import os, sys
 from pathlib import Path
 from eleagent.client.api import Client
-from eleagent.client.locate import UnixSocket
+from eleagent.client.address import UnixSocket
 from eleagent.errors import EleAgentError
 from eleagent.operations.system import STATUS
+client = Client(at=UnixSocket(Path(sys.argv[1]), own=True))
 os.setresuid(65534, 65534, 65534)
 try:
-    Client(at=UnixSocket(Path(sys.argv[1]), own=True)).call(STATUS)
+    client.call(STATUS)
 except EleAgentError as error:
     print(error.message)
 """

@@ -1,0 +1,46 @@
+"""Is each form of an address read as it is written, and nothing else taken for one?"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from eleagent.client.address import Address, Ssh, UnixSocket, parse_host
+from eleagent.errors import ConfigError
+
+
+@pytest.mark.parametrize(
+    ("host", "address"),
+    [
+        ("unix:///run/x.sock", UnixSocket(Path("/run/x.sock"))),
+        ("ssh://server", Ssh("server")),
+        ("ssh://ada@server.example.net:2222/", Ssh("server.example.net", "ada", 2222)),
+        ("ssh://[2001:db8::1]:22", Ssh("2001:db8::1", None, 22)),
+    ],
+)
+def test_address_is_read_and_written(host: str, address: Address) -> None:
+    assert parse_host(host) == address
+    assert str(address) == host.removesuffix("/")
+
+
+@pytest.mark.parametrize(
+    ("host", "says"),
+    [
+        ("server", "write unix:///PATH"),
+        ("ftp://server", "write unix:///PATH"),
+        ("unix://run/x.sock", "write unix:///PATH"),
+        ("ssh://", "after ://"),
+        ("ssh://server/path", "after ://"),
+        ("ssh://ada:secret@server", "after ://"),
+        ("ssh://a b", "after ://"),
+        ("ssh://server:0", "a port is from 1 to 65535"),
+        ("ssh://server:99999", "a port is from 1 to 65535"),
+        ("ssh://-oProxyCommand=x", "no name begins with -"),
+        ("ssh://-l@server", "no name begins with -"),
+    ],
+)
+def test_what_is_no_address_is_refused_with_advice(host: str, says: str) -> None:
+    with pytest.raises(ConfigError, match=r"names no daemon: ") as refused:
+        parse_host(host)
+    assert says in refused.value.message
