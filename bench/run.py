@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from events import durable_events
 from first_event import first_event_ratio
 from footprint import command_cpu, idle_memory
+from observation import observed_programs
 from start import start_ratio
 from warm import Warm, warm_daemon
 
@@ -49,6 +50,9 @@ def figures(warm: Warm) -> Iterator[Figure]:
     yield Figure("CPU of eleagent ps", command_cpu("ps"), 100, "ms")
     rate, detail = durable_events()
     yield Figure("durable events to three watchers", rate, 5000, "/s", detail, at_least=True)
+    percent, ratio, detail = observed_programs()
+    yield Figure("executions of short programs recorded", percent, 99.9, "%", detail, at_least=True)
+    yield Figure("short programs, watched / unwatched", ratio, 2.0, "x")
     yield Figure("idle daemon and launcher (PSS)", idle_memory(warm.daemon.pid), 70, "MiB")
     for name, measured, limit, unit, detail in tui_figures():
         yield Figure(name, measured, limit, unit, detail)

@@ -137,6 +137,7 @@ async def serve(config: Config, credential: Credential | None) -> bool:
             ending=ending,
             approvals=approvals,
             purses=purses,
+            accounts=accounts,
             supervisor=supervisor,
             settings=Settings(
                 home=layout.home,

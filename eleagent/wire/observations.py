@@ -31,11 +31,14 @@ class Arguments(StrEnum):
 
 
 class ObservationStarted(Payload, frozen=True):
-    """From here on the sandbox is watched. `why` says what is missing where `programs` is not `audit`."""
+    """From here on the sandbox is watched. `why` says what is missing where `programs` is not `audit`; `passing`: files
+    that come and go between two looks are seen, too.
+    """
 
     type: ClassVar[str] = "observation.started"
     programs: Observer
     why: str = ""
+    passing: bool = False
 
 
 class ObservationGap(Payload, frozen=True):
@@ -95,13 +98,44 @@ class FileChange(msgspec.Struct, frozen=True, omit_defaults=True):
 
 class FilesChanged(Payload, frozen=True):
     """What differs in the writable places from the last look; a large difference takes several events. `final`: the
-    sandbox had ended. `unread`: paths that could not be looked at, and why.
+    sandbox had ended. `unread`: paths that could not be looked at, and why. `passed`: files that came and went since
+    the last look; `passed_more` is how many more did that are not named, at least.
     """
 
     type: ClassVar[str] = "files.changed"
     changes: list[FileChange]
     final: bool = False
     unread: list[str] = []
+    passed: list[str] = []
+    passed_more: int = 0
+
+
+class Unreported(msgspec.Struct, frozen=True):
+    """Executions of one program that no report of the agent covers; `argv` is that of one of them, shortened."""
+
+    exe: str
+    count: int
+    argv: list[str]
+
+
+class ClaimsCompared(Payload, frozen=True):
+    """The agent's reports of commands against the programs that the host saw, at the end of a turn and of the session.
+
+    Of `reported` commands `seen` were found among the executions; `unseen` are the ids of tool calls that were not.
+    `covered` programs ran for a reported command, `unreported` ones by the agent's own doing, and of `unplaced` ones
+    nobody can tell whose child they were. `incomplete`: not every execution was seen, so that what is missing here may
+    have happened; nothing is called unseen then.
+    """
+
+    type: ClassVar[str] = "claims.compared"
+    reported: int
+    seen: int
+    unseen: list[str]
+    covered: int
+    unreported: list[Unreported]
+    unplaced: int = 0
+    incomplete: bool = False
+    final: bool = False
 
 
 OBSERVATIONS: dict[str, type[Payload]] = {

@@ -18,6 +18,7 @@ import pytest
 from eleagent.errors import BadRequest, Conflict, ImageMissing, IsolationFailed, NotFound, Refused
 from eleagent_daemon.domain import launch
 from eleagent_daemon.domain.sandbox import BUBBLEWRAP, Phase
+from eleagent_daemon.domain.spool import Stream
 from eleagent_daemon.store.spoolreader import SpoolReader
 
 from .launcher_bench import DOCKER_ALONE, RUNTIMES, Bench, launcher_bench, output
@@ -191,7 +192,7 @@ def last_position(made: launch.Made, offset: int) -> int:
     """How many bytes of standard output the spool has told of at its end."""
     reader, position = SpoolReader(folder=Path(made.spool), offset=offset), None
     while frames := reader.read():
-        for frame in frames:
+        for frame in (one for one in frames if one.stream is Stream.OUT):
             assert position in (None, frame.at)
             position = frame.at + len(frame.payload)
     return position or 0

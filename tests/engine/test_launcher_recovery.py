@@ -78,6 +78,7 @@ class Bench:
         return LiveSandbox(
             record=record,
             folder=folder,
+            manifest=self.places.manifest(record.spec.session),
             runtime=self.runtime,
             spool=SpoolWriter(folder=folder / "spool", group=os.getgid()),
             programs=self.programs,

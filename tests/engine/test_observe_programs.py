@@ -16,6 +16,7 @@ from eleagent_daemon.domain.launch import Made
 from eleagent_daemon.domain.observed import unpack
 from eleagent_daemon.domain.spool import Stream
 from eleagent_daemon.kernel.netlink import AUDIT, DONE, ask, open_sockets
+from eleagent_daemon.launcher.observe.events import Events
 from eleagent_daemon.launcher.observe.rules import Rules, key_of
 from eleagent_daemon.store.spoolreader import SpoolReader
 
@@ -43,12 +44,12 @@ def programs(made: Made) -> list[ProgramExecuted]:
     return [one for one in observed(made) if isinstance(one, ProgramExecuted)]
 
 
-async def rules() -> list[str]:
-    """The keys of our rules in the kernel."""
+async def rules(installation: str = "") -> list[str]:
+    """The keys of our rules in the kernel, those of others' launchers too where no installation is named."""
     (control,) = await open_sockets(AUDIT, (0,))
     with control:
         listed = ask(control, 1013, last=DONE)
-    return [key for rule in listed if (key := key_of(rule)).startswith("eleagent-")]
+    return [key for rule in listed if (key := key_of(rule)).startswith(f"eleagent-{installation}")]
 
 
 async def test_programs_are_seen_with_their_arguments_from_the_release_to_the_end(bench: Bench) -> None:
@@ -67,7 +68,7 @@ async def test_programs_are_seen_with_their_arguments_from_the_release_to_the_en
     assert found[-1].pid == agent.pid
     assert found[0].at <= found[-1].at
     await bench.remove(spec.session)
-    assert await rules() == []
+    assert await rules(bench.installation) == []
 
 
 async def test_programs_with_more_arguments_than_are_kept_have_length_and_digest(bench: Bench) -> None:
@@ -93,11 +94,11 @@ async def test_programs_of_two_sandboxes_are_kept_apart(bench: Bench) -> None:
 async def test_programs_that_nobody_watched_are_a_gap_and_no_rule_is_left(bench: Bench) -> None:
     spec = bench.spec("sh", "-c", "while :; do env true; sleep 0.05; done")
     made = await bench.run(spec)
-    (before,) = await rules()
+    (before,) = await rules(bench.installation)
     bench.kill()
     await asyncio.sleep(0.5)
     await bench.start()
-    (after,) = await rules()
+    (after,) = await rules(bench.installation)
     assert after != before, "a rule of a launcher that is gone is taken away"
     seen = len(observed(made))
     await asyncio.sleep(0.5)
@@ -106,13 +107,13 @@ async def test_programs_that_nobody_watched_are_a_gap_and_no_rule_is_left(bench:
     assert "launcher was away" in gap.what
     assert len(observed(made)) > seen + 4
     await bench.remove(spec.session)
-    assert await rules() == []
+    assert await rules(bench.installation) == []
 
 
 async def test_programs_are_seen_again_when_somebody_took_the_rule_away(bench: Bench) -> None:
     spec = bench.spec("sh", "-c", "while :; do env true; sleep 0.05; done")
     made = await bench.run(spec)
-    (key,) = await rules()
+    (key,) = await rules(bench.installation)
     (control,) = await open_sockets(AUDIT, (0,))
     with control:
         for rule in ask(control, 1013, last=DONE):
@@ -121,10 +122,10 @@ async def test_programs_are_seen_again_when_somebody_took_the_rule_away(bench: B
     while not (gaps := [one for one in observed(made) if isinstance(one, ObservationGap)]):
         await asyncio.sleep(0.1)
     assert "removed the rule" in gaps[0].what
-    assert await rules() == [key]
+    assert await rules(bench.installation) == [key]
 
 
-async def test_programs_stay_unseen_beside_another_launcher_and_that_is_said(bench: Bench) -> None:
+async def test_programs_beside_another_launcher_are_seen_and_its_rule_is_left_alone(bench: Bench) -> None:
     other = subprocess.Popen(["sleep", "60"])
     try:
         (control,) = await open_sockets(AUDIT, (0,))
@@ -133,14 +134,39 @@ async def test_programs_stay_unseen_beside_another_launcher_and_that_is_said(ben
             stat = Path(f"/proc/{other.pid}/stat").read_text().rpartition(")")[2].split()[19]
             taken.key = f"eleagent-other-{other.pid}-{stat}"
             taken.arm()
-            spec = bench.spec("true")
+            spec = bench.spec("sh", "-c", "for i in 1 2 3; do env true $i; done; exec sleep 1")
             made = await bench.run(spec)
+            stranger = subprocess.run(
+                ["setpriv", "--reuid", str(spec.uid), "--clear-groups", "sleep", "0.3"], check=True, timeout=20
+            )
+            assert stranger.returncode == 0
             await bench.ended(spec.session)
-            (started,) = observed(made)
-            assert isinstance(started, ObservationStarted)
-            assert (started.programs, "installation other" in started.why) == (Observer.NOTHING, True)
-            assert await rules() == [taken.key], "the other's rule is left alone"
+            assert [one.argv[0] for one in programs(made)] == ["sh", *["env", "true"] * 3, "sleep"]
+            assert {"sleep", "0.3"} not in [set(one.argv) for one in programs(made)], "the user alone proves nothing"
+            assert taken.key in await rules()
+            await bench.remove(spec.session)
+            assert taken.key in await rules()
             taken.disarm()
     finally:
         other.kill()
         other.wait()
+
+
+async def test_programs_are_seen_by_process_events_where_audit_can_not_be_had() -> None:
+    """Their arguments are late, or unknown of those that were gone before."""
+    source = await Events.open()
+    script = "sleep 0.3; env sleep 0.2; (sleep 0.3; /bin/true a); for i in 1 2 3 4; do /bin/true; done"
+    process = await asyncio.create_subprocess_exec(
+        "sh", "-c", f"read x; exec setpriv --reuid 14000 sh -c '{script}'", stdin=-1
+    )
+    source.watch(14000, process.pid)
+    await process.communicate(b"\n")
+    found: list[ProgramExecuted] = []
+    mark = source.mark()
+    while source.passed < mark:
+        try:
+            found += [execution for uid, execution in source.read() if uid == 14000]
+        except BlockingIOError:
+            continue
+    source.close()
+    assert len(found) == 11, "setpriv, sh, three sleeps and env, five times true"

@@ -12,6 +12,7 @@ from eleagent_daemon.domain.observed import pack
 from eleagent_daemon.domain.spool import HEADER, Frame, Stream
 from eleagent_daemon.sessions import intake as module
 from eleagent_daemon.sessions.adapter import Item
+from eleagent_daemon.sessions.claims import Claims
 from eleagent_daemon.sessions.command import CommandAdapter
 from eleagent_daemon.sessions.intake import Intake, Placed
 
@@ -46,7 +47,7 @@ def frames_of(pieces: list[tuple[bool | None, bytes]]) -> list[Frame]:
 
 
 def run(adapter: CommandAdapter, frames: list[Frame], position: Position | None, *, end: bool = True) -> list[Placed]:
-    intake = Intake(adapter=adapter, position=position)
+    intake = Intake(adapter=adapter, claims=Claims({}), position=position)
     start = position.offset if position else 0
     taken = [item for frame in frames if frame.offset >= start for item in intake.take(frame)]
     if end:

@@ -18,7 +18,8 @@ from eleagent_daemon.launcher.observe.records import (
     Assembler,
 )
 
-KEY = "eleagent-here-7-8"
+PREFIX = "eleagent-"
+KEY = f"{PREFIX}here-7-8"
 RECORD = 7500
 
 
@@ -60,7 +61,7 @@ def told(assembler: Assembler, *records: tuple[int, bytes]) -> list[tuple[int, P
 def execution(argv: list[bytes], cwd: bytes = b"/workspace", exe: bytes = b"/bin/x") -> ProgramExecuted:
     records = [(EXECVE, body) for body in execve(argv)]
     end = (CWD, b"audit(1795810747.749:5): cwd=" + value(cwd))
-    ((uid, found),) = told(Assembler(KEY), (SYSCALL, syscall(exe=exe)), *records, end)
+    ((uid, found),) = told(Assembler(PREFIX), (SYSCALL, syscall(exe=exe)), *records, end)
     assert uid == 10001
     return found
 
@@ -90,7 +91,7 @@ def test_records_give_back_every_argument_as_it_was(argv, cwd, exe):
 @given(st.integers(), st.binary(max_size=300))
 @settings(deadline=None)
 def test_records_of_any_bytes_break_nothing(kind, body):
-    assembler = Assembler(KEY)
+    assembler = Assembler(PREFIX)
     told(assembler, (SYSCALL, syscall()), (kind, body), (EXECVE, b"audit(1.1:5): " + body), (CWD, body))
     assert len(list(assembler.rest())) <= 1
 
@@ -113,7 +114,7 @@ def test_records_of_very_many_arguments_are_cut_with_length_and_digest():
 
 
 def test_records_with_a_lost_part_have_unknown_arguments():
-    assembler = Assembler(KEY)
+    assembler = Assembler(PREFIX)
     first, *_ = execve([b"a", b"b" * 7000, b"c" * 7000])
     found = told(assembler, (SYSCALL, syscall()), (EXECVE, first), (CWD, b'audit(1795810747.749:5): cwd="/"'))
     assert found[0][1].arguments is Arguments.UNKNOWN
@@ -122,21 +123,21 @@ def test_records_with_a_lost_part_have_unknown_arguments():
 
 
 def test_records_of_events_that_are_not_ours_are_left_out():
-    assembler = Assembler(KEY)
+    assembler = Assembler(PREFIX)
     others = [syscall(key="other"), syscall().replace(b'key="' + KEY.encode() + b'"', b"key=(null)"), b"no record"]
     assert told(assembler, *[(SYSCALL, body) for body in others], *[(EXECVE, one) for one in execve([b"x"])]) == []
     assert list(assembler.rest()) == []
 
 
 def test_records_without_an_end_do_not_pile_up():
-    assembler = Assembler(KEY)
+    assembler = Assembler(PREFIX)
     found = told(assembler, *[(SYSCALL, syscall(serial, pid=serial)) for serial in range(UNFINISHED_LIMIT + 3)])
     assert [one.pid for _, one in found] == [0, 1, 2]
     assert len(list(assembler.rest())) == UNFINISHED_LIMIT
 
 
 def test_records_that_interleave_are_kept_apart():
-    assembler = Assembler(KEY)
+    assembler = Assembler(PREFIX)
     one, two = execve([b"one"], 1), execve([b"two"], 2)
     found = told(
         assembler, (SYSCALL, syscall(1, uid=10001)), (SYSCALL, syscall(2, uid=10002)),

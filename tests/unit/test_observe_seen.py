@@ -12,6 +12,7 @@ import pytest
 from eleagent.wire.observations import ObservationGap, ObservationStarted, Observer, ProgramExecuted
 from eleagent.wire.payload import Payload
 from eleagent_daemon.domain.observed import pack, unpack
+from eleagent_daemon.domain.sandbox import SPARE_ARGV
 from eleagent_daemon.domain.spool import Stream
 from eleagent_daemon.launcher.observe.seen import OTHERS, TOLD_APART, Seen
 from eleagent_daemon.launcher.spool import SpoolWriter
@@ -56,6 +57,14 @@ def test_seen_takes_nothing_before_it_has_begun(bench: Bench) -> None:
     bench.seen.flush()
     assert bench.told() == [ObservationStarted(programs=Observer.AUDIT), execution("/agent")]
     assert bench.written == 2
+
+
+def test_seen_leaves_out_the_first_program_alone_where_a_spare_becomes_the_agent(bench: Bench) -> None:
+    bench.seen.begin(Observer.AUDIT, "")
+    for _ in range(2):
+        bench.seen.executed(execution("/bin/sh", *SPARE_ARGV))
+    bench.seen.end()
+    assert bench.told()[1:] == [execution("/bin/sh", *SPARE_ARGV)]
 
 
 def test_seen_counts_a_flood_by_program_and_loses_none(bench: Bench) -> None:

@@ -19,6 +19,7 @@ from eleagent.wire.events import (
     SandboxAttested,
 )
 from eleagent.wire.sessions import Usage
+from eleagent_daemon.sessions.claims import Claims
 from eleagent_daemon.sessions.command import CommandAdapter
 from eleagent_daemon.sessions.live import Live
 from eleagent_daemon.sessions.recall import recall
@@ -35,7 +36,15 @@ class Listening(CommandAdapter):
 
 def fresh() -> tuple[Live, Listening]:
     adapter, nothing = Listening(), cast(Any, None)
-    return Live(record=nothing, timeline=nothing, adapter=adapter, registry=nothing, spool=Path("/none")), adapter
+    live = Live(
+        record=nothing,
+        timeline=nothing,
+        adapter=adapter,
+        claims=Claims(adapter.commands),
+        registry=nothing,
+        spool=Path("/none"),
+    )
+    return live, adapter
 
 
 def event(payload: Payload, position: Position | None = None) -> Event:

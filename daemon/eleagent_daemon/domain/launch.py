@@ -111,6 +111,14 @@ class Unpause(Verb, frozen=True, tag="unpause"):
     session: str
 
 
+class Look(Verb, frozen=True, tag="look"):
+    """Find out which files of the writable places are other than at the last look. Answered at once; what changed
+    comes through the spool. When the sandbox has ended it is done unasked, before the end is told.
+    """
+
+    session: str
+
+
 class Inspect(Verb, frozen=True, tag="inspect"):
     """Answered by `Status`."""
 
@@ -177,8 +185,8 @@ class Heartbeat(Verb, frozen=True, tag="heartbeat"):
 
 
 AnyVerb = (
-    Hello | OpenSource | Create | Attest | OpenDoors | Release | Write | Signal | Stop | Pause | Unpause | Inspect
-    | ListAll | Collect | Remove | Consumed | Images | Build | Host | Heartbeat
+    Hello | OpenSource | Create | Attest | OpenDoors | Release | Write | Signal | Stop | Pause | Unpause | Look
+    | Inspect | ListAll | Collect | Remove | Consumed | Images | Build | Host | Heartbeat
 )  # fmt: skip
 
 

@@ -94,6 +94,7 @@ async def _run(options: argparse.Namespace, places: Places) -> None:
             sandboxes=sandboxes,
             sources=sources,
             places=places,
+            programs=programs,
             owner=options.daemon_uid,
             notify=server.notify,
             watchdog=watchdog,

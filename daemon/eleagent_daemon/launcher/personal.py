@@ -83,6 +83,7 @@ class PersonalPlaces(Places):
     async def clear(self, session: str, *, forget: bool) -> None:
         if forget:
             await in_child(partial(_remove, self._disk(session)), type(None), timeout_s=_REMOVAL_S)
+            self.manifest(session).unlink(missing_ok=True)
         await super().clear(session, forget=False)
 
     def _show(self, mount: DataMount, held: Held, target: Path) -> tuple[int, int]:

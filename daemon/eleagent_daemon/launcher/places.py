@@ -57,6 +57,10 @@ class Places:
     def spool(self, session: str) -> Path:
         return self.folder(session) / "spool"
 
+    def manifest(self, session: str) -> Path:
+        """What is known of the files on the session's disk; it lasts as long as that."""
+        return self.root / "disks" / f"{session}.manifest"
+
     def sessions(self) -> list[str]:
         """Sessions with a folder, in the order they were made."""
         folders = [path for path in self.root.iterdir() if path.name.startswith("s-") and path.is_dir()]
@@ -127,6 +131,7 @@ class Places:
         """Delete what is a session's and no mount, its disk only to `forget` it. Idempotent."""
         if forget:
             self._image(session).unlink(missing_ok=True)
+            self.manifest(session).unlink(missing_ok=True)
         shutil.rmtree(self.folder(session), ignore_errors=True)
 
     def _mount_disk(self, spec: SandboxSpec) -> Path:

@@ -28,6 +28,7 @@ from eleagent_daemon.launcher import doors
 from eleagent_daemon.launcher.evidence import collect
 from eleagent_daemon.launcher.input import Input
 from eleagent_daemon.launcher.limits import limit_tcp
+from eleagent_daemon.launcher.observe.looking import Files
 from eleagent_daemon.launcher.observe.programs import Programs
 from eleagent_daemon.launcher.observe.seen import Seen
 from eleagent_daemon.launcher.record import Record
@@ -59,6 +60,7 @@ class LiveSandbox:
         *,
         record: Record,
         folder: Path,
+        manifest: Path,
         runtime: Runtime,
         spool: SpoolWriter,
         programs: Programs,
@@ -73,6 +75,7 @@ class LiveSandbox:
         self._spool = spool
         self._programs = programs
         self._seen = Seen(spool=spool, written=lambda: notify(Notice(session=self.session, spooled=spool.end)))
+        self._files = Files(manifest=manifest, seen=self._seen)
         self._tasks = tasks
         self._notify = notify
         self._doors: dict[str, socket.socket] = {}
@@ -94,7 +97,7 @@ class LiveSandbox:
 
     async def start(self) -> None:
         """Attach the pipes and run the gate."""
-        await self._programs.watch(self.record.spec.uid, self._seen)
+        await self._programs.prepare()
         chunks, channel = await self._runtime.attach(self.record.sandbox)
         self._follow_from(chunks, channel)
         await self._runtime.start(self.record.sandbox)
@@ -105,9 +108,11 @@ class LiveSandbox:
         if not self.record.sandbox_id or phase in (Phase.CREATED, Phase.GONE):
             self._drained = True
             return
-        await self._programs.watch(self.record.spec.uid, self._seen)
         if self.record.released and self.record.report is not None:
-            self._programs.begin(self.record.spec.uid, self.record.report.binding.pid, anew=False)
+            await self._programs.watch(self.record.spec.uid, self._seen)
+            self._programs.begin(self.record.spec.uid, self.record.report.binding, anew=False)
+            if self.record.placement is not None:
+                self._files.begin(self.record.placement.writable)
         self._follow_from(None, None)
 
     async def inspect(self) -> Inspected:
@@ -191,7 +196,9 @@ class LiveSandbox:
         if not self.record.released or await self._is_shut():
             bound = self._attested()
             channel = await self.input.channel(ATTACH_S)
-            self._programs.begin(self.record.spec.uid, bound.pid, anew=True)
+            await self._programs.watch(self.record.spec.uid, self._seen)
+            passing = self._files.begin(self.record.placement.writable) if self.record.placement else False
+            self._programs.begin(self.record.spec.uid, bound, anew=True, passing=passing)
             self.record.released = True
             self._save()
             try:
@@ -233,6 +240,11 @@ class LiveSandbox:
         await self._runtime.unpause(self.record.sandbox)
         await self.watch()
 
+    def look(self) -> None:
+        """Begin to tell which files are other than at the last look."""
+        if self.record.released and self.alive:
+            self._running.append(self._tasks.start(self._look(final=False), f"look at the files of {self.session}"))
+
     def consumed(self, offset: int) -> None:
         self._spool.consumed(offset)
 
@@ -243,6 +255,7 @@ class LiveSandbox:
         await asyncio.gather(*self._running, return_exceptions=True)
         await self.input.close()
         self._programs.unwatch(self.record.spec.uid, self._seen)
+        self._files.close()
         self._close_doors()
         self._spool.close()
 
@@ -284,6 +297,9 @@ class LiveSandbox:
             else:
                 ended = True
         await self._programs.settle(self.record.spec.uid)
+        if self.record.released:
+            await self._look(final=True)
+        self._files.close()
         self._programs.unwatch(self.record.spec.uid, self._seen)
         self._drained = True
         self._close_doors()
@@ -370,6 +386,10 @@ class LiveSandbox:
         if now != (bound.pid_start_ticks, bound.netns_inode):
             raise IsolationFailed(f"the sandbox of {self.session} is not the one that was attested")
         return bound
+
+    async def _look(self, *, final: bool) -> None:
+        if self.record.placement is not None:
+            await self._files.look(self.record.placement.writable, final=final)
 
     async def _is_shut(self) -> bool:
         """A word that was written may still be on its way, and a second one would be the agent's first input: judged

@@ -257,6 +257,7 @@ class Sandboxes:
         return LiveSandbox(
             record=record,
             folder=self._places.folder(session),
+            manifest=self._places.manifest(session),
             runtime=self._runtime,
             spool=SpoolWriter(folder=self._places.spool(session), group=self._reader_group),
             programs=self._programs,

@@ -20,6 +20,7 @@ from eleagent_daemon.launcher.binary import copy_verified
 from eleagent_daemon.launcher.collect import Collection, check_target
 from eleagent_daemon.launcher.heartbeat import Watchdog
 from eleagent_daemon.launcher.host import launcher_facts
+from eleagent_daemon.launcher.observe.programs import Programs
 from eleagent_daemon.launcher.places import Places
 from eleagent_daemon.launcher.sandboxes import Sandboxes
 from eleagent_daemon.launcher.sources import Sources
@@ -39,6 +40,7 @@ class Verbs:
     sandboxes: Sandboxes
     sources: Sources
     places: Places
+    programs: Programs
     owner: int
     notify: Callable[[Notice], None]
     watchdog: Watchdog
@@ -116,6 +118,10 @@ class Verbs:
             await self.sandboxes.get(verb.session).unpause()
         return Done(), ()
 
+    async def look(self, verb: launch.Look, fds: list[int]) -> Answered:
+        self.sandboxes.get(verb.session).look()
+        return Done(), ()
+
     async def inspect(self, verb: launch.Inspect, fds: list[int]) -> Answered:
         return await self.sandboxes.get(verb.session).inspect(), ()
 
@@ -167,7 +173,8 @@ class Verbs:
         return launch.ImageSet(await self.runtime.images(image.reference)), ()
 
     async def host(self, verb: launch.Host, fds: list[int]) -> Answered:
-        return launch.HostFacts([*launcher_facts(needs_root=self.runtime.needs_root), *await self.runtime.facts()]), ()
+        facts = launcher_facts(needs_root=self.runtime.needs_root)
+        return launch.HostFacts([*facts, await self.programs.fact(), *await self.runtime.facts()]), ()
 
     async def heartbeat(self, verb: launch.Heartbeat, fds: list[int]) -> Answered:
         self.watchdog.beat(verb)
@@ -186,6 +193,7 @@ class Verbs:
             launch.Stop: self.stop,
             launch.Pause: self.pause,
             launch.Unpause: self.unpause,
+            launch.Look: self.look,
             launch.Inspect: self.inspect,
             launch.ListAll: self.list_all,
             launch.Collect: self.collect,

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 from eleagent.errors import AuditUnavailable
 from eleagent.wire.audit import Phase
 from eleagent.wire.events import EgressModel, EgressTunnel, SecurityFinding, SessionEnded
 from eleagent_daemon.domain.doors import LOCAL, Attempt, Ruling, Wall
+from eleagent_daemon.sessions.digest import Digest, Record
 from eleagent_daemon.sessions.live import Live
 from eleagent_daemon.store.ledger import Ledger
 
@@ -89,6 +90,15 @@ class Accounts:
                 phase=Phase.EVENT, action=payload.type, actor=live.key, decision="denied", rule=payload.rule,
                 target=target, details=details, **_of(live),
             )  # fmt: skip
+
+    def digest(self) -> Digest:
+        """For one session's observations."""
+        return Digest(seal=self._ledger.keys.seal)
+
+    async def observed(self, live: Live, records: Iterable[Record]) -> None:
+        """What the host saw inside."""
+        for action, details in records:
+            await self._say(phase=Phase.EVENT, action=action, actor=live.key, details=details, **_of(live))
 
     async def _say(self, **fields: object) -> None:
         """It has happened: what can't be recorded now is when there is room."""

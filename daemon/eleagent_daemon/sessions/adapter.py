@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Final, Protocol
 
@@ -44,12 +44,14 @@ QUESTION_WITHDRAWN: Final = "question_withdrawn"
 
 
 class Adapter(Protocol):
-    """`lines`: output comes in whole lines; else as decoded text in pieces.
+    """`lines`: output comes in whole lines; else as decoded text in pieces. `commands`: tools that the agent reports
+    when it runs a command → the member of their input that is the command.
 
     The same input gives the same items, so that after a crash a line can be read again and what is durable left out.
     """
 
     lines: bool
+    commands: Mapping[str, str]
 
     def launch(self) -> Launch: ...
 

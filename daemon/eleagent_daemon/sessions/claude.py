@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import uuid
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Final
 
 import msgspec
@@ -58,6 +58,7 @@ class ClaudeAdapter:
     """
 
     lines = True
+    commands: Mapping[str, str] = {"Bash": "command"}
 
     def __init__(self, *, session: str, model: str | None, ask: bool, env: dict[str, str]) -> None:
         self._session = session

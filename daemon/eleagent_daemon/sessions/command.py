@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 from eleagent.errors import Conflict, NotFound
 from eleagent.wire.events import ApprovalAnswered, ApprovalRequested, OutputText, Payload
@@ -13,6 +13,7 @@ from eleagent_daemon.sessions.environment import base_environment
 
 class CommandAdapter:
     lines = False
+    commands: Mapping[str, str] = {}
 
     def __init__(self, *, argv: Sequence[str], env: dict[str, str], model_door: bool) -> None:
         self._argv = tuple(argv)

@@ -9,10 +9,11 @@ from typing import Final
 
 import msgspec
 
-from eleagent.wire.events import OutputGap, Payload, Position
+from eleagent.wire.events import AgentTurnFinished, OutputGap, Payload, Position
 from eleagent_daemon.domain.observed import unpack
 from eleagent_daemon.domain.spool import Frame, Stream
 from eleagent_daemon.sessions.adapter import Adapter, Item, Preview, Send
+from eleagent_daemon.sessions.claims import Claims
 
 LINE_LIMIT_BYTES: Final = 8 << 20
 """A longer line of an agent that speaks in lines is left out, and the timeline says so."""
@@ -31,6 +32,9 @@ class Placed:
 
 Taken = Placed | Send | Preview
 
+_COMPARISON: Final = Payload()
+"""Stands for a comparison that is made when its turn comes."""
+
 
 @dataclass
 class _Stream:
@@ -48,9 +52,10 @@ class _Stream:
 class Intake:
     """Resumes at any `position` that it gave out: what comes before is left out, byte for byte and event for event."""
 
-    def __init__(self, *, adapter: Adapter, position: Position | None) -> None:
+    def __init__(self, *, adapter: Adapter, claims: Claims, position: Position | None) -> None:
         position = position or Position(offset=0, out=0, err=0)
         self._adapter = adapter
+        self._claims = claims
         self._out = _Stream(done=position.out)
         self._err = _Stream(done=position.err)
         self._seen = position.seen
@@ -103,6 +108,10 @@ class Intake:
                 )
                 self._consume(stream, len(rest))
                 yield from self._emit(before, items)
+        if self._claims.active:
+            compared = self._claims.compare(final=True)
+            self._claims.take(compared)
+            yield Placed(compared, self._place())
 
     def _observed(self, frame: Frame) -> Iterator[Taken]:
         """A frame of observations is taken as a whole: one that a waiting line made us read again was taken before."""
@@ -162,6 +171,7 @@ class Intake:
     def _emit(self, before: Position, items: Sequence[Item]) -> Iterator[Taken]:
         """All but the last event of one piece are placed at its beginning with a count, so that a crash between them
         repeats none."""
+        items = [each for item in items for each in self._with_comparison(item)]
         payloads = sum(isinstance(item, Payload) for item in items)
         count = 0
         for item in items:
@@ -171,10 +181,17 @@ class Intake:
             count += 1
             if self._skip >= count:
                 continue
+            payload = self._claims.compare() if item is _COMPARISON else item
+            self._claims.take(payload)
             here = msgspec.structs.replace(before, skip=count)
-            yield Placed(item, self._place() if count == payloads else here)
+            yield Placed(payload, self._place() if count == payloads else here)
         if payloads:
             self._skip = 0
+
+    def _with_comparison(self, item: Item) -> Sequence[Item]:
+        """A turn that is over is followed by what the agent's reports were worth."""
+        compares = self._claims.active and isinstance(item, AgentTurnFinished)
+        return (item, _COMPARISON) if compares else (item,)
 
     def _place(self) -> Position:
         """Where reading goes on: at the earliest frame with bytes that were not taken."""

@@ -19,6 +19,7 @@ from eleagent_daemon.domain.doors import ModelView, OpenDoors
 from eleagent_daemon.domain.sandbox import Status
 from eleagent_daemon.sessions.adapter import Adapter
 from eleagent_daemon.sessions.approvals import Desk
+from eleagent_daemon.sessions.claims import Claims
 from eleagent_daemon.sessions.outcome import Cause
 from eleagent_daemon.sessions.previews import Previews
 from eleagent_daemon.store.registry import Record, Registry
@@ -42,6 +43,7 @@ class Live:
     adapter: Adapter
     registry: Registry
     spool: Path
+    claims: Claims
     previews: Previews = field(default_factory=Previews)
     position: Position | None = None
     doors: OpenDoors | None = None

@@ -8,9 +8,18 @@ from collections.abc import Iterable
 from concurrent.futures import ThreadPoolExecutor
 from typing import Final
 
-from eleagent.wire.events import AgentNotice, ApprovalRequested, OutputGap, OutputText, Payload, Position
+from eleagent.wire.events import (
+    AgentNotice,
+    AgentTurnFinished,
+    ApprovalRequested,
+    OutputGap,
+    OutputText,
+    Payload,
+    Position,
+)
 from eleagent.wire.observations import FilesChanged, ObservationGap, ProgramExecuted
 from eleagent_daemon.domain.spool import Frame, TornFrame
+from eleagent_daemon.sessions.accounts import Accounts
 from eleagent_daemon.sessions.adapter import QUESTION_WITHDRAWN, Preview, Send
 from eleagent_daemon.sessions.intake import Intake, Placed, Taken
 from eleagent_daemon.sessions.launchclient import LauncherClient
@@ -27,19 +36,30 @@ _EVENTS_AT_ONCE: Final = 500
 class Reading:
     """One session's output, from `live.position` on. Events and how far reading got become durable together.
 
-    `overflowing`: an agent has said more than a timeline may hold. A program's text, and what the host saw, is only
-    left out then.
+    `turn_over` is set at the end of each of the agent's turns, for whoever reads it to reset. `overflowing`: an agent
+    has said more than a timeline may hold. A program's text, and what the host saw, is only left out then.
     """
 
-    def __init__(self, *, live: Live, launcher: LauncherClient, pool: ThreadPoolExecutor, limit_bytes: int) -> None:
+    def __init__(
+        self,
+        *,
+        live: Live,
+        launcher: LauncherClient,
+        accounts: Accounts,
+        pool: ThreadPoolExecutor,
+        limit_bytes: int,
+    ) -> None:
         self.overflowing = False
+        self.turn_over = False
         self._live = live
         self._launcher = launcher
+        self._accounts = accounts
+        self._digest = accounts.digest()
         self._pool = pool
         self._limit_bytes = limit_bytes
         self._left_out: int | None = None
         self._unseen_since, self._unseen = "", 0
-        self._intake = Intake(adapter=live.adapter, position=live.position)
+        self._intake = Intake(adapter=live.adapter, claims=live.claims, position=live.position)
         self._spool = SpoolReader(folder=live.spool, offset=self._intake.offset)
         self._lost = False
 
@@ -66,6 +86,7 @@ class Reading:
             what = f"what went on inside: the timeline holds {self._limit_bytes} bytes (session.output_bytes)"
             gap = ObservationGap(begin=self._unseen_since, end=now(), what=what, missed=self._unseen)
             await self._append([(gap, self._intake.position)])
+        await self._accounts.observed(self._live, self._digest.rest())
 
     async def _read(self) -> list[Frame]:
         if self._lost:
@@ -86,6 +107,7 @@ class Reading:
             elif isinstance(item, Preview):
                 self._live.previews.push(item.text)
             elif self._fits(item):
+                self.turn_over = self.turn_over or isinstance(item.payload, AgentTurnFinished)
                 events.append((item.payload, item.position))
                 if len(events) == _EVENTS_AT_ONCE:
                     await self._append(events)
@@ -97,12 +119,13 @@ class Reading:
         return sends
 
     async def _append(self, events: list[tuple[Payload, Position | None]]) -> None:
-        await self._live.timeline.append(*events)
+        last = await self._live.timeline.append(*events)
         self._live.position = events[-1][1]
         if self._live.position is not None:
             self._launcher.consumed(self._live.key, self._live.position.offset)
-        for payload, _ in events:
+        for seq, (payload, _) in enumerate(events, last - len(events) + 1):
             await self._put(payload)
+            await self._accounts.observed(self._live, self._digest.take(payload, seq))
 
     async def _put(self, payload: Payload) -> None:
         """What is asked, once it is in the timeline, goes to the session's desk."""

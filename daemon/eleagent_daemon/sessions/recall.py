@@ -81,3 +81,4 @@ def recall(live: Live, events: Iterable[Event]) -> None:
             case _:
                 pass
         live.adapter.recall(payload)
+        live.claims.take(payload)

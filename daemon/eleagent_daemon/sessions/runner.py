@@ -33,9 +33,10 @@ from eleagent.wire.events import (
 from eleagent.wire.limits import LimitsUpdate
 from eleagent.wire.observations import ObservationGap
 from eleagent.wire.sessions import State
-from eleagent_daemon.domain.launch import Done, Inspect, Inspected, Notice, Pause, Remove, Signal, Stop, Unpause
+from eleagent_daemon.domain.launch import Done, Inspect, Inspected, Look, Notice, Pause, Remove, Signal, Stop, Unpause
 from eleagent_daemon.domain.policy import Policy
 from eleagent_daemon.domain.sandbox import Phase, Status
+from eleagent_daemon.sessions.accounts import Accounts
 from eleagent_daemon.sessions.ending import Ending
 from eleagent_daemon.sessions.keeper import Action, Keeper, Rules, changed
 from eleagent_daemon.sessions.launchclient import LauncherClient, Subscription
@@ -83,6 +84,7 @@ class Runner:
         launcher: LauncherClient,
         starting: Starting,
         ending: Ending,
+        accounts: Accounts,
         pool: ThreadPoolExecutor,
         purses: Purses,
         rules: Rules,
@@ -94,6 +96,7 @@ class Runner:
         self._launcher = launcher
         self._starting = starting
         self._ending = ending
+        self._accounts = accounts
         self._pool = pool
         self._purses = purses
         self._rules = rules
@@ -232,7 +235,13 @@ class Runner:
 
     async def _follow(self, notices: Subscription) -> Status:
         """Read until the sandbox has ended and all of its output is in the timeline."""
-        reading = Reading(live=self.live, launcher=self._launcher, pool=self._pool, limit_bytes=self._output_bytes)
+        reading = Reading(
+            live=self.live,
+            launcher=self._launcher,
+            accounts=self._accounts,
+            pool=self._pool,
+            limit_bytes=self._output_bytes,
+        )
         keeper = self._keeper = self._keeper or self._keep()
         ended: Inspected | None = None
         while True:
@@ -240,6 +249,9 @@ class Runner:
                 await self._send_stop()
                 for send in await reading.drain():
                     await self._starting.write(self.live.key, send)
+                if reading.turn_over:
+                    await self._look_at_files()
+                    reading.turn_over = False
                 if ended is not None and reading.offset >= ended.spooled:
                     await reading.finish()
                     return ended.status
@@ -280,6 +292,11 @@ class Runner:
             return
         cause = _CAUSES.get(met.limit, Cause.LIMIT)
         await self._stop(cause, "eleagentd", grace_s=self._grace_s, why=met.message)
+
+    async def _look_at_files(self) -> None:
+        """At the end of a turn; at the end of the sandbox the launcher does it by itself."""
+        with contextlib.suppress(NotFound):
+            await self._launcher.ask(Look(session=self.live.key), Done)
 
     async def _say_farewell(self) -> None:
         """End an agent that has nothing more to do; one that does not go by itself is stopped."""

@@ -21,9 +21,11 @@ from eleagent_daemon.domain.doors import Gateway, Terms
 from eleagent_daemon.domain.policy import Policy
 from eleagent_daemon.domain.sandbox import POOL_FIRST_UID, Ceilings, SandboxSpec
 from eleagent_daemon.domain.spool import spool_folder
+from eleagent_daemon.sessions.accounts import Accounts
 from eleagent_daemon.sessions.admission import check_limits, check_request, choose_policy, make_adapter, title
 from eleagent_daemon.sessions.approvals import Approvals, Desk
 from eleagent_daemon.sessions.catalogue import Catalogue, get_profile, version_of
+from eleagent_daemon.sessions.claims import Claims
 from eleagent_daemon.sessions.claude import ClaudeAdapter
 from eleagent_daemon.sessions.ending import Ending
 from eleagent_daemon.sessions.keeper import Rules, effective
@@ -79,6 +81,7 @@ class Sessions:
         ending: Ending,
         approvals: Approvals,
         purses: Purses,
+        accounts: Accounts,
         supervisor: Supervisor,
         settings: Settings,
         pool: ThreadPoolExecutor,
@@ -93,6 +96,7 @@ class Sessions:
         self._ending = ending
         self._approvals = approvals
         self._purses = purses
+        self._accounts = accounts
         self._supervisor = supervisor
         self._settings = settings
         self._pool = pool
@@ -301,6 +305,7 @@ class Sessions:
             ending=self._ending,
             purses=self._purses,
             rules=self._settings.rules,
+            accounts=self._accounts,
             pool=self._pool,
             output_bytes=self._settings.output_bytes,
             grace_s=self._settings.grace_s,
@@ -341,7 +346,14 @@ class Sessions:
         adapter = make_adapter(profile, session.key, request, model_door=has_model)
         timeline = await self._timelines.open(session.key)
         spool = spool_folder(self._settings.home, session.key)
-        live = Live(record=record, timeline=timeline, adapter=adapter, registry=self._registry, spool=spool)
+        live = Live(
+            record=record,
+            timeline=timeline,
+            adapter=adapter,
+            claims=Claims(adapter.commands),
+            registry=self._registry,
+            spool=spool,
+        )
         if isinstance(adapter, ClaudeAdapter):
             adapter.observe(lambda: live.model)
         if timeline.last_seq:

@@ -10,7 +10,7 @@ from typing import Final
 from eleagent.wire.observations import Observer, ProgramExecuted
 from eleagent_daemon.kernel.netlink import AUDIT, ask, count_dropped, keep_only, message, open_sockets, set_room
 from eleagent_daemon.launcher.observe.records import KINDS, Assembler
-from eleagent_daemon.launcher.observe.rules import Rules
+from eleagent_daemon.launcher.observe.rules import PREFIX, Rules
 
 READLOG_GROUP: Final = 1
 """The multicast group that every reader may listen to: an auditd of the host keeps its own place."""
@@ -30,7 +30,7 @@ class Audit:
         self.sock = listening
         self._control = control
         self._rules = rules
-        self._assembler = Assembler(rules.key)
+        self._assembler = Assembler(PREFIX)
         self._marks = itertools.count(1)
         self._passed = 0
         self._dropped = 0
@@ -38,7 +38,7 @@ class Audit:
 
     @classmethod
     async def open(cls, installation: str) -> Audit:
-        """Raises OSError or Unavailable where audit can't be had: no root, no such kernel, locked, or taken."""
+        """Raises OSError or Unavailable where audit can't be had: no root, no such kernel, or locked."""
         control, listening = await open_sockets(AUDIT, (0, READLOG_GROUP))
         try:
             keep_only(listening, (*KINDS, MARK))
@@ -66,6 +66,10 @@ class Audit:
         text = f"op=observe key={self._rules.key} mark={number}\0"
         ask(self._control, MARK, text.encode())
         return number
+
+    @property
+    def shared(self) -> bool:
+        return self._rules.shared
 
     @property
     def passed(self) -> int:

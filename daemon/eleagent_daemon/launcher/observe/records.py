@@ -85,10 +85,10 @@ class _Execution:
 
 
 class Assembler:
-    """Puts records together. `key` is that of our rule: every other event of the host is none of ours."""
+    """Puts records together. Keys with `prefix` are of our kind's rules: every other event of the host is none."""
 
-    def __init__(self, key: str) -> None:
-        self._key = key.encode()
+    def __init__(self, prefix: str) -> None:
+        self._prefix = prefix.encode()
         self._open: dict[bytes, _Execution] = {}
 
     def take(self, kind: int, body: bytes) -> Iterator[tuple[int, ProgramExecuted]]:
@@ -118,7 +118,7 @@ class Assembler:
 
     def _begin(self, serial: bytes, stamp: re.Match[bytes], text: bytes) -> bool:
         fields = _fields(text)
-        if fields.get(b"key") != self._key:
+        if not fields.get(b"key", b"").startswith(self._prefix):
             return False
         try:
             uid, pid, ppid = (int(fields[name]) for name in (b"uid", b"pid", b"ppid"))

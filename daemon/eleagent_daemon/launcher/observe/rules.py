@@ -35,7 +35,8 @@ _RULE: Final = struct.Struct("=3I64I64I64I64II")
 _CALLS: Final = {"x86_64": (0xC000003E, (59, 322)), "aarch64": (0xC00000B7, (221, 281))}
 """Architecture, and its numbers of execve and execveat; a sandbox's seccomp profile refuses every other architecture.
 """
-_KEY: Final = re.compile(r"eleagent-(.+)-(\d+)-(\d+)")
+PREFIX: Final = "eleagent-"
+_KEY: Final = re.compile(PREFIX + r"(.+)-(\d+)-(\d+)")
 
 
 class _Status(NamedTuple):
@@ -48,16 +49,21 @@ class _Status(NamedTuple):
 
 @dataclass
 class Rules:
-    """One rule for all users of the pool, under a key that names its maker: process and start time."""
+    """One rule for all users of the pool, under a key that names its maker: process and start time.
+
+    `shared`: another launcher has such a rule, too; of a program that both match the kernel tells once, under either
+    key.
+    """
 
     sock: socket.socket
     installation: str
     key: str = field(init=False)
+    shared: bool = False
     _enabled_by_us: bool = False
     _armed: bool = False
 
     def __post_init__(self) -> None:
-        self.key = f"eleagent-{self.installation[:128]}-{os.getpid()}-{start_ticks(os.getpid())}"
+        self.key = f"{PREFIX}{self.installation[:128]}-{os.getpid()}-{start_ticks(os.getpid())}"
 
     def arm(self) -> None:
         """Clear away rules whose makers are gone, and set ours. Idempotent. Raises OSError, Unavailable."""
@@ -65,7 +71,7 @@ class Rules:
             return
         if platform.machine() not in _CALLS:
             raise Unavailable(f"no rule is known for the architecture {platform.machine()}")
-        self._clear_stale()
+        self._clear_stale(self._list())
         ask(self.sock, _ADD_RULE, self._rule())
         self._armed = True
         self._enable()
@@ -89,7 +95,9 @@ class Rules:
 
     def restore(self) -> bool:
         """Whether our rule or audit itself had to be brought back."""
-        gone = not any(key_of(rule) == self.key for rule in self._list())
+        rules = self._list()
+        self._clear_stale(rules)
+        gone = not any(key_of(rule) == self.key for rule in rules)
         if gone:
             ask(self.sock, _ADD_RULE, self._rule())
         return self._enable() or gone
@@ -108,14 +116,17 @@ class Rules:
         _, enabled, _, auditd, _, _, lost = _STATUS.unpack_from(ask(self.sock, _GET, last=_GET)[0])
         return _Status(enabled, auditd, lost)
 
-    def _clear_stale(self) -> None:
-        for rule in self._list():
-            if (found := _KEY.fullmatch(key_of(rule))) is None:
+    def _clear_stale(self, rules: list[bytes]) -> None:
+        self.shared = False
+        for rule in rules:
+            found = _KEY.fullmatch(key_of(rule))
+            if found is None or found[0] == self.key:
                 continue
             if _lives(int(found[2]), int(found[3])):
-                raise Unavailable(f"the launcher of installation {found[1]} (pid {found[2]}) watches the same users")
-            log.warning("removing the audit rule %s of a launcher that is gone", found[0])
-            ask(self.sock, _DEL_RULE, rule)
+                self.shared = True
+            else:
+                log.warning("removing the audit rule %s of a launcher that is gone", found[0])
+                ask(self.sock, _DEL_RULE, rule)
 
     def _list(self) -> list[bytes]:
         return ask(self.sock, _LIST_RULES, last=DONE)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import logging
 import time
 from collections.abc import Callable, Sequence
@@ -13,6 +14,7 @@ from eleagent.wire.observations import ObservationGap, ObservationStarted, Obser
 from eleagent.wire.payload import Payload
 from eleagent_daemon.domain.observed import pack, rfc3339
 from eleagent_daemon.domain.pace import Pace
+from eleagent_daemon.domain.sandbox import SPARE_ARGV
 from eleagent_daemon.domain.spool import PAYLOAD_LIMIT, Stream
 from eleagent_daemon.launcher.spool import SpoolWriter
 
@@ -25,6 +27,7 @@ WEIGHT_BYTES: Final = 1024
 TOLD_APART: Final = 64
 """Programs (by their file) that are counted separately past the burst."""
 OTHERS: Final = "…"
+RETRY_S: Final = 1.0
 _TOGETHER: Final = 200
 
 
@@ -46,20 +49,21 @@ class Seen:
         self._written = written
         self._pace = Pace(burst=burst, per_s=per_s)
         self._begun = False
+        self._first = True
         self._waiting: list[ProgramExecuted] = []
         self._held: dict[str, ProgramExecuted] = {}
         self._missed = 0
         self._missed_from = ""
 
-    def begin(self, programs: Observer, why: str) -> None:
+    def begin(self, programs: Observer, why: str, *, passing: bool = False) -> None:
         """Idempotent."""
         if not self._begun:
             self._begun = True
-            self.tell(ObservationStarted(programs=programs, why=why))
+            self.tell(ObservationStarted(programs=programs, why=why, passing=passing))
 
     def resume(self) -> None:
         """Go on with what an earlier launcher began."""
-        self._begun = True
+        self._begun, self._first = True, False
 
     def gap(self, begin: str, what: str, missed: int | None = None) -> None:
         """What was not watched from `begin` until now."""
@@ -70,6 +74,9 @@ class Seen:
     def executed(self, execution: ProgramExecuted) -> None:
         """Taken now, written with others at the next `flush`."""
         if not self._begun:
+            return
+        first, self._first = self._first, False
+        if first and tuple(execution.argv) == SPARE_ARGV:  # what a spare runs to become the agent is ours
             return
         weight = 1 + sum(map(len, execution.argv)) // WEIGHT_BYTES
         if not self._held and self._pace.take(weight):
@@ -101,8 +108,25 @@ class Seen:
 
     def tell(self, *observations: Payload) -> None:
         """In as many frames as it takes."""
-        if observations:
-            self._put([*self._overdue(), *observations])
+        if due := [*self._overdue(), *observations]:
+            self._put(due)
+
+    async def keep(self, frame: bytes) -> None:
+        """Take packed observations that must not be missed: wait until there is room for them."""
+        if not self._begun:
+            return
+        while True:
+            await self._spool.room()
+            self.tell()
+            try:
+                self._spool.append(Stream.SEEN, frame)
+            except OSError as error:
+                log.warning("observations can't be spooled yet: %s", error.strerror)
+                await asyncio.sleep(RETRY_S)
+            else:
+                self._written()
+                await asyncio.sleep(0)  # the others have their turn
+                return
 
     def _put(self, observations: Sequence[Payload]) -> None:
         frame = pack(observations)

@@ -47,6 +47,19 @@ _OWN: Final = (
         "egress.model", "A session asked the model",
         ("host", "path", "method", "model", "status", "reason", "bytes_up", "bytes_down", "duration_ms", "count"),
     ),
+    Kind(
+        "program.executed", "Programs that a session ran, as the host saw them; their arguments without secrets",
+        ("count", "programs", "argv", "events"),
+    ),
+    Kind(
+        "files.changed", "Files that a session changed, as the host saw them",
+        ("created", "changed", "renamed", "deleted", "unread", "sha256", "events"),
+    ),
+    Kind(
+        "claims.mismatch", "Commands that an agent reported and the host did not see",
+        ("reported", "unseen", "events"),
+    ),
+    Kind("observation.gap", "Nobody watched a session for a while", ("begin", "end", "what", "missed", "events")),
     Kind("egress.finding", "Something at a session's door was not what it said", ("kind", "detail", "count")),
     Kind(
         "approval.decided", "What a session asked was allowed or denied, by a person, a grant, or by itself",
