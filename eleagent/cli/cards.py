@@ -10,7 +10,6 @@ import msgspec
 from eleagent.cli.screen import Span, Style, To
 from eleagent.wire import events as ev
 from eleagent.wire.approvals import Deciding
-from eleagent.wire.observations import ObservationGap
 
 RESULT_LINES: Final = 4
 CARD_CHARS: Final = 160
@@ -49,9 +48,6 @@ def lines(payload: ev.Payload) -> Iterator[Line]:
                 yield _note(Style.BAD, f"isolation changed: {difference}")
         case ev.SessionAdopted():
             yield _note(Style.DIM, "the daemon came back and reads on")
-        case ObservationGap():
-            missed = "" if payload.missed is None else f", {payload.missed} missed"
-            yield _note(Style.WARN, f"nobody watched {payload.what} from {payload.begin} to {payload.end}{missed}")
         case ev.InputAccepted():
             yield Line(To.OUT, ((Style.BOLD, "> " + brief(payload.text)),), cut=True)
         case ev.AgentReady():

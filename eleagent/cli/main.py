@@ -31,6 +31,7 @@ COMMANDS = {
     "run": Entry("run:run", "Start a session and follow it: run PROMPT, or run -- PROGRAM ARGS…"),
     "ps": Entry("sessions:ps", "List sessions."),
     "logs": Entry("sessions:logs", "Show what a session said and did."),
+    "diff": Entry("changes:diff", "List the files that a session changed."),
     "stop": Entry("sessions:stop", "Stop sessions."),
     "wait": Entry("sessions:wait", "Wait for sessions to end and exit as they did."),
     "status": Entry("system:status", "Which daemon this is and who you are to it."),

@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
-
 import msgspec
 
 from eleagent.cli.cards import some
 from eleagent.cli.limits import told
+from eleagent.cli.observed import Observed, show_observed
 from eleagent.cli.screen import Screen, Span, Style
 from eleagent.cli.states import state_span
 from eleagent.cli.views import payload_of
@@ -26,19 +25,15 @@ class Egress(msgspec.Struct):
     bytes_down: int = 0
     findings: list[str] = []
 
-    @classmethod
-    def of(cls, events: Iterable[Event]) -> Egress:
-        egress = cls()
-        for event in events:
-            match payload_of(event) if event.type.startswith(("egress.", "security.")) else None:
-                case SecurityFinding(kind, detail, count):
-                    egress.findings.append(f"{kind}: {detail}" + (f" (and {count - 1} more)" if count > 1 else ""))
-                case EgressModel() as model:
-                    egress.model_requests += model.allowed
-                    egress._count(model, f"{model.method} {model.path} ({model.reason or model.rule})")
-                case EgressTunnel() as tunnel:
-                    egress._count(tunnel, f"{tunnel.host}:{tunnel.port}")
-        return egress
+    def take(self, event: Event) -> None:
+        match payload_of(event) if event.type.startswith(("egress.", "security.")) else None:
+            case SecurityFinding(kind, detail, count):
+                self.findings.append(f"{kind}: {detail}" + (f" (and {count - 1} more)" if count > 1 else ""))
+            case EgressModel() as model:
+                self.model_requests += model.allowed
+                self._count(model, f"{model.method} {model.path} ({model.reason or model.rule})")
+            case EgressTunnel() as tunnel:
+                self._count(tunnel, f"{tunnel.host}:{tunnel.port}")
 
     def _count(self, attempt: EgressModel | EgressTunnel, name: str) -> None:
         self.bytes_up += attempt.bytes_up
@@ -49,8 +44,8 @@ class Egress(msgspec.Struct):
             self.tunnels[name] = self.tunnels.get(name, 0) + 1
 
 
-def show_session(screen: Screen, detail: SessionDetail, egress: Egress) -> None:
-    """Facts, isolation, egress and artefacts, in this order."""
+def show_session(screen: Screen, detail: SessionDetail, egress: Egress, observed: Observed) -> None:
+    """Facts, egress, what was observed inside, artefacts and isolation, in this order."""
     session = detail.session
     for name, value in facts(session):
         if value[1]:
@@ -60,6 +55,7 @@ def show_session(screen: Screen, detail: SessionDetail, egress: Egress) -> None:
         screen.line("            ", (Style.BAD, "refused "), f"{count} x {name}")
     for finding in egress.findings:
         screen.line("            ", (Style.BAD, "finding "), finding)
+    show_observed(screen, observed, session.key)
     screen.line((Style.DIM, "artefacts   "), f"{session.artefacts}   (eleagent artefact ls {session.key})")
     screen.line("")
     if detail.report is None:

@@ -74,13 +74,14 @@ def age(created: str, now: datetime) -> str:
 @click.command(cls=Command)
 @click.argument("key", default="@")
 @click.option("-f", "--follow", is_flag=True, help="Go on as it grows, until the session ends.")
+@click.option("-v", "--verbose", is_flag=True, help="Every program that ran, too, and every file.")
 @pass_invocation
-def logs(invocation: Invocation, key: str, follow: bool) -> None:
+def logs(invocation: Invocation, key: str, follow: bool, verbose: bool) -> None:
     """Show the timeline of session KEY (the last one, if none is named)."""
     from eleagent.cli.views import choose_view
 
     client = invocation.client
-    view = choose_view(invocation, key=key)
+    view = choose_view(invocation, key=key, verbose=verbose)
     for item in client.follow(key) if follow else client.stream(SESSION_EVENTS, key=key):
         view.show(item)
     view.finish()
@@ -133,16 +134,22 @@ session.add_command(ps, "ls")
 @click.argument("key", default="@")
 @pass_invocation
 def show(invocation: Invocation, key: str) -> None:
-    """Show a session and the proof of its isolation."""
+    """Show a session, what the host saw of it, and the proof of its isolation."""
+    from eleagent.cli.observed import Watcher
     from eleagent.cli.report import Egress, show_session
 
     client = invocation.client
     detail: SessionDetail = client.call(SESSION_GET, key=key)
-    egress = Egress.of(client.stream(SESSION_EVENTS, key=detail.session.key))
+    egress, watcher = Egress(), Watcher()
+    for event in client.stream(SESSION_EVENTS, key=detail.session.key):
+        egress.take(event)
+        watcher.take(event)
+    observed = watcher.observed()
     if invocation.json:
-        invocation.emit({"session": detail.session, "report": detail.report, "egress": egress})
+        report = {"session": detail.session, "report": detail.report, "egress": egress, "observed": observed}
+        invocation.emit(report)
     else:
-        show_session(invocation.screen, detail, egress)
+        show_session(invocation.screen, detail, egress, observed)
 
 
 @session.command()

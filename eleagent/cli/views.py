@@ -8,6 +8,7 @@ import msgspec
 
 from eleagent.cli.cards import Line, brief, lines
 from eleagent.cli.invocation import Invocation
+from eleagent.cli.observedcards import lines as observed_lines
 from eleagent.cli.screen import Screen, To
 from eleagent.wire import events as ev
 
@@ -20,13 +21,13 @@ class View(Protocol):
         """Nothing more comes."""
 
 
-def choose_view(invocation: Invocation, *, key: str, asked: bool = False) -> View:
-    """`asked`: this terminal is going to put the session's questions itself."""
+def choose_view(invocation: Invocation, *, key: str, asked: bool = False, verbose: bool = False) -> View:
+    """`asked`: this terminal is going to put the session's questions itself. `verbose`: the programs too."""
     if invocation.json:
         return JsonView(invocation)
     if invocation.quiet:
         return QuietView(invocation.screen)
-    return HumanView(invocation.screen, key=key, asked=asked)
+    return HumanView(invocation.screen, key=key, asked=asked, verbose=verbose)
 
 
 def payload_of(event: ev.Event) -> ev.Payload | None:
@@ -73,10 +74,11 @@ class QuietView:
 class HumanView:
     """Cards and text, live; beside a spinner on a terminal what the agent is about."""
 
-    def __init__(self, screen: Screen, *, key: str, asked: bool) -> None:
+    def __init__(self, screen: Screen, *, key: str, asked: bool, verbose: bool = False) -> None:
         self._screen = screen
         self._key = key
         self._asked = asked
+        self._verbose = verbose
         self._draft = ""
 
     def show(self, item: ev.Event | ev.Notice) -> None:
@@ -92,7 +94,7 @@ class HumanView:
             self._screen.text(payload.text, To.ERR if payload.stream == "err" else To.OUT)
             return
         if not (self._asked and isinstance(payload, ev.ApprovalRequested | ev.WallAsked)):
-            for line in lines(payload):
+            for line in (*lines(payload), *observed_lines(payload, verbose=self._verbose)):
                 self._print(line)
         self._wait_for(payload)
 

@@ -44,6 +44,7 @@ def test_without_an_engine_agents_are_listed_and_installed_and_doctor_says_what_
             "fix": "install one (apt-get install docker.io) or set docker.socket",
         }
         assert findings["launcher"]["level"] == "ok"
+        assert findings["programs"]["level"] == "ok"
         assert findings["model"]["found"] == "no credential"
         done = own.cli("run", "--", "true")
         assert done.returncode == 125
