@@ -59,7 +59,7 @@ def data(events, kind):
 
 def test_program_session_tells_of_its_programs_and_files(daemon):
     events, _ = run(daemon, "--", "sh", "-c", "env true; echo x > /workspace/a; exec env false")
-    assert data(events, "observation.started") == [{"programs": "audit", "why": ""}]
+    assert data(events, "observation.started") == [{"programs": "audit", "why": "", "passing": True}]
     assert [one["argv"][0] for one in data(events, "program.executed")] == ["sh", "env", "true", "env", "false"]
     (looked,) = data(events, "files.changed")
     assert looked["final"]

@@ -57,7 +57,7 @@ async def test_programs_are_seen_with_their_arguments_from_the_release_to_the_en
     made = await bench.run(spec)
     await bench.ended(spec.session)
     seen = observed(made)
-    assert seen[0] == ObservationStarted(programs=Observer.AUDIT)
+    assert seen[0] == ObservationStarted(programs=Observer.AUDIT, passing=True)
     found = programs(made)
     assert [one.argv[0] for one in found] == ["sh", "env", "true", "env", "false", "echo"]
     agent, env, true = found[:3]
@@ -169,4 +169,5 @@ async def test_programs_are_seen_by_process_events_where_audit_can_not_be_had() 
         except BlockingIOError:
             continue
     source.close()
-    assert len(found) == 11, "setpriv, sh, three sleeps and env, five times true"
+    own = 11  # setpriv, sh, three sleeps and env, five times true
+    assert own <= len(found) <= own + 1, "the first shell may have begun before it was watched"
