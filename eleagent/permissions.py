@@ -20,6 +20,7 @@ class Permission(StrEnum):
     SESSION_CONTENT = "session:content"
     SESSION_DRIVE = "session:drive"
     SESSION_STOP = "session:stop"
+    SESSION_REMOVE = "session:remove"
     APPROVAL_READ = "approval:read"
     APPROVAL_DECIDE = "approval:decide"
     ARTEFACT_READ = "artefact:read"
@@ -43,6 +44,7 @@ DESCRIPTIONS: dict[Permission, str] = {
     Permission.SESSION_CONTENT: "read a session's timeline",
     Permission.SESSION_DRIVE: "send input to a session",
     Permission.SESSION_STOP: "interrupt, pause and stop a session",
+    Permission.SESSION_REMOVE: "delete an ended session with all that it left",
     Permission.APPROVAL_READ: "see what sessions ask for, and standing grants",
     Permission.APPROVAL_DECIDE: "answer what a session asks for, and revoke grants",
     Permission.ARTEFACT_READ: "list and read a session's artefacts",
@@ -67,6 +69,7 @@ _MEMBER = frozenset(
         Permission.SESSION_CONTENT,
         Permission.SESSION_DRIVE,
         Permission.SESSION_STOP,
+        Permission.SESSION_REMOVE,
         Permission.APPROVAL_READ,
         Permission.APPROVAL_DECIDE,
         Permission.ARTEFACT_READ,

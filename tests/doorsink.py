@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 
 from eleagent.errors import AuditUnavailable
 from eleagent.wire.events import EgressModel, EgressTunnel
-from eleagent_daemon.domain.doors import Attempt
+from eleagent_daemon.domain.doors import Attempt, Ruling, Wall
 
 
 @dataclass(kw_only=True)
@@ -22,6 +22,9 @@ class Admitting:
             raise AuditUnavailable("the disk is full")
         self.admitted.append(attempt)
         return len(self.admitted)
+
+    async def ask(self, wall: Wall) -> Ruling:
+        raise AssertionError(f"nobody is to be asked for {wall.subject}")
 
     async def settle(self, admitted: int, payload: EgressModel | EgressTunnel) -> None:
         assert admitted not in self.settled

@@ -24,7 +24,7 @@ from eleagent.wire.limits import OnLimit, SessionLimits
 from eleagent_daemon.choice import AUTO, chosen
 from eleagent_daemon.configcheck import check, convert
 from eleagent_daemon.domain.limits import Allowance
-from eleagent_daemon.domain.policy import BUILT_IN, MODEL_ONLY, Policy, parse_rule
+from eleagent_daemon.domain.policy import BUILT_IN, MODEL_ONLY, ApprovalRules, Policy, parse_rule
 from eleagent_daemon.domain.sandbox import BUBBLEWRAP, Ceilings, Limits, Mode
 from eleagent_daemon.layout import Layout
 
@@ -50,7 +50,7 @@ class Session(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """`slots` are sessions at a time, `slots_per_user` those of one user. `spares` is how many sandboxes an engine
     keeps ready behind their gates, 0 for none. `timeout_s` counts from release; `output_bytes` is what one timeline
     may hold of a session's output. Where no `mode` is set the runtime's own holds: without an engine some limits can't
-    be had everywhere, so there it is best-effort.
+    be had everywhere, so there it is best-effort. An ended session is deleted after `keep_days`, 0 is never.
     """
 
     slots: int = 8
@@ -64,6 +64,7 @@ class Session(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     policy: str = MODEL_ONLY.name
     mode: Mode = Mode.STRICT
     output_bytes: int = 256 << 20
+    keep_days: float = 90.0
     on_daemon_loss: Literal["continue", "pause"] = "continue"
 
 
@@ -108,6 +109,7 @@ class PolicyText(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     tunnel: list[str] = []
     model: bool = True
     server_tools: list[str] = []
+    approvals: ApprovalRules = ApprovalRules()
 
 
 class Config(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
@@ -160,6 +162,7 @@ class Config(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=Tr
                 tunnel=tuple(parse_rule(rule) for rule in text.tunnel),
                 model=text.model,
                 server_tools=frozenset(text.server_tools),
+                approvals=text.approvals,
             )
             for name, text in self.policies.items()
         }
@@ -200,6 +203,7 @@ def default_file() -> Path:
 _GRACE_LIMIT_S = 3600
 _RETENTION_DAYS = 400
 _POSITIVE = ("slots", "slots_per_user", "timeout_s", "idle_timeout_s", "output_bytes")
+_HOLD_LIMIT_S = 600
 
 # Names of ELEAGENT_* that clients read, so that the daemon does not take them for misspelt settings.
 _CLIENT_VARIABLES = frozenset({"ELEAGENT_HOST", "ELEAGENT_CONFIG", "ELEAGENT_CONTEXT"})
@@ -250,7 +254,8 @@ def _runtime(merged: dict[str, Any], environ: Mapping[str, str]) -> str | None:
 def _policy_text(policy: Policy) -> dict[str, object]:
     """As it stands, or would stand, in the file."""
     rules = [str(rule) for rule in policy.tunnel]
-    return {"tunnel": rules, "model": policy.model, "server_tools": sorted(policy.server_tools)}
+    asks = {"approvals": msgspec.to_builtins(policy.approvals)} if policy.approvals != ApprovalRules() else {}
+    return {"tunnel": rules, "model": policy.model, "server_tools": sorted(policy.server_tools)} | asks
 
 
 def _complete(config: Config, path: Path) -> Config:
@@ -273,6 +278,13 @@ def _complete(config: Config, path: Path) -> Config:
                 parse_rule(rule)
             except ConfigError as err:
                 raise ConfigError(f"{path}: policies.{name}.tunnel: {err.message}") from None
+        asks = f"{path}: policies.{name}.approvals"
+        if not 0 < text.approvals.hold_s <= _HOLD_LIMIT_S:
+            raise ConfigError(
+                f"{asks}.hold_s: must be more than 0 and at most {_HOLD_LIMIT_S}, is {text.approvals.hold_s:g}"
+            )
+        if not 0 <= text.approvals.expires_s < math.inf:
+            raise ConfigError(f"{asks}.expires_s: must be 0 (never) or more, is {text.approvals.expires_s:g}")
     if config.session.policy not in config.all_policies():
         known = ", ".join(config.all_policies())
         raise ConfigError(f"session.policy: there is no policy {config.session.policy!r}; known: {known}")
@@ -292,6 +304,8 @@ def _complete(config: Config, path: Path) -> Config:
             raise ConfigError(f"session.{name}: must be 0 (none is kept) or more, is {value}")
     if not 1 <= config.budget.warn_percent <= 100:
         raise ConfigError(f"budget.warn_percent: must be from 1 to 100, is {config.budget.warn_percent}")
+    if not 0 <= config.session.keep_days < math.inf:
+        raise ConfigError(f"session.keep_days: must be 0 (for ever) or more, is {config.session.keep_days:g}")
     if not 0 <= config.session.stop_grace_s <= _GRACE_LIMIT_S:
         raise ConfigError(f"session.stop_grace_s: must be from 0 to {_GRACE_LIMIT_S}, is {config.session.stop_grace_s}")
     _check_audit(config.audit)

@@ -39,6 +39,11 @@ class Layout:
         return self.home / "artefacts" / "logs"
 
     @property
+    def conversations(self) -> Path:
+        """Exports of timelines."""
+        return self.home / "artefacts" / "conversations"
+
+    @property
     def ledger(self) -> Path:
         return self.home / "ledger"
 
@@ -88,6 +93,7 @@ class Layout:
                 self.sessions,
                 self.registry.parent,
                 self.timelines,
+                self.conversations,
                 self.ledger,
                 self.secrets,
                 self.agents,

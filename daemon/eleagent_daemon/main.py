@@ -22,6 +22,7 @@ from eleagent_daemon.api.app import make_app
 from eleagent_daemon.api.approvals import ApprovalHandlers
 from eleagent_daemon.api.artefacts import ArtefactHandlers
 from eleagent_daemon.api.audit import AuditHandlers
+from eleagent_daemon.api.conversations import ConversationHandlers
 from eleagent_daemon.api.egress import EgressHandlers
 from eleagent_daemon.api.pipeline import Pipeline
 from eleagent_daemon.api.sessions import SessionHandlers
@@ -46,6 +47,7 @@ from eleagent_daemon.sessions.ending import Ending
 from eleagent_daemon.sessions.keeper import Rules
 from eleagent_daemon.sessions.launchclient import LauncherClient
 from eleagent_daemon.sessions.purse import Purses
+from eleagent_daemon.sessions.retention import Retention
 from eleagent_daemon.sessions.service import Sessions, Settings
 from eleagent_daemon.sessions.spares import Spares
 from eleagent_daemon.sessions.starting import Starting
@@ -54,6 +56,7 @@ from eleagent_daemon.sessions.traces import find_traces
 from eleagent_daemon.sessions.vigil import Vigil
 from eleagent_daemon.store.approvals import ApprovalStore
 from eleagent_daemon.store.artefacts import Artefacts
+from eleagent_daemon.store.conversations import Conversations
 from eleagent_daemon.store.egress import Egress
 from eleagent_daemon.store.ledger import Ledger
 from eleagent_daemon.store.ledger.recovery import take_up
@@ -124,6 +127,17 @@ async def serve(config: Config, credential: Credential | None) -> bool:
             keep_s=config.session.kept_s if config.session.kept_most else 0,
             pool=pool,
         )
+        conversations = Conversations(folder=layout.conversations, pool=pool)
+        retention = Retention(
+            registry=registry,
+            timelines=timelines,
+            artefacts=artefacts,
+            conversations=conversations,
+            launcher=launcher,
+            ledger=ledger,
+            keep_days=config.session.keep_days,
+        )
+        supervisor.serve("retention", retention.run)
         approvals = Approvals(store=ApprovalStore(registry=registry), ledger=ledger)
         supervisor.serve("approvals", approvals.run)
         sessions = Sessions(
@@ -138,6 +152,7 @@ async def serve(config: Config, credential: Credential | None) -> bool:
             approvals=approvals,
             purses=purses,
             accounts=accounts,
+            retention=retention,
             supervisor=supervisor,
             settings=Settings(
                 home=layout.home,
@@ -190,6 +205,12 @@ async def serve(config: Config, credential: Credential | None) -> bool:
             **ApprovalHandlers(approvals=approvals).table(),
             **ArtefactHandlers(sessions=sessions, artefacts=artefacts).table(),
             **EgressHandlers(sessions=sessions, egress=egress).table(),
+            **ConversationHandlers(
+                sessions=sessions,
+                timelines=timelines,
+                conversations=conversations,
+                retention=retention,
+            ).table(),
             **AgentHandlers(catalogue=catalogue).table(),
             **AuditHandlers(sessions=sessions, ledger=ledger, pool=pool).table(),
             **UsageHandlers(usage=usage, prices=prices).table(),

@@ -10,6 +10,7 @@ import msgspec
 from eleagent.cli.screen import Span, Style, To
 from eleagent.wire import events as ev
 from eleagent.wire.approvals import Deciding
+from eleagent.wire.driving import SessionDriver, SessionResumed
 
 RESULT_LINES: Final = 4
 CARD_CHARS: Final = 160
@@ -94,6 +95,15 @@ def lines(payload: ev.Payload) -> Iterator[Line]:
             yield _note(Style.BAD, f"security: {payload.kind}: {payload.detail}")
         case ev.ArtefactsSkipped():
             yield _note(Style.WARN, f"{payload.count} artefacts were not kept: {some(payload.items)}")
+        case SessionResumed():
+            yield _note(Style.DIM, f"goes on from {payload.resumed_from}, which ended at event {payload.events}")
+        case SessionDriver(driver=""):
+            yield _note(Style.DIM, f"nobody drives now (by {payload.by_user})")
+        case SessionDriver():
+            yield _note(
+                Style.DIM,
+                f"{payload.driver} drives" + ("" if payload.driver == payload.by_user else f" (by {payload.by_user})"),
+            )
         case ev.SessionStopping():
             why = f": {payload.detail}" if payload.detail else ""
             yield _note(Style.DIM, f"stopping: {payload.reason} ({payload.by_user}){why}")

@@ -32,6 +32,8 @@ COMMANDS = {
     "ps": Entry("sessions:ps", "List sessions."),
     "logs": Entry("sessions:logs", "Show what a session said and did."),
     "diff": Entry("changes:diff", "List the files that a session changed."),
+    "attach": Entry("attach:attach", "Converse with a session; ctrl-p ctrl-q leaves it alone."),
+    "resume": Entry("sessions:resume", "Go on with an ended session: its HOME and files in a new sandbox."),
     "stop": Entry("sessions:stop", "Stop sessions."),
     "wait": Entry("sessions:wait", "Wait for sessions to end and exit as they did."),
     "status": Entry("system:status", "Which daemon this is and who you are to it."),

@@ -73,6 +73,8 @@ def facts(session: Session) -> list[tuple[str, Span]]:
         "name": name, "title": session.title, "ended as": ended, "owner": session.owner, "agent": agent,
         "binary": f"sha256 {session.agent_digest}" if session.agent_digest else "", "image": session.image or "",
         "model": "scripted rehearsal, no real model" if session.scripted else session.model or "",
+        "deletion": session.deletion_due or "",
+        "resumed from": session.resumed_from, "resumed by": session.resumed_by, "driver": session.driver,
         "policy": session.policy, "data": some(session.data), "created": session.created,
         "started": session.started or "", "ended": session.ended or "", "tokens": tokens(session.usage),
         "limits": told(session), "paused by": some(session.paused_by),

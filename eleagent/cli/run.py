@@ -58,6 +58,7 @@ class RunCommand(Command):
     help="What its questions do: deny each at once (not on a terminal), wait for ever, or as the policy says.",
 )
 @click.option("--model-script", metavar="FILE", help="A script plays the model: a rehearsal without a key.")
+@click.option("-i", "--interactive", is_flag=True, help="Converse: it waits for more when a turn is over.")
 @click.option("-d", "--detach", is_flag=True, help="Print the key and return.")
 @click.option("--tasks", metavar="FILE", help="A list of units of work, one JSON object a line.")
 @click.option("--concurrency", type=click.IntRange(1, 64), default=4, show_default=True, help="Units at a time.")
@@ -93,6 +94,12 @@ def run(
         raise click.UsageError("no program after --")
     if output == "":
         raise click.UsageError("-o '' names no folder")
+    if rest["interactive"] and (program or output):
+        raise click.UsageError("-i is a conversation with an agent: leave -o out and use eleagent cp afterwards")
+    if rest["interactive"] and not detach:
+        from eleagent.cli.attach import check_terminal
+
+        check_terminal(invocation)
     if detach and output:
         raise click.UsageError("-o needs the end of the session: leave -d out, or use eleagent cp afterwards")
     body = SessionCreate(
@@ -108,6 +115,7 @@ def run(
         env=read_variables(rest["env"]),
         ask=rest["ask"],
         approvals=ApprovalMode(rest["approvals"] or ("policy" if sys.stdin.isatty() else "deny")),
+        stay=rest["interactive"],
         model_script=read_script(rest["model_script"]),
         limits=read_limits(rest),
     )
@@ -127,6 +135,10 @@ def run(
             else:
                 invocation.screen.line(session.key)
             return 0
+        if rest["interactive"]:
+            from eleagent.cli.attach import converse
+
+            return converse(invocation, session)
         from eleagent.cli.attend import attend
 
         return attend(invocation, session, folder)

@@ -57,6 +57,7 @@ class Screen:
         self._lock = threading.RLock()
         self._status: str | None = None
         self._drawn = False
+        self._pinned: str | None = None
         self._ticker: threading.Thread | None = None
         self._done = threading.Event()
 
@@ -134,9 +135,27 @@ class Screen:
             ]
             self.line(*padded, last, to=to)
 
+    def pin(self, text: str | None) -> None:
+        """Keep `text`, which a person is typing, below all that is written, its end in view; None ends it."""
+        with self._lock:
+            self._erase()
+            self._pinned = text
+            self._draw_pinned()
+
+    def _draw_pinned(self) -> None:
+        """The cursor stays on its line: what is written next takes it away first."""
+        if self._pinned is None or not all(self._fresh.values()):
+            return
+        shown = textsafe.line(self._pinned)
+        while width(shown) > self.columns - 3:
+            shown = shown[max(1, (len(shown) - self.columns) // 2) :]
+        self._streams[To.ERR].write(f"\r\x1b[K{self._paint('> ', Style.BOLD, To.ERR)}{shown}")
+        self._streams[To.ERR].flush()
+        self._drawn = True
+
     def status(self, text: str | None) -> None:
-        """Show `text` beside a spinner until more is said or None is given. Nothing where no person looks."""
-        if not self.interactive:
+        """Show `text` beside a spinner until more is said or None is given. Nothing where no person looks, or types."""
+        if not self.interactive or self._pinned is not None:
             return
         with self._lock:
             self._status = text
@@ -167,6 +186,7 @@ class Screen:
             fresh = text.endswith("\n") or (not text and self._fresh[to])
             # On a terminal both streams share the cursor.
             self._fresh = dict.fromkeys(To, fresh) if self.interactive else self._fresh | {to: fresh}
+            self._draw_pinned()
 
     def _tick(self) -> None:
         frame = 0

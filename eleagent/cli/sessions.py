@@ -2,26 +2,32 @@
 
 from __future__ import annotations
 
-from datetime import UTC, datetime
+import sys
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import click
 
 from eleagent.cli.invocation import Command, Group, Invocation, pass_invocation
 from eleagent.cli.limits import read_update, spending_options, told
-from eleagent.cli.screen import Span, To
+from eleagent.cli.screen import Screen, Span, To
 from eleagent.cli.states import state_span
+from eleagent.cli.transcripts import export, replay
 from eleagent.operations.sessions import (
     SESSION_EVENTS,
     SESSION_GET,
+    SESSION_HANDOVER,
     SESSION_INPUT,
     SESSION_INTERRUPT,
     SESSION_LIMITS,
     SESSION_LIST,
     SESSION_PAUSE,
+    SESSION_REMOVE,
+    SESSION_RESUME,
     SESSION_STOP,
     SESSION_UNPAUSE,
 )
+from eleagent.wire.driving import SessionHandover
 from eleagent.wire.sessions import (
     Accepted,
     Session,
@@ -29,8 +35,11 @@ from eleagent.wire.sessions import (
     SessionInput,
     SessionList,
     SessionPause,
+    SessionResume,
     SessionStop,
 )
+
+ANNOUNCED_DAYS = 7
 
 
 @click.command(cls=Command)
@@ -48,8 +57,21 @@ def ps(invocation: Invocation, everything: bool = False, limit: int | None = Non
             screen.line(session.key)
     elif found.sessions:
         screen.table(["KEY", "NAME", "STATE", "AGENT", "AGE", "TITLE"], [_row(session) for session in found.sessions])
+        _announce(screen, found.sessions)
     else:
         screen.note("no sessions" if everything else "no live sessions (eleagent ps -a shows ended ones)")
+
+
+def _announce(screen: Screen, sessions: list[Session]) -> None:
+    """Nothing is lost by surprise."""
+    soon = (datetime.now(UTC) + timedelta(days=ANNOUNCED_DAYS)).isoformat()
+    going = [session.key for session in sessions if session.deletion_due is not None and session.deletion_due < soon]
+    if going:
+        what = f"{going[0]}{' and others' if len(going) > 1 else ''}"
+        screen.note(
+            f"{len(going)} of these are deleted within {ANNOUNCED_DAYS} days (session.keep_days): {what}; "
+            "eleagent session export takes one away"
+        )
 
 
 def _row(session: Session) -> list[Span | str]:
@@ -122,12 +144,62 @@ def wait(invocation: Invocation, keys: tuple[str, ...]) -> int:
     return code
 
 
+@click.command(cls=Command)
+@click.argument("key")
+@click.argument("prompt", required=False)
+@click.option("-n", "--name", help="A name to call the new session by.")
+@click.option("--timeout", metavar="TIME", help="90, 30s, 10m, 2h; counted anew.")
+@click.option("-i", "--interactive", is_flag=True, help="Converse: it waits for more when a turn is over.")
+@click.option("-d", "--detach", is_flag=True, help="Print the new key and return.")
+@pass_invocation
+def resume(
+    invocation: Invocation,
+    key: str,
+    prompt: str | None,
+    name: str | None,
+    timeout: str | None,
+    interactive: bool,
+    detach: bool,
+) -> int:
+    """Go on with the ended session KEY: its HOME and files in a new sandbox, under a new key."""
+    from eleagent.cli.prompt import read_duration, read_prompt
+    from eleagent.wire.approvals import ApprovalMode
+
+    if interactive and not detach:
+        from eleagent.cli.attach import check_terminal
+
+        check_terminal(invocation)
+    body = SessionResume(
+        prompt=None if prompt is None else read_prompt(prompt),
+        name=name,
+        timeout_s=read_duration("--timeout", timeout),
+        approvals=ApprovalMode.POLICY if sys.stdin.isatty() else ApprovalMode.DENY,
+        stay=interactive,
+    )
+    made: Session = invocation.client.call(SESSION_RESUME, body=body, key=key)
+    if detach:
+        if invocation.json:
+            invocation.emit(made)
+        else:
+            invocation.screen.line(made.key)
+        return 0
+    if interactive:
+        from eleagent.cli.attach import converse
+
+        return converse(invocation, made)
+    from eleagent.cli.attend import attend
+
+    return attend(invocation, made, None)
+
+
 @click.group(cls=Group)
 def session() -> None:
     """Sessions: one agent at work in one sandbox."""
 
 
 session.add_command(ps, "ls")
+session.add_command(export)
+session.add_command(replay)
 
 
 @session.command()
@@ -205,6 +277,38 @@ def limit(invocation: Invocation, /, key: str, **given: Any) -> None:
         invocation.emit(changed)
     elif not invocation.quiet:
         invocation.screen.line(changed.key, " ", state_span(changed.state), f"   limits: {told(changed)}")
+
+
+@session.command()
+@click.argument("key")
+@click.argument("user", required=False, default="")
+@pass_invocation
+def handover(invocation: Invocation, key: str, user: str) -> None:
+    """Let USER drive session KEY (without USER whoever speaks next). Its owner takes it over by their own name."""
+    changed: Session = invocation.client.call(SESSION_HANDOVER, body=SessionHandover(to=user), key=key)
+    if invocation.json:
+        invocation.emit(changed)
+    elif not invocation.quiet:
+        invocation.screen.line(changed.key, " is driven by ", changed.driver or "whoever speaks next")
+
+
+@session.command()
+@click.argument("keys", nargs=-1, required=True, metavar="KEY…")
+@pass_invocation
+def rm(invocation: Invocation, keys: tuple[str, ...]) -> None:
+    """Delete ended sessions with all that they left: timeline, artefacts, HOME and files. The audit log stays."""
+    if not invocation.yes:
+        if not (sys.stdin.isatty() and invocation.screen.is_terminal(To.ERR)):
+            raise click.UsageError("what is deleted is gone: say --yes")
+        invocation.screen.prompt(f"Delete {len(keys)} sessions with all that they left? [y/N] ")
+        if sys.stdin.readline().strip().lower() not in ("y", "yes"):
+            raise click.Abort
+    for key in keys:
+        removed: Accepted = invocation.client.call(SESSION_REMOVE, key=key)
+        if invocation.json:
+            invocation.emit(removed)
+        elif not invocation.quiet:
+            invocation.screen.line(removed.key, " deleted")
 
 
 def _say_accepted(invocation: Invocation, accepted: Accepted) -> None:

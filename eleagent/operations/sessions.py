@@ -6,7 +6,7 @@ from typing import Final
 
 from eleagent.operations.operation import Answer, Body, Effect, Operation
 from eleagent.permissions import Permission
-from eleagent.wire import events, limits, sessions
+from eleagent.wire import driving, events, limits, sessions
 
 SESSION_CREATE: Final = Operation(
     id="session_create", method="POST", path="/v1/sessions", permission=Permission.SESSION_CREATE,
@@ -43,6 +43,26 @@ SESSION_INPUT: Final = Operation(
     id="session_input", method="POST", path="/v1/sessions/{key}/input", permission=Permission.SESSION_DRIVE,
     audit="session.send", effect=Effect.ACT, summary="Say something to the agent", body=sessions.SessionInput,
     body_kind=Body.JSON, result=sessions.InputAccepted, status=202,
+)  # fmt: skip
+SESSION_RESUME: Final = Operation(
+    id="session_resume", method="POST", path="/v1/sessions/{key}/resume", permission=Permission.SESSION_CREATE,
+    audit="session.resume", effect=Effect.ACT, summary="Go on with an ended session in a new sandbox",
+    body=sessions.SessionResume, body_kind=Body.JSON, result=sessions.Session, status=202,
+)  # fmt: skip
+SESSION_REMOVE: Final = Operation(
+    id="session_remove", method="DELETE", path="/v1/sessions/{key}", permission=Permission.SESSION_REMOVE,
+    audit="session.remove", effect=Effect.ACT, summary="Delete an ended session: timeline, artefacts, HOME and files",
+    result=sessions.Accepted,
+)  # fmt: skip
+SESSION_EXPORT: Final = Operation(
+    id="session_export", method="POST", path="/v1/sessions/{key}/export", permission=Permission.SESSION_CONTENT,
+    audit="session.export", effect=Effect.ACT, summary="Write the timeline as JSON lines or Markdown and send it",
+    answer=Answer.BYTES, query=(("format", str),), recorded=("format",),
+)  # fmt: skip
+SESSION_HANDOVER: Final = Operation(
+    id="session_handover", method="POST", path="/v1/sessions/{key}/handover", permission=Permission.SESSION_DRIVE,
+    audit="session.handover", effect=Effect.ACT, summary="Let somebody else drive, or take the session over",
+    body=driving.SessionHandover, body_kind=Body.JSON, result=sessions.Session, recorded=("to",),
 )  # fmt: skip
 SESSION_INTERRUPT: Final = Operation(
     id="session_interrupt", method="POST", path="/v1/sessions/{key}/interrupt", permission=Permission.SESSION_STOP,

@@ -46,7 +46,8 @@ class SessionCreate(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """One of `prompt` (an agent that converses) and `argv` (a program) is given.
 
     `data` are absolute host paths, accepted over the Unix socket only. `model_script` is the text of a rehearsal
-    script that plays the model. `timeout_s` counts from release.
+    script that plays the model. `timeout_s` counts from release. `stay`: when a turn is over it waits for
+    more to be said.
     """
 
     agent: str = "claude"
@@ -61,6 +62,7 @@ class SessionCreate(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     env: dict[str, str] = {}
     ask: bool = False
     approvals: ApprovalMode = ApprovalMode.POLICY
+    stay: bool = False
     model_script: str | None = None
     limits: SessionLimits = SessionLimits()
 
@@ -71,6 +73,8 @@ class Session(msgspec.Struct, frozen=True, kw_only=True):
     `paused_by` names what holds it still; it goes on when the last of them is gone. `limits` are
     what holds for it, `user_day_usd` what its user may spend a day (0: no limit).
     `kept_until`: its sandbox was found changed, and is kept to be looked at.
+    `driver` is whose input it takes, by the lease of that number. `resumed_from` and `resumed_by` are the sessions
+    before and after it, `conversation` the first of them all. After `deletion_due` it is deleted with all that it left.
     """
 
     key: str
@@ -104,6 +108,22 @@ class Session(msgspec.Struct, frozen=True, kw_only=True):
     limits: SessionLimits = SessionLimits()
     user_day_usd: float = 0.0
     kept_until: str | None = None
+    driver: str = ""
+    lease: int = 0
+    resumed_from: str = ""
+    resumed_by: str = ""
+    conversation: str = ""
+    deletion_due: str | None = None
+
+
+class SessionResume(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """How an ended session goes on: as it was asked for, but for what is given here."""
+
+    prompt: str | None = None
+    name: str | None = None
+    timeout_s: float | None = None
+    approvals: ApprovalMode = ApprovalMode.POLICY
+    stay: bool = False
 
 
 class SessionDetail(msgspec.Struct, frozen=True, kw_only=True):
@@ -127,7 +147,10 @@ class Found(msgspec.Struct, frozen=True):
 
 
 class SessionInput(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """`lease` is the one that the sender believes to hold: refused when somebody else drove meanwhile."""
+
     text: str
+    lease: int | None = None
 
 
 class InputAccepted(msgspec.Struct, frozen=True):
@@ -135,6 +158,7 @@ class InputAccepted(msgspec.Struct, frozen=True):
 
     id: str
     seq: int
+    lease: int = 0
 
 
 class SessionStop(msgspec.Struct, frozen=True, forbid_unknown_fields=True):

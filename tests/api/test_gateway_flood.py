@@ -83,6 +83,7 @@ async def patient(patience: Patience) -> AsyncIterator[tuple[Session, Records]]:
         recorder=recorder,
         view=view,
         turns=asyncio.Semaphore(1),
+        ask=records.ask,
         patience=patience,
     )
     doors = GatewayDoors(doors=[door], recorder=recorder, view=view)

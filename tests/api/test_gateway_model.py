@@ -19,8 +19,8 @@ from yarl import URL
 from eleagent.errors import AuditUnavailable, BadRequest, ConfigError, CredentialMissing
 from eleagent.wire.events import EgressModel, EgressTunnel, SecurityFinding
 from eleagent.wire.sessions import Usage
-from eleagent_daemon.domain.doors import PLACEHOLDER_KEY, Terms
-from eleagent_daemon.domain.policy import MODEL_ONLY, Policy
+from eleagent_daemon.domain.doors import PLACEHOLDER_KEY, Ruling, Terms, Wall
+from eleagent_daemon.domain.policy import MODEL_ONLY, ApprovalRules, Policy
 from eleagent_daemon.gateway.credentials import Credential
 from eleagent_daemon.gateway.model import CONNECTION_LIMIT
 from eleagent_daemon.gateway.service import Gateway, GatewayDoors
@@ -48,12 +48,18 @@ class Records(Admitting):
     payloads: list[EgressModel | EgressTunnel | SecurityFinding] = field(default_factory=list)
     broken: bool = False
     slow_s: float = 0
+    walls: list[Wall] = field(default_factory=list)
+    allows: bool = False
 
     async def record(self, payload: EgressModel | EgressTunnel | SecurityFinding, *, admitted: bool) -> None:
         if self.broken:
             raise AuditUnavailable("the disk is full")
         await asyncio.sleep(self.slow_s)
         self.payloads.append(payload)
+
+    async def ask(self, wall: Wall) -> Ruling:
+        self.walls.append(wall)
+        return Ruling(self.allows, "a-1", f"{wall.kind} {wall.subject} was denied by ada")
 
     @property
     def models(self) -> list[EgressModel]:
@@ -546,3 +552,18 @@ async def test_provider_at_a_private_address_is_not_asked() -> None:
 
     assert status == 502
     assert "10.0.0.1" in str(body)
+
+
+@pytest.mark.parametrize(("allows", "status"), [(True, 200), (False, 403)])
+async def test_credential_is_used_as_a_person_says_where_the_policy_asks(allows: bool, status: int) -> None:
+    policy = Policy(name="asking", approvals=ApprovalRules(credentials=True))
+    async with lab(script=SCRIPT, policy=policy) as door:
+        door.records.allows = allows
+        got, body = await door.post()
+        await door.records.wait()
+    assert got == status
+    assert [(wall.kind, wall.subject) for wall in door.records.walls] == [("credential", "model:script")]
+    if not allows:
+        assert isinstance(body, dict)
+        assert "denied by ada" in body["error"]["message"]
+        assert door.records.models[-1].rule == "approval a-1"

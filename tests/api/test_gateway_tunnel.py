@@ -14,8 +14,8 @@ import pytest
 
 from eleagent.wire.events import EgressModel, EgressTunnel, SecurityFinding
 from eleagent_daemon.domain.addresses import Address
-from eleagent_daemon.domain.doors import Terms
-from eleagent_daemon.domain.policy import MODEL_ONLY, HostRule, Policy
+from eleagent_daemon.domain.doors import Ruling, Terms, Wall
+from eleagent_daemon.domain.policy import MODEL_ONLY, ApprovalRules, HostRule, Policy
 from eleagent_daemon.gateway.network import HostNetwork, Streams
 from eleagent_daemon.gateway.record import Recorder
 from eleagent_daemon.gateway.service import Gateway
@@ -25,6 +25,7 @@ from ..doorsink import Admitting
 
 PUBLIC = "93.184.216.34"
 OPEN = Policy(name="open", tunnel=(HostRule("a.example", 443), HostRule(".b.example", 8443)))
+ASKING = Policy(name="asking", tunnel=(HostRule("a.example", 443),), approvals=ApprovalRules(hosts=True, hold_s=7))
 ESTABLISHED = b"HTTP/1.1 200 Connection established\r\n\r\n"
 
 
@@ -43,6 +44,9 @@ class Lab(Admitting):
     events: list[EgressTunnel] = field(default_factory=list)
     findings: list[SecurityFinding] = field(default_factory=list)
     slow_s: float = 0
+    walls: list[Wall] = field(default_factory=list)
+    allows: bool = False
+    answered: asyncio.Event = field(default_factory=asyncio.Event)
     writers: list[asyncio.StreamWriter] = field(default_factory=list)
 
     def serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
@@ -74,6 +78,11 @@ class Lab(Admitting):
         elif isinstance(payload, SecurityFinding):
             self.findings.append(payload)
 
+    async def person(self, wall: Wall) -> Ruling:
+        self.walls.append(wall)
+        await self.answered.wait()
+        return Ruling(self.allows, "a-1", f"{wall.kind} {wall.subject} was {'allowed' if self.allows else 'denied'}")
+
     async def event(self) -> EgressTunnel:
         while not self.events:
             await asyncio.sleep(0.005)
@@ -100,7 +109,9 @@ async def lab(policy: Policy = OPEN, *, idle_s: float = 60) -> AsyncIterator[Lab
     found.server_port = server.sockets[0].getsockname()[1]
     listener = socket.create_server(("127.0.0.1", 0))
     found.port = listener.getsockname()[1]
-    door = TunnelDoor(listener=listener, policy=policy, network=found, recorder=Recorder(found), idle_s=idle_s)
+    door = TunnelDoor(
+        listener=listener, policy=policy, network=found, recorder=Recorder(found), ask=found.person, idle_s=idle_s
+    )
     try:
         yield found
     finally:
@@ -338,3 +349,71 @@ async def test_close_while_a_name_is_looked_up_is_recorded() -> None:
 
 async def test_hosts_own_addresses_are_known() -> None:
     assert IPv4Address("127.0.0.1") in await HostNetwork().own_addresses()
+
+
+# Where the policy asks
+
+
+async def test_host_that_no_rule_names_passes_when_a_person_allows_it() -> None:
+    async with lab(ASKING) as door:
+        door.allows = True
+        asking = asyncio.create_task(door.ask("new.example:443"))
+        while not door.walls:
+            await asyncio.sleep(0.005)
+        assert not asking.done(), "its connection is held"
+        assert door.looked_up == [], "and nothing is looked up"
+        door.answered.set()
+        agent, answer = await asking
+        assert answer == ESTABLISHED
+        agent[1].write(hello("new.example"))
+        _, back = await door.served.get()
+        agent[1].close()
+        back.close()
+        event = await door.event()
+    assert (event.allowed, event.rule) == (True, "approval a-1")
+    assert [(wall.kind, wall.subject, wall.hold_s) for wall in door.walls] == [("host", "new.example:443", 7)]
+
+
+async def test_host_that_a_person_denies_gets_one_clear_403() -> None:
+    async with lab(ASKING) as door:
+        door.answered.set()
+        _, answer = await door.ask("new.example:443")
+        event = await door.event()
+    assert answer.startswith(b"HTTP/1.1 403 ")
+    assert b"host new.example:443 was denied" in answer
+    assert (event.allowed, event.rule, door.looked_up, door.connected) == (False, "approval a-1", [], [])
+
+
+async def test_person_is_not_asked_for_what_a_rule_names_or_policy_refuses() -> None:
+    async with lab(ASKING) as door:
+        await door.tunnel(hello())
+        _, answer = await door.ask("10.0.0.1:443")
+        assert answer.startswith(b"HTTP/1.1 403 ")
+        assert door.walls == []
+    async with lab() as door:
+        await door.ask("new.example:443")
+        assert door.walls == []
+
+
+async def test_address_that_is_never_reachable_stays_so_whoever_allows_its_name() -> None:
+    async with lab(ASKING) as door:
+        door.allows, door.addresses = True, ["169.254.169.254"]
+        door.answered.set()
+        _, answer = await door.ask("new.example:443")
+        assert b"never reachable from a sandbox" in answer
+        assert door.connected == []
+
+
+async def test_agent_that_left_while_a_person_was_asked_is_no_finding() -> None:
+    async with lab(ASKING) as door:
+        door.allows = True
+        asking = asyncio.create_task(door.ask("new.example:443"))
+        while not door.walls:
+            await asyncio.sleep(0.005)
+        door.writers[-1].write_eof()
+        await asyncio.sleep(0.02)
+        door.answered.set()
+        event = await door.event()
+        await asking
+    assert (event.allowed, door.findings, door.connected) == (False, [], [])
+    assert "it left while a person was asked" in event.reason

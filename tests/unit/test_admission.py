@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from eleagent.errors import BadRequest, Conflict, NotFound, TooLarge, UnknownAgent
-from eleagent.wire.events import OutputText
+from eleagent.wire.events import ApprovalAnswered, OutputText
 from eleagent.wire.sessions import PROMPT_LIMIT_BYTES, SessionCreate
 from eleagent_daemon.domain.doors import PLACEHOLDER_KEY
 from eleagent_daemon.domain.launch import Source
@@ -135,7 +135,8 @@ def test_command_says_what_it_printed_and_hears_nothing() -> None:
     with pytest.raises(Conflict, match="takes no input"):
         adapter.say("x", message="m")
     with pytest.raises(NotFound):
-        adapter.answer("a-1", allow=True, comment="")
+        adapter.answer(ApprovalAnswered(id="a-1", allow=True, by_user="ada"))
+    assert list(adapter.questions()) == []
 
 
 def test_environment_points_at_the_open_doors_alone() -> None:

@@ -18,8 +18,8 @@ async def test_service_takes_a_timeout_of_zero_for_a_mistake_and_not_for_the_def
     nothing = cast(Any, None)
     sessions = Sessions(
         registry=nothing, timelines=nothing, catalogue=nothing, launcher=nothing, gateway=nothing, starting=nothing,
-        spares=nothing, ending=nothing, approvals=nothing, purses=nothing, accounts=nothing, supervisor=nothing,
-        pool=nothing, settings=cast(Any, SimpleNamespace(home=Path(), timeout_s=60.0, kept_most=0)),
+        spares=nothing, ending=nothing, approvals=nothing, purses=nothing, accounts=nothing, retention=nothing,
+        supervisor=nothing, pool=nothing, settings=cast(Any, SimpleNamespace(home=Path(), timeout_s=60.0, kept_most=0)),
     )  # fmt: skip
     with pytest.raises(BadRequest, match="timeout 0: must be more than 0"):
         await sessions.create(

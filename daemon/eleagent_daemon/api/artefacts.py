@@ -34,10 +34,11 @@ class ArtefactHandlers:
         if not call.query.get("path"):
             raise BadRequest("query parameter path is missing: it names the artefact")
         fd, artefact = await self._artefacts.open_artefact(key, call.query["path"])
-        return Stream(_read(fd), length=artefact.size_bytes, release=partial(os.close, fd))
+        return Stream(read_file(fd), length=artefact.size_bytes, release=partial(os.close, fd))
 
 
-async def _read(fd: int) -> AsyncGenerator[bytes, None]:
+async def read_file(fd: int) -> AsyncGenerator[bytes, None]:
+    """From its beginning to its end."""
     loop = asyncio.get_running_loop()
     offset = 0
     while chunk := await loop.run_in_executor(None, os.pread, fd, 1 << 18, offset):

@@ -16,14 +16,17 @@ from eleagent.operations.sessions import (
     SESSION_EVENTS,
     SESSION_FIND,
     SESSION_GET,
+    SESSION_HANDOVER,
     SESSION_INPUT,
     SESSION_INTERRUPT,
     SESSION_LIMITS,
     SESSION_LIST,
     SESSION_PAUSE,
+    SESSION_RESUME,
     SESSION_STOP,
     SESSION_UNPAUSE,
 )
+from eleagent.permissions import Role
 from eleagent.wire.events import TYPES, Notice
 from eleagent.wire.sessions import Accepted, Found, InputAccepted, Session, SessionDetail, SessionList
 from eleagent_daemon.api.answer import Stream
@@ -54,6 +57,8 @@ class SessionHandlers:
             SESSION_EVENTS: self.events,
             SESSION_FIND: self.find,
             SESSION_INPUT: self.send,
+            SESSION_RESUME: self.resume,
+            SESSION_HANDOVER: self.hand_over,
             SESSION_INTERRUPT: self.interrupt,
             SESSION_STOP: self.stop,
             SESSION_PAUSE: self.pause,
@@ -115,12 +120,24 @@ class SessionHandlers:
         key = call.path["key"]
         if not call.body.text.strip():
             raise BadRequest("the input is empty")
-        message, seq = await self._sessions.say(key, call.body.text, by=call.caller.name)
-        return InputAccepted(id=message, seq=seq)
+        return await self._sessions.say(key, call.body.text, by=call.caller.name, lease=call.body.lease)
+
+    async def resume(self, call: Call) -> Session:
+        return await self._sessions.resume(
+            call.path["key"], call.body, caller=call.caller.identity, owner=call.caller.name, token=call.token
+        )
+
+    async def hand_over(self, call: Call) -> Session:
+        return await self._sessions.hand_over(
+            call.path["key"],
+            call.body.to,
+            by=call.caller.name,
+            may_take=call.caller.role in (Role.OWNER, Role.ADMIN),
+        )
 
     async def interrupt(self, call: Call) -> Accepted:
         key = call.path["key"]
-        return Accepted(key=key, state=await self._sessions.interrupt(key))
+        return Accepted(key=key, state=await self._sessions.interrupt(key, by=call.caller.name))
 
     async def stop(self, call: Call) -> Accepted:
         key = call.path["key"]

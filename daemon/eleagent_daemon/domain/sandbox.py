@@ -106,7 +106,8 @@ class SandboxSpec(msgspec.Struct, frozen=True, kw_only=True):
     it by asking for a sandbox that differs in program, environment and stdin alone.
 
     `image` is a content digest. `stdin` false gives the program /dev/null after the gate. `attempt` counts the starts
-    of one session: a sandbox found half made is removed and made again under the next attempt.
+    of one session: a sandbox found half made is removed and made again under the next attempt. `disk_of` is the ended
+    session whose HOME and files it goes on with.
     """
 
     session: str
@@ -123,6 +124,7 @@ class SandboxSpec(msgspec.Struct, frozen=True, kw_only=True):
     mode: Mode = Mode.STRICT
     stop_grace_s: float = 3.0
     workdir: str = WORKSPACE_DIR
+    disk_of: str = ""
 
     @property
     def name(self) -> str:

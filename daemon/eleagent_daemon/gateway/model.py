@@ -10,12 +10,14 @@ import msgspec
 from aiohttp import web
 
 from eleagent.errors import LimitReached
+from eleagent.wire.approvals import ApprovalKind
 from eleagent.wire.events import SecurityFinding
 from eleagent_daemon.domain.doors import LOCAL, Attempt, Grant, Purse, Unbounded
 from eleagent_daemon.domain.limits import Ask
 from eleagent_daemon.domain.policy import Policy
 from eleagent_daemon.domain.prices import PriceList
 from eleagent_daemon.gateway.accept import Acceptor
+from eleagent_daemon.gateway.asking import AskPerson, ask_person
 from eleagent_daemon.gateway.body import BODY_LIMIT_BYTES, CheckedBody, check_body
 from eleagent_daemon.gateway.connection import Patience, Server
 from eleagent_daemon.gateway.denial import Denied, ForeignCredential, error_json
@@ -54,11 +56,13 @@ class ModelDoor:
         turns: asyncio.Semaphore,
         prices: PriceList = SHIPPED,
         purse: Purse = Unbounded(),  # noqa: B008 - it has no state
+        ask: AskPerson,
         patience: Patience = Patience(),  # noqa: B008 - frozen
     ) -> None:
         """`turns` is every session's: one large body is checked at a time, and each session has one in that queue."""
         self._policy = policy
         self._upstream = upstream
+        self._ask = ask
         self._recorder = recorder
         self._view = view
         self._prices = prices
@@ -139,6 +143,9 @@ class ModelDoor:
         checked = await self._check(await self._read(request, exchange))
         self._send(len(checked.encoded))
         exchange.model, exchange.offers_tools = checked.model, checked.offers_tools
+        if self._policy.approvals.credentials:
+            why = f"policy {self._policy.name} asks before a credential is used"
+            await ask_person(self._ask, self._policy, ApprovalKind.CREDENTIAL, f"model:{self._upstream.name}", why)
         return await self._forward(request, exchange, checked)
 
     async def _read(self, request: web.BaseRequest, exchange: Exchange) -> bytes:

@@ -70,6 +70,7 @@ class Gateway:
                     purse=purse,
                     prices=self._prices,
                     turns=self._turns,
+                    ask=sink.ask,
                 )
             )
         if "tunnel" in sockets:
@@ -80,6 +81,7 @@ class Gateway:
                     network=self._network,
                     recorder=recorder,
                     purse=purse,
+                    ask=sink.ask,
                 )
             )
         return GatewayDoors(doors=doors, recorder=recorder, view=view)

@@ -12,10 +12,12 @@ from http import HTTPStatus
 from typing import Final
 
 from eleagent.errors import LimitReached, Refused
+from eleagent.wire.approvals import ApprovalKind
 from eleagent.wire.events import EgressTunnel, SecurityFinding
 from eleagent_daemon.domain.doors import Attempt, Purse, Unbounded
 from eleagent_daemon.domain.policy import Policy
 from eleagent_daemon.gateway.accept import Acceptor
+from eleagent_daemon.gateway.asking import AskPerson, ask_person
 from eleagent_daemon.gateway.clienthello import HELLO_LIMIT_BYTES, NotAClientHello, read_client_hello
 from eleagent_daemon.gateway.connect import parse_connect, read_head
 from eleagent_daemon.gateway.denial import Denied
@@ -73,12 +75,14 @@ class TunnelDoor:
         network: Network,
         recorder: Recorder,
         purse: Purse = Unbounded(),  # noqa: B008 - it has no state
+        ask: AskPerson,
         idle_s: float = IDLE_S,
     ) -> None:
         self._policy = policy
         self._network = network
         self._recorder = recorder
         self._purse = purse
+        self._ask = ask
         self._idle_s = idle_s
         self._under_way: set[asyncio.Task[None]] = set()
         self._acceptor = Acceptor(listener=listener, factory=self._protocol, limit=CONNECTION_LIMIT)
@@ -116,7 +120,7 @@ class TunnelDoor:
         try:
             self._recorder.check()
             tunnel.host, tunnel.port = parse_connect(head)
-            tunnel.rule = self._decide(tunnel.host, tunnel.port)
+            tunnel.rule = await self._decide(tunnel.host, tunnel.port, here[0])
             attempt = Attempt(door="tunnel", rule=tunnel.rule, host=tunnel.host, port=tunnel.port)
             tunnel.admitted = await self._recorder.admit(attempt)
             there = await self._connect(tunnel)
@@ -153,12 +157,18 @@ class TunnelDoor:
         self._purse.send(len(hello))
         await self._pump(tunnel, here, there)
 
-    def _decide(self, host: str, port: int) -> str:
-        """By policy alone: a name that is denied is never looked up."""
+    async def _decide(self, host: str, port: int, reader: asyncio.StreamReader) -> str:
+        """By policy, and by a person where it says so: a name that is denied is never looked up."""
         rule = self._policy.tunnel_rule(host, port)
         if rule is not None:
             return str(rule)
         name = self._policy.name
+        if self._policy.approvals.hosts:
+            why = f"no rule of policy {name} names it"
+            allowed = await ask_person(self._ask, self._policy, ApprovalKind.HOST, f"{host}:{port}", why)
+            if reader.at_eof():
+                raise ConnectionAbortedError("it left while a person was asked")
+            return allowed
         if not self._policy.tunnel:
             raise Denied(
                 name,

@@ -52,10 +52,21 @@ def mount_disk(image: Path, target: Path, limits: Limits, uid: int) -> None:
         if not folder.exists():
             folder.mkdir(mode=0o700)
             os.chown(folder, uid, uid)
+        elif folder.lstat().st_uid != uid:
+            _give(folder, uid)
     # Whole from its first moment: an engine may be looking for the folders at this very time.
     mount(str(new), target, "", MS_BIND)
     unmount(new)
     new.rmdir()
+
+
+def _give(folder: Path, uid: int) -> None:
+    """All of it to another user of the pool, links themselves and never what they lead to. Nobody else is in there."""
+    given = subprocess.run(
+        ("chown", "-h", "-R", "-P", "--", f"{uid}:{uid}", str(folder)), capture_output=True, text=True, check=False
+    )
+    if given.returncode:
+        raise Unavailable(f"{folder.name} could not be given to uid {uid}: {given.stderr.strip()[:300]}")
 
 
 def _format(image: Path, limits: Limits) -> None:

@@ -105,6 +105,9 @@ class PersonalPlaces(Places):
             with contextlib.suppress(OSError):
                 os.close(fd)
 
+    def _kept(self, session: str) -> Path:
+        return self._disk(session)
+
     def _disk(self, session: str) -> Path:
         return self.root / "disks" / session
 

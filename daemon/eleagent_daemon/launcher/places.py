@@ -8,6 +8,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
+from eleagent.errors import NotFound
 from eleagent_daemon.domain.sandbox import ARTEFACTS_DIR, DATA_DIR, HOME_DIR, WORKSPACE_DIR, Placement, SandboxSpec
 from eleagent_daemon.kernel.child import in_child
 from eleagent_daemon.launcher.disk import mount_disk
@@ -127,6 +128,15 @@ class Places:
 
         await in_child(job, type(None))
 
+    def inherit(self, spec: SandboxSpec) -> None:
+        """The session gets the disk that an ended one left. Idempotent. Raises NotFound."""
+        own, left = self._kept(spec.session), self._kept(spec.disk_of)
+        if not own.exists():
+            try:
+                left.rename(own)
+            except FileNotFoundError:
+                raise NotFound(f"the HOME and files of {spec.disk_of} are gone: it can't be resumed") from None
+
     async def clear(self, session: str, *, forget: bool) -> None:
         """Delete what is a session's and no mount, its disk only to `forget` it. Idempotent."""
         if forget:
@@ -151,6 +161,10 @@ class Places:
 
     def _mnt(self, session: str) -> Path:
         return self.root / "mnt" / session
+
+    def _kept(self, session: str) -> Path:
+        """What outlives a sandbox."""
+        return self._image(session)
 
     def _image(self, session: str) -> Path:
         return self.root / "disks" / f"{session}.img"

@@ -138,6 +138,8 @@ class Sandboxes:
         record = Record(spec=spec)
         record.save(self._places.folder(spec.session))
         try:
+            if spec.disk_of:
+                self._inherit(spec)
             record.placement = await self._places.lay_out(spec, held)
             making = self._runtime.create(spec, record.placement)
             made, data = await _both(making, self._places.fill(spec, held))
@@ -150,6 +152,12 @@ class Sandboxes:
                 await self.remove(spec.session, forget=False)
             raise
         return self._made(sandbox)
+
+    def _inherit(self, spec: SandboxSpec) -> None:
+        """A disk is one live sandbox's at most. Raises Conflict, NotFound."""
+        if spec.disk_of in self._live or self._places.folder(spec.disk_of).exists():
+            raise Conflict(f"{spec.disk_of} is still there: its disk can't be another's")
+        self._places.inherit(spec)
 
     async def remove(self, session: str, *, forget: bool) -> None:
         """Idempotent, also for what was half made. Raises what the runtime raises; then it can be asked for again."""

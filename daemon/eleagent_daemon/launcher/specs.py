@@ -54,6 +54,8 @@ def check(spec: SandboxSpec, *, installation: str) -> None:
         raise BadRequest(f"workdir {spec.workdir!r} is not {WORKSPACE_DIR}")
     if spec.doors.tunnel not in (0, TUNNEL_PORT) or spec.doors.model not in (0, MODEL_PORT):
         raise BadRequest(f"doors {spec.doors.ports()} are not tunnel at {TUNNEL_PORT} and model at {MODEL_PORT}")
+    if spec.disk_of and (not re.fullmatch(KEY_PATTERN, spec.disk_of) or spec.disk_of == spec.session):
+        raise BadRequest(f"disk_of {spec.disk_of!r} is no other session's key")
     _check_program(spec)
     _check_limits(spec.limits)
     _check_targets(spec.data)

@@ -85,10 +85,14 @@ def choose_policy(request: SessionCreate, default: str, policies: Mapping[str, P
     return policies[name]
 
 
-def make_adapter(profile: Profile, session: str, request: SessionCreate, *, model_door: bool) -> Adapter:
+def make_adapter(
+    profile: Profile, session: str, request: SessionCreate, *, model_door: bool, conversation: str = ""
+) -> Adapter:
+    """`conversation` is the session whose conversation it goes on with."""
     if profile.adapter == "claude":
         return ClaudeAdapter(
             session=session,
+            conversation=conversation,
             model=request.model,
             ask=request.ask,
             env=request.env,

@@ -55,6 +55,7 @@ Changed = Callable[[], Awaitable[None]]
 
 class Desk:
     """One live session's questions: `open` has the ids of those that wait, and `changed` is called when that changes.
+    `check_driver` raises Conflict for who does not drive: a tool's question is part of the conversation.
 
     `recorded` are the answers that its timeline has, by id. `deliver` takes one to the
     agent; it may be called again with the same one, and raises NotFound when the agent asks no longer.
@@ -71,7 +72,9 @@ class Desk:
         recorded: dict[str, ApprovalAnswered],
         deliver: Deliver,
         changed: Changed,
+        check_driver: Callable[[str], None],
     ) -> None:
+        self.check_driver = check_driver
         self.open: set[str] = set()
         self.changed = changed
         self.session = session
@@ -246,6 +249,8 @@ class Approvals:
         if asked.state is ApprovalState.OPEN and asked.expires is not None and asked.expires <= now():
             await self._guarded(self._expire(identifier))
             asked = await self._store.get(identifier)
+        if answer.allow and asked.kind is ApprovalKind.TOOL and (desk := self._desks.get(asked.session)) is not None:
+            desk.check_driver(by)
         state = ApprovalState.ALLOWED if answer.allow else ApprovalState.DENIED
         return await self._close(asked, state, Deciding.PERSON, by=by, comment=answer.comment, make_grant=answer.always)
 

@@ -60,8 +60,11 @@ class ClaudeAdapter:
     lines = True
     commands: Mapping[str, str] = {"Bash": "command"}
 
-    def __init__(self, *, session: str, model: str | None, ask: bool, env: dict[str, str]) -> None:
+    def __init__(
+        self, *, session: str, model: str | None, ask: bool, env: dict[str, str], conversation: str = ""
+    ) -> None:
         self._session = session
+        self._conversation = conversation or session
         self._model = model
         self._ask = ask
         self._env = env
@@ -92,7 +95,7 @@ class ClaudeAdapter:
             "--setting-sources", "", "--strict-mcp-config", "--settings", '{"skipWebFetchPreflight":true}',
             "--disallowedTools", ",".join(REFUSED_TOOLS),
             "--append-system-prompt", _PLACE,
-            "--session-id", self.native_session,
+            "--resume" if self._conversation != self._session else "--session-id", self.native_session,
             *permission,
             *(("--model", self._model) if self._model else ()),
         )  # fmt: skip
@@ -112,8 +115,8 @@ class ClaudeAdapter:
 
     @property
     def native_session(self) -> str:
-        """The CLI's own session id, the same for every start of this session."""
-        return str(uuid.uuid5(_NAMESPACE, self._session))
+        """The CLI's own session id, the same for every start of this session and of those that go on with it."""
+        return str(uuid.uuid5(_NAMESPACE, self._conversation))
 
     def unread(self) -> Sequence[Send]:
         if self._ready:

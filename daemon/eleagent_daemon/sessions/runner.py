@@ -40,6 +40,7 @@ from eleagent_daemon.sessions.accounts import Accounts
 from eleagent_daemon.sessions.ending import Ending
 from eleagent_daemon.sessions.keeper import Action, Keeper, Rules, changed
 from eleagent_daemon.sessions.launchclient import LauncherClient, Subscription
+from eleagent_daemon.sessions.lease import Lease
 from eleagent_daemon.sessions.live import Live, seconds_between
 from eleagent_daemon.sessions.outcome import Cause, Outcome, decide
 from eleagent_daemon.sessions.progress import RunClock
@@ -92,6 +93,7 @@ class Runner:
         grace_s: float,
     ) -> None:
         self.live = live
+        self.lease = Lease(live)
         self._policy = policy
         self._launcher = launcher
         self._starting = starting
@@ -193,7 +195,7 @@ class Runner:
         inspected = await self._inspect()
         if live.started is None:
             await live.close_doors()
-            await self._launcher.ask(Remove(session=live.key, forget=True), Done)
+            await self._launcher.ask(Remove(session=live.key, forget=not live.session.resumed_from), Done)
             return await self._start(notices)
         if live.seen_until:
             gap = ObservationGap(begin=live.seen_until, end=now(), what="the daemon was away")
@@ -300,6 +302,8 @@ class Runner:
 
     async def _say_farewell(self) -> None:
         """End an agent that has nothing more to do; one that does not go by itself is stopped."""
+        if self.live.record.request.stay:
+            return
         if self._farewell_at is None and (farewell := self.live.adapter.farewell()) is not None:
             await self._starting.write(self.live.key, farewell)
             self._farewell_at = time.monotonic()
@@ -451,15 +455,18 @@ class Runner:
         live.limits_changed()
         live.wake()
 
-    async def say(self, text: str, *, by: str) -> tuple[str, int]:
-        """(message id, seq). In the timeline before it is written."""
-        message = f"{self.live.key}-{len(self.live.inputs) + 1}"
-        send = self.live.adapter.say(text, message=message)
-        seq = await self._starting.accept(self.live, message, text, by=by)
-        await self._starting.write(self.live.key, send)
-        return message, seq
+    async def say(self, text: str, *, by: str, lease: int | None) -> tuple[str, int]:
+        """(message id, seq). In the timeline before it is written. Raises Conflict where somebody else drives."""
+        async with self.lease.driving(by, lease):
+            message = f"{self.live.key}-{len(self.live.inputs) + 1}"
+            send = self.live.adapter.say(text, message=message)
+            seq = await self._starting.accept(self.live, message, text, by=by)
+            await self._starting.write(self.live.key, send)
+            return message, seq
 
-    async def interrupt(self) -> None:
+    async def interrupt(self, *, by: str) -> None:
+        """Raises Conflict where somebody else drives."""
+        self.lease.check(by)
         send = self.live.adapter.interrupt()
         if send is None:
             await self._launcher.ask(Signal(session=self.live.key, signum=_SIGINT), Done)

@@ -14,9 +14,10 @@ import msgspec
 
 from eleagent.errors import BadRequest, Conflict, CredentialMissing, StorageUnavailable
 from eleagent.wire.attestation import Report
+from eleagent.wire.driving import SessionResumed
 from eleagent.wire.events import SandboxAttested, SessionCreated, SessionQueued, SessionStopping
 from eleagent.wire.limits import LimitsUpdate, SessionLimits
-from eleagent.wire.sessions import Session, SessionCreate, State
+from eleagent.wire.sessions import InputAccepted, Session, SessionCreate, SessionResume, State
 from eleagent_daemon.domain.doors import Gateway, Terms
 from eleagent_daemon.domain.policy import Policy
 from eleagent_daemon.domain.sandbox import POOL_FIRST_UID, Ceilings, SandboxSpec
@@ -36,6 +37,8 @@ from eleagent_daemon.sessions.previews import Previews
 from eleagent_daemon.sessions.purse import Purses
 from eleagent_daemon.sessions.recall import recall
 from eleagent_daemon.sessions.reconcile import Reconciler
+from eleagent_daemon.sessions.resume import link, resumed_request
+from eleagent_daemon.sessions.retention import Retention
 from eleagent_daemon.sessions.runner import Runner
 from eleagent_daemon.sessions.spares import NOBODY, Spares
 from eleagent_daemon.sessions.starting import Starting, place_data
@@ -82,6 +85,7 @@ class Sessions:
         approvals: Approvals,
         purses: Purses,
         accounts: Accounts,
+        retention: Retention,
         supervisor: Supervisor,
         settings: Settings,
         pool: ThreadPoolExecutor,
@@ -97,6 +101,8 @@ class Sessions:
         self._approvals = approvals
         self._purses = purses
         self._accounts = accounts
+        self._retention = retention
+        self._resuming: set[str] = set()
         self._supervisor = supervisor
         self._settings = settings
         self._pool = pool
@@ -110,10 +116,19 @@ class Sessions:
             take_up=self._take_up,
         )
 
-    async def create(self, request: SessionCreate, *, caller: CallerIdentity, owner: str, token: str | None) -> Session:
+    async def create(
+        self,
+        request: SessionCreate,
+        *,
+        caller: CallerIdentity,
+        owner: str,
+        token: str | None,
+        before: Record | None = None,
+    ) -> Session:
         """Accept a session: what is wrong with it is said now; once accepted it is not forgotten.
 
-        Raises UnknownAgent, BadRequest, Refused, ImageMissing, CredentialMissing, Conflict, Unavailable.
+        `before` is the ended session that it goes on with. Raises UnknownAgent, BadRequest, Refused, ImageMissing,
+        CredentialMissing, Conflict, Unavailable.
         """
         profile = get_profile(request.agent)
         if request.timeout_s is None:
@@ -154,14 +169,45 @@ class Sessions:
             limits=effective(request.limits, self._settings.limits),
             user_day_usd=self._settings.user_day_usd,
         )
-        shape = None if request.data else self._shape(session, request, policy)
+        if before is not None:
+            session = link(session, before)
+        shape = None if request.data or before is not None else self._shape(session, request, policy)
         async with self._spares.lend(shape) as spare:
-            record, fresh = await self._registry.create_session(session, request, caller, token=token, reserved=spare)
+            record, fresh = await self._registry.create_session(
+                session,
+                request,
+                caller,
+                token=token,
+                reserved=spare,
+                wanted_uid=before.uid if before is not None else None,
+            )
             if spare is not None and record.session.key == spare.key:
                 self._spares.spend(spare)
         if fresh:
             await self._begin(await self._live(record))
         return record.session
+
+    async def resume(
+        self, key: str, asked: SessionResume, *, caller: CallerIdentity, owner: str, token: str | None
+    ) -> Session:
+        """Go on with an ended session: its HOME and files in a new sandbox. Raises Conflict where it can't."""
+        before = await self._registry.get(key)
+        if key in self._resuming:
+            raise Conflict(f"session {key} is being resumed already")
+        self._resuming.add(key)
+        try:
+            request = resumed_request(before, asked)
+            return await self.create(request, caller=caller, owner=owner, token=token, before=before)
+        finally:
+            self._resuming.discard(key)
+
+    async def _link(self, live: Live) -> None:
+        """Tell the session that it goes on with, and its own timeline."""
+        before = (await self._registry.get(live.session.resumed_from)).session
+        await self._registry.update(msgspec.structs.replace(before, resumed_by=live.key))
+        await live.timeline.append(
+            SessionResumed(resumed_from=before.key, events=before.last_seq, by_user=live.session.owner)
+        )
 
     def _shape(self, session: Session, request: SessionCreate, policy: Policy) -> SandboxSpec:
         """The spare that would do for this session, which has no key yet."""
@@ -187,6 +233,8 @@ class Sessions:
                     timeout_s=request.timeout_s,
                 )
             )
+            if session.resumed_from:
+                await self._link(live)
         self._submit(live)
         if (place := self._supervisor.place(live.key)) is not None:
             await live.timeline.append(SessionQueued(position=place))
@@ -232,7 +280,7 @@ class Sessions:
     def _as_it_stands(self, session: Session) -> Session:
         runner = self._runners.get(session.key)
         if runner is None or session.state.ended:
-            return session
+            return self._retention.announced(session)
         return msgspec.structs.replace(
             session,
             last_seq=runner.live.timeline.last_seq,
@@ -289,12 +337,19 @@ class Sessions:
         await runner.set_limits(update, by=by)
         return self._as_it_stands(runner.live.session)
 
-    async def interrupt(self, key: str) -> State:
-        await (await self._runner(key)).interrupt()
+    async def interrupt(self, key: str, *, by: str) -> State:
+        await (await self._runner(key)).interrupt(by=by)
         return State.RUNNING
 
-    async def say(self, key: str, text: str, *, by: str) -> tuple[str, int]:
-        return await (await self._running(key)).say(text, by=by)
+    async def say(self, key: str, text: str, *, by: str, lease: int | None) -> InputAccepted:
+        runner = await self._running(key)
+        message, seq = await runner.say(text, by=by, lease=lease)
+        return InputAccepted(id=message, seq=seq, lease=runner.live.session.lease)
+
+    async def hand_over(self, key: str, to: str, *, by: str, may_take: bool) -> Session:
+        runner = await self._runner(key)
+        await runner.lease.hand_over(to, by=by, may_take=may_take)
+        return await self.get(key)
 
     def _submit(self, live: Live) -> None:
         runner = Runner(
@@ -320,6 +375,7 @@ class Sessions:
             recorded=live.answered,
             deliver=runner.deliver,
             changed=runner.tell_waiting,
+            check_driver=runner.lease.check,
         )
 
         async def work(desk: Desk) -> None:
@@ -343,7 +399,7 @@ class Sessions:
         session, request = record.session, record.request
         profile = get_profile(session.agent)
         has_model = self._has_model(request, self._policy_of(session))
-        adapter = make_adapter(profile, session.key, request, model_door=has_model)
+        adapter = make_adapter(profile, session.key, request, model_door=has_model, conversation=session.conversation)
         timeline = await self._timelines.open(session.key)
         spool = spool_folder(self._settings.home, session.key)
         live = Live(

@@ -150,6 +150,7 @@ class Starting:
             self.spec(Reservation(live.key, record.uid), record.session, live.adapter.launch()),
             attempt=attempt,
             data=place_data(sources),
+            disk_of=record.session.resumed_from,
         )
         if live.cause is not None:
             raise Conflict(f"session {live.key} is being ended: it is not made")

@@ -6,6 +6,7 @@ from __future__ import annotations
 
 import asyncio
 import os
+import shutil
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -61,6 +62,10 @@ class Artefacts:
             return await self._run(lambda: os.open(file, os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC)), artefact
         except OSError as err:
             raise NotFound(f"artefact {path!r} of session {key} can't be read: {err.strerror}") from None
+
+    async def remove(self, key: str) -> None:
+        """All that a session left; nothing happens when there is nothing."""
+        await self._run(lambda: shutil.rmtree(self._folder / key, ignore_errors=True))
 
     async def _run(self, work: Callable[[], _T]) -> _T:
         return await asyncio.get_running_loop().run_in_executor(self._pool, work)

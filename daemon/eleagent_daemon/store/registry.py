@@ -75,9 +75,10 @@ class Registry:
         *,
         token: str | None,
         reserved: Reservation | None = None,
+        wanted_uid: int | None = None,
     ) -> tuple[Record, bool]:
-        """Store a new session under a fresh key with a free user of the pool, or those `reserved`; (record, False) with
-        the first one when `token` (an idempotency key of this owner) was seen before.
+        """Store a new session under a fresh key with a free user of the pool (`wanted_uid` where it is free), or those
+        `reserved`; (record, False) with the first one when `token` (an idempotency key of this owner) was seen before.
 
         Raises Conflict when a live session has the name, Unavailable when every user of the pool is taken.
         """
@@ -89,7 +90,9 @@ class Registry:
                 )
             ):
                 return await self._get(row["session"]), False
-            key, uid = (reserved.key, reserved.uid) if reserved else (_new_key(), await self._free_uid())
+            key, uid = (
+                (reserved.key, reserved.uid) if reserved else (_new_key(), await self._free_uid(wanted=wanted_uid))
+            )
             name = session.name or key
             stored = msgspec.structs.replace(session, key=key, name=name)
             record = Record(session=stored, request=request, caller=caller, uid=uid, attempt=0)
@@ -136,6 +139,20 @@ class Registry:
                 "UPDATE sessions SET state=?, live=?, session=?, attempt=coalesce(?, attempt) WHERE key=?",
                 (session.state, not session.state.ended, _text(session), attempt, session.key),
             )
+
+    async def ended_before(self, stamp: str) -> list[str]:
+        """Keys of sessions that ended before that time (RFC 3339), oldest first."""
+        rows = await self._all(
+            "SELECT key FROM sessions WHERE live=0 AND json_extract(session, '$.ended') < ? ORDER BY created", (stamp,)
+        )
+        return [row["key"] for row in rows]
+
+    async def forget(self, key: str) -> None:
+        """Delete the record of an ended session and of what it asked. What it used stays: it was spent."""
+        tables = {"approvals": "session", "idempotency": "session", "reservations": "session", "sessions": "key"}
+        async with self._lock, transaction(self._db):
+            for table, column in tables.items():
+                await self._db.execute(f"DELETE FROM {table} WHERE {column}=?", (key,))  # noqa: S608 - names of ours
 
     async def get(self, key: str) -> Record:
         """Raises NotFound."""
@@ -194,9 +211,11 @@ class Registry:
         rows = await self._all("SELECT * FROM sessions WHERE live=1 ORDER BY created, rowid", ())
         return [_record(row) for row in rows]
 
-    async def _free_uid(self, *, last: bool = False) -> int:
+    async def _free_uid(self, *, last: bool = False, wanted: int | None = None) -> int:
         rows = await self._all("SELECT uid FROM sessions WHERE live=1", ())
         taken = {row["uid"] for row in rows} | self._reserved
+        if wanted is not None and wanted not in taken:
+            return wanted
         pool = range(POOL_FIRST_UID, POOL_FIRST_UID + POOL_SIZE)
         if (uid := next((uid for uid in (reversed(pool) if last else pool) if uid not in taken), None)) is not None:
             return uid

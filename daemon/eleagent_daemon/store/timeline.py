@@ -63,6 +63,11 @@ class Timelines:
         if timeline := self._open.pop(key, None):
             timeline.close()
 
+    async def remove(self, key: str) -> None:
+        """Delete a closed timeline; nothing happens when it is not there."""
+        unlink = self.path(key).unlink
+        await asyncio.get_running_loop().run_in_executor(self._pool, lambda: unlink(missing_ok=True))
+
     async def events(self, key: str) -> AsyncGenerator[list[Event], None]:
         """Every durable event of a session in order, a block of them at a time. Events of an unknown type are kept as
         they are.
