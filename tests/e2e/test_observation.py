@@ -72,6 +72,17 @@ def test_program_session_tells_of_its_programs_and_files(daemon):
     ] * 6
 
 
+def test_audit_log_has_a_digest_without_secrets(daemon):
+    _, last = run(daemon, "--", "sh", "-c", "env true --token correct-horse; echo x > /workspace/a; true")
+    found = daemon.json("audit", "ls", "--session", last["key"], "--json")["records"]
+    records = {one["action"]: one for one in found}
+    programs, files = records["program.executed"], records["files.changed"]
+    assert programs["details"]["count"] == "3"
+    assert "env true --token hmac:" in programs["details"]["argv"]
+    assert "correct-horse" not in str({one["seq"]: one["details"] for one in found if one["actor"] == last["key"]})
+    assert (files["details"]["created"], programs["provenance"], files["provenance"]) == ("1", "observed", "observed")
+
+
 def test_claude_commands_are_found_among_the_executions(claude, tmp_path):
     (tmp_path / "script.toml").write_text(WORK)
     events, _ = run(claude, "--model-script", str(tmp_path / "script.toml"), "work")

@@ -9,6 +9,7 @@ from typing import Final, NamedTuple
 import msgspec
 
 from eleagent.cli.cards import human_size, lines, telling
+from eleagent.cli.observedcards import lines as observed_lines
 from eleagent.cli.report import tokens
 from eleagent.cli.screen import Style
 from eleagent.cli.views import payload_of
@@ -102,7 +103,7 @@ def _rows(event: ev.Event, width: int, called: Called | None, most: int) -> Iter
         case payload if isinstance(payload, _SILENT):
             yield (("dim", fit(f"· {payload.type}", width)),)
         case _:
-            for line in lines(payload):
+            for line in (*lines(payload), *observed_lines(payload, verbose=True)):
                 spans = [(role_of(style), shown_line(text)) for style, text in line.spans]
                 yield from indented(wrap_spans(spans, width - 2), ("dim", "· "), "  ")
 
