@@ -1,13 +1,14 @@
 """Is every byte of output in exactly one event, wherever the daemon died and however the output was cut into frames?"""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from eleagent.wire.events import OutputGap, OutputText, Position
-from eleagent.wire.observations import ObservationStarted, Observer
+from eleagent.wire.events import AgentToolCall, AgentTurnFinished, OutputGap, OutputText, Position
+from eleagent.wire.observations import ClaimsCompared, ObservationStarted, Observer, ProgramExecuted
+from eleagent.wire.payload import Payload
 from eleagent_daemon.domain.observed import pack
 from eleagent_daemon.domain.spool import HEADER, Frame, Stream
 from eleagent_daemon.sessions import intake as module
@@ -102,6 +103,55 @@ def test_intake_text_holds_every_byte_of_each_stream_in_order(pieces):
     for is_out, name in ((True, "out"), (False, "err")):
         written = b"".join(payload for out, payload in pieces if out is is_out)
         assert "".join(text for stream, text in texts(placed) if stream == name) == written.decode(errors="replace")
+
+
+class TurnAdapter(LineAdapter):
+    """A report of a command and the end of a turn in each line."""
+
+    commands: Mapping[str, str] = {"Bash": "command"}
+
+    def out(self, data: bytes | str) -> Sequence[Item]:
+        text = data.decode(errors="replace") if isinstance(data, bytes) else data
+        if not text:
+            return []
+        call = AgentToolCall(id=text, name="Bash", input='{"command": "ls"}')
+        return [call, AgentTurnFinished(text="", is_error=False, subtype="", turns=1, confirmed=True)]
+
+
+def ran(count: int) -> bytes:
+    return pack([ProgramExecuted(at="", pid=n, ppid=0, exe=f"/bin/{n}", argv=["x"]) for n in range(1, count + 1)])
+
+
+def payloads(frames: list[Frame], position: Position | None, recalled: list[Payload]) -> list[tuple[Payload, Position]]:
+    claims = Claims(TurnAdapter.commands)
+    claims.take(ObservationStarted(programs=Observer.AUDIT))
+    for payload in recalled:
+        claims.take(payload)
+    intake = Intake(adapter=TurnAdapter(), claims=claims, position=position)
+    start = position.offset if position else 0
+    taken = [item for frame in frames if frame.offset >= start for item in intake.take(frame)]
+    return [(one.payload, one.position) for one in [*taken, *intake.end()] if isinstance(one, Placed)]
+
+
+@given(
+    st.lists(
+        st.one_of(
+            st.tuples(st.just(True), st.sampled_from([b"a\n", b"b", b"c\nd\n", b"\n"])),
+            st.tuples(st.none(), st.integers(1, 3).map(ran)),
+        ),
+        max_size=8,
+    )
+)
+@settings(max_examples=100, deadline=None)
+def test_intake_compares_claims_once_a_turn_wherever_the_daemon_died(pieces):
+    frames = frames_of(pieces)
+    whole = payloads(frames, None, [])
+    said = [payload for payload, _ in whole]
+    turns = sum(isinstance(one, AgentTurnFinished) for one in said)
+    assert sum(isinstance(one, ClaimsCompared) for one in said) == turns + 1
+    for number, (_, position) in enumerate(whole, 1):
+        rest = payloads(frames, position, said[:number])
+        assert said[:number] + [payload for payload, _ in rest] == said
 
 
 def test_intake_leaves_out_an_overlong_line_and_says_so(monkeypatch):
