@@ -158,6 +158,7 @@ def running_daemon(docker_socket: str, *, secret: str | None = CANARY_KEY, **env
     keys = {"ANTHROPIC_API_KEY": secret} if secret else {}
     # Nobody answers there: no test of ours talks to a provider.
     keys["ELEAGENT_MODEL_UPSTREAM"] = "http://127.0.0.1:9"
+    keys["XDG_STATE_HOME"] = str(home / "client-state")
     # What is left of a session can be counted only where nothing is made ahead for the next.
     keys["ELEAGENT_SESSION_SPARES"] = "0"
     daemon = Daemon(

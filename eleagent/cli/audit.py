@@ -193,6 +193,24 @@ def restart(invocation: Invocation, reason: str) -> None:
         invocation.screen.line(f"the log goes on as {head.note.splitlines()[0]} from record {head.first_seq}")
 
 
+@audit.command()
+@pass_invocation
+def trust(invocation: Invocation) -> None:
+    """Take the daemon's audit log as it is now for the right one, and remember it.
+
+    For the first time, or after a new log was begun. Compare the key with what the operator says by another way.
+    """
+    from eleagent.cli.witnessing import trust as take
+
+    seen = take(invocation)
+    if invocation.json:
+        invocation.emit(seen)
+        return
+    invocation.screen.line(f"{seen.origin}, {seen.size} records, root {seen.root}")
+    for key in seen.keys:
+        invocation.screen.line((Style.DIM, "key "), key)
+
+
 def _all(invocation: Invocation, query: dict[str, Any]) -> Iterator[AuditRecord]:
     after: int | None = 0
     while after is not None:

@@ -47,6 +47,11 @@ class Invocation:
         return Client(at=self.address, say=None if self.quiet or self.json else self.screen.note)
 
     @property
+    def used_client(self) -> Client | None:
+        """The client, where the command had one."""
+        return self.__dict__.get("client")
+
+    @property
     def running_client(self) -> Client:
         """One that starts no daemon."""
         from eleagent.client.api import Client

@@ -150,7 +150,7 @@ def _open_closed_streams() -> None:
 def _call(invocation: Invocation) -> int:
     try:
         code = root.main(prog_name="eleagent", obj=invocation, standalone_mode=False)
-        return code if isinstance(code, int) else 0
+        return _witnessed(invocation, code if isinstance(code, int) else 0)
     except click.exceptions.NoArgsIsHelpError as error:
         error.show()
         return 2
@@ -172,6 +172,15 @@ def _call(invocation: Invocation) -> int:
             raise
         what = f"{type(error).__name__}: {error} (a bug in this client; PYTHONDEVMODE=1 shows where)"
         return _say(invocation, "internal", what, 125)
+
+
+def _witnessed(invocation: Invocation, code: int) -> int:
+    if invocation.used_client is None:
+        return code
+    from eleagent.cli.witnessing import bear_witness
+
+    command = next((word for word in sys.argv[1:] if ALIASES.get(word, word) in COMMANDS), "")
+    return bear_witness(invocation, ALIASES.get(command, command), code)
 
 
 def _say(invocation: Invocation, reason: str, message: str, code: int) -> int:

@@ -15,9 +15,10 @@ from functools import partial
 from typing import Any, BinaryIO
 
 from eleagent.client.address import Address
-from eleagent.client.exchange import PATIENCE_S, Cursor, StreamBroken, decode, decode_line, request_for
-from eleagent.client.transport import send
+from eleagent.client.exchange import PATIENCE_S, Cursor, Request, StreamBroken, decode, decode_line, request_for
+from eleagent.client.transport import Answer, send
 from eleagent.client.way import Say, way_to
+from eleagent.client.witness import AUDIT_HEADER
 from eleagent.errors import EleAgentError
 from eleagent.operations.operation import Operation
 from eleagent.operations.sessions import SESSION_EVENTS, SESSION_GET
@@ -26,14 +27,24 @@ from eleagent.wire.sessions import SessionDetail
 
 
 class Client:
-    """A synchronous client; each call is a connection of its own, so it can be used from a signal handler too."""
+    """A synchronous client; each call is a connection of its own, so it can be used from a signal handler too.
+
+    `audit_head` is what the last answer told of the audit log, for a Witness; `answered`: there was one.
+    """
 
     def __init__(
         self, *, at: Address, say: Say | None = None, start: bool = True, patience_s: float = PATIENCE_S
     ) -> None:
         self._way = way_to(at, say=say, start=start)
-        self._send = partial(send, self._way)
+        self._dialled = partial(send, self._way)
         self._patience_s = patience_s
+        self.audit_head: str | None = None
+        self.answered = False
+
+    def _send(self, request: Request, **more: Any) -> Answer:
+        answer = self._dialled(request, **more)
+        self.audit_head, self.answered = answer.headers.get(AUDIT_HEADER), True
+        return answer
 
     def call(
         self,

@@ -141,7 +141,8 @@ class _Check:
         """All of them, signed by a key that counts, growing."""
         verdict = self._verdict
         own = self._log.keys()
-        keys = self._keys or own
+        # one key serves all logs of an installation, under the name of each
+        keys = [VerifierKey(verdict.origin, key.public) for key in self._keys] or own
         size = -1
         if not self._log.checkpoints.exists():
             return

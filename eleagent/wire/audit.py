@@ -6,9 +6,6 @@ from enum import StrEnum
 
 import msgspec
 
-AUDIT_HEADER = "X-EleAgent-Audit"
-"""In every answer: the origin, size and root (base64) of the newest checkpoint."""
-
 
 class Phase(StrEnum):
     """INTENT: before the act. OUTCOME: what came of it. EVENT: a read, a denial, or what nobody asked for."""

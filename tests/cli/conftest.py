@@ -74,6 +74,7 @@ class CommandLine:
         self.env = {
             **{name: value for name, value in os.environ.items() if not name.startswith("ELEAGENT_")},
             "ELEAGENT_HOST": f"unix://{daemon.path}",
+            "XDG_STATE_HOME": str(folder / "state"),
             "TERM": "xterm",
             "PYTHONWARNINGS": "error",
         }

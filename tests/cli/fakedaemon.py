@@ -16,6 +16,7 @@ from urllib.parse import parse_qs, urlsplit
 
 import msgspec
 
+from eleagent.client.witness import AUDIT_HEADER
 from eleagent.errors import EleAgentError, NotFound
 from eleagent.operations.operation import Answer, Operation
 from eleagent.operations.table import OPERATIONS
@@ -63,6 +64,8 @@ class FakeDaemon:
     scripts: dict[str, Script] = field(default_factory=dict)
     calls: list[Call] = field(default_factory=list)
     version: str = __version__
+    audit: Callable[[], str] | None = None
+    """What each answer tells of the audit log."""
 
     def __post_init__(self) -> None:
         self.server: _Server | None = None
@@ -146,6 +149,8 @@ class _Handler(BaseHTTPRequestHandler):
         self.send_response(status)
         self.send_header("Content-Type", kind)
         self.send_header(VERSION_HEADER, self.server.fake.version)
+        if self.server.fake.audit:
+            self.send_header(AUDIT_HEADER, self.server.fake.audit())
 
     def _send(self, status: int, kind: str, content: bytes) -> None:
         self._head(status, kind)

@@ -19,6 +19,7 @@ import msgspec
 from aiohttp import web
 from aiohttp.hdrs import METH_ANY
 
+from eleagent.client.witness import AUDIT_HEADER
 from eleagent.errors import (
     BadRequest,
     EleAgentError,
@@ -29,7 +30,6 @@ from eleagent.errors import (
 from eleagent.operations.operation import Body, Operation
 from eleagent.permissions import may
 from eleagent.version import VERSION_HEADER, __version__, check_skew
-from eleagent.wire.audit import AUDIT_HEADER
 from eleagent_daemon.api.answer import answer, problem
 from eleagent_daemon.api.identity import Caller, identify, peer_name
 from eleagent_daemon.api.refusals import Refusals

@@ -1,0 +1,184 @@
+"""Is the audit log that a daemon shows now the one that it showed this client before?
+
+Every answer names the newest checkpoint. What was seen last is kept per daemon; when another comes, the daemon has to
+prove that the log only grew. Two clients that were shown different logs find that out each for itself, or together.
+"""
+
+from __future__ import annotations
+
+import base64
+import binascii
+import os
+from collections.abc import Callable, Mapping
+from hashlib import sha256
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Final
+
+import msgspec
+
+from eleagent.errors import AuditUnavailable, EleAgentError, NotFound, TamperFound
+
+if TYPE_CHECKING:
+    from eleagent.wire.audit import LogHead
+
+AUDIT_HEADER: Final = "x-eleagent-audit"
+"""In every answer: origin, size and root (base64) of the newest checkpoint."""
+
+
+class Seen(msgspec.Struct, frozen=True):
+    """The last checkpoint of a daemon's log that this client saw. `note` is the signed one, where it was asked for."""
+
+    daemon: str
+    origin: str
+    size: int
+    root: str
+    note: str = ""
+    keys: list[str] = []
+
+
+class Forked(TamperFound):
+    """`seen` is what was remembered, `shown` what the daemon shows."""
+
+    code = "audit_forked"
+
+
+class OtherLog(TamperFound):
+    """The daemon has another log than the one that was seen; whether that is right is a person's to say."""
+
+    code = "audit_log_replaced"
+
+
+class Witness:
+    """The memory of one daemon's log, in a small file (0600) of the caller's own."""
+
+    def __init__(self, daemon: str, folder: Path) -> None:
+        self._daemon = daemon
+        self._path = folder / f"{sha256(daemon.encode()).hexdigest()[:24]}.json"
+
+    def recall(self) -> Seen | None:
+        try:
+            return msgspec.json.decode(self._path.read_bytes(), type=Seen)
+        except (OSError, msgspec.DecodeError):
+            return None
+
+    def remember(self, seen: Seen) -> None:
+        """Raises OSError."""
+        self._path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+        new = self._path.with_suffix(f".{os.getpid()}")
+        fd = os.open(new, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o600)
+        try:
+            os.write(fd, msgspec.json.encode(seen))
+        finally:
+            os.close(fd)
+        new.replace(self._path)
+
+    def check(self, header: str | None, ask: Callable[[int], LogHead], *, thorough: bool = False) -> None:
+        """Hold what the daemon shows against what was seen, and remember it. `ask` gets its head with the proof from a
+        size on; it is called when the log has grown. `thorough` also checks the signature of what is new.
+
+        Raises Forked, OtherLog, and what `ask` raises.
+        """
+        seen, shown = self.recall(), _parse(header)
+        if shown is None:
+            if seen is not None:
+                raise Forked(f"{self._daemon} shows no audit log; it had {seen.size} records when it was last seen")
+            return
+        origin, size, root = shown
+        if seen is None:
+            self.remember(self._met(ask(0)) if thorough else Seen(self._daemon, origin, size, root))
+            return
+        if origin != seen.origin:
+            raise OtherLog(
+                f"{self._daemon} has another audit log ({origin}) than the one that was seen ({seen.origin})"
+            )
+        if size < seen.size or (size == seen.size and root != seen.root):
+            raise self._forked(seen, size)
+        if size > seen.size or (thorough and not seen.note):
+            self.remember(self.follow(seen, ask(seen.size), thorough=thorough))
+
+    def follow(self, seen: Seen, head: LogHead, *, thorough: bool) -> Seen:
+        """What is to be remembered of a log that only grew. Raises Forked, OtherLog."""
+        from eleagent.transparency.merkle import check_consistency
+        from eleagent.transparency.note import Checkpoint, VerifierKey, open_checkpoint, split_note
+
+        shown = Checkpoint.parse(split_note(head.note)[0])
+        if shown.origin != seen.origin:
+            raise OtherLog(f"{self._daemon} has another audit log ({shown.origin}) than was seen ({seen.origin})")
+        try:
+            proof = [base64.b64decode(one, validate=True) for one in head.consistency]
+            check_consistency(seen.size, base64.b64decode(seen.root), shown.size, shown.root, proof)
+            if thorough:
+                open_checkpoint(head.note, [VerifierKey.parse(key) for key in seen.keys or head.keys])
+        except (TamperFound, binascii.Error) as err:
+            raise self._forked(seen, shown.size) from err
+        return Seen(
+            self._daemon, shown.origin, shown.size, base64.b64encode(shown.root).decode(), head.note,
+            seen.keys or head.keys,
+        )  # fmt: skip
+
+    def trust(self, head: LogHead) -> Seen:
+        """Take the log as it is shown for the right one. Raises TamperFound unless it is signed."""
+        seen = self._met(head)
+        self.remember(seen)
+        return seen
+
+    def _met(self, head: LogHead) -> Seen:
+        from eleagent.transparency.note import VerifierKey, open_checkpoint
+
+        shown = open_checkpoint(head.note, [VerifierKey.parse(key) for key in head.keys])
+        return Seen(self._daemon, shown.origin, shown.size, base64.b64encode(shown.root).decode(), head.note, head.keys)
+
+    def _forked(self, seen: Seen, size: int) -> Forked:
+        return Forked(
+            f"the audit log of {self._daemon} was changed: it does not begin with the {seen.size} records that were "
+            f"seen before (it shows {size}); what was seen is in {self._path}: keep it, and look with "
+            "'eleagent audit verify'",
+            seen=str(seen.size),
+            shown=str(size),
+        )
+
+
+def witness_folder(environ: Mapping[str, str] = os.environ) -> Path:
+    """Not in the state folder of a private daemon: who puts back an older copy of that takes not this one with it."""
+    state = environ.get("XDG_STATE_HOME") or str(Path(environ.get("HOME", "~")).expanduser() / ".local/state")
+    return Path(state) / "eleagent-witness"
+
+
+def asked(call: Callable[..., Any]) -> Callable[[int], LogHead]:
+    """`ask` of `Witness.check` by a client's `call`."""
+
+    def ask(size: int) -> LogHead:
+        from eleagent.operations.audit import AUDIT_HEAD
+
+        try:
+            head: LogHead = call(AUDIT_HEAD, query={"from_size": size})
+        except (NotFound, AuditUnavailable) as err:
+            raise Forked(f"the daemon can't prove that its audit log only grew: {err.message}") from err
+        return head
+
+    return ask
+
+
+def succession(seen: Seen, head: LogHead) -> str:
+    """In words: how the log that is shown says that it follows the one that was seen."""
+    begins = head.begins
+    said = begins.details
+    origin = head.note.partition("\n")[0]
+    if said.get("origin") != seen.origin or begins.action != "audit.restarted":
+        return f"{origin} does not name {seen.origin}, which was seen up to {seen.size} records"
+    damage = f"; what was wrong with it: {said['damage']}" if said.get("damage") else ""
+    return (
+        f"{begins.actor} began {origin} at {begins.ts} since {said.get('reason')!r}; it follows {seen.origin} at "
+        f"{said.get('size', '0')} records, which was seen up to {seen.size}{damage}"
+    )
+
+
+def _parse(header: str | None) -> tuple[str, int, str] | None:
+    """Raises EleAgentError for what can't be one."""
+    if not header:
+        return None
+    origin, _, rest = header.partition(" ")
+    size, _, root = rest.partition(" ")
+    if not origin or not size.isdigit() or len(root) != 44:
+        raise EleAgentError(f"what the daemon says of its audit log can't be read: {header[:100]!r}")
+    return origin, int(size), root

@@ -1,0 +1,180 @@
+"""Does a client find out that the audit log it is shown is not the one it was shown before?"""
+
+from __future__ import annotations
+
+import base64
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import msgspec
+import pytest
+
+from eleagent.client.witness import Seen
+from eleagent.errors import NotFound
+from eleagent.transparency.merkle import consistency_proof, leaf_hash, node_hash, root
+from eleagent.transparency.note import Checkpoint, Signer
+from eleagent.wire.audit import AuditRecord, LogHead
+from eleagent.wire.sessions import SessionList
+from eleagent.wire.system import Doctor
+
+from .conftest import CommandLine
+from .fakedaemon import NOW, Call
+
+SIGNER = Signer(bytes(32))
+BEGUN = AuditRecord(seq=1, ts=NOW, phase="event", action="audit.begun", actor="eleagentd")
+
+
+@dataclass
+class FakeLog:
+    """A log in memory that can be rewritten as an operator with root could."""
+
+    entries: list[bytes] = field(default_factory=lambda: [b"%d" % number for number in range(300)])
+    origin: str = "eleagent/x/1"
+    signer: Signer = SIGNER
+    begins: AuditRecord = BEGUN
+    proofs: int = 0
+
+    def node(self, level: int, index: int) -> bytes:
+        if level == 0:
+            return leaf_hash(self.entries[index])
+        return node_hash(self.node(level - 1, 2 * index), self.node(level - 1, 2 * index + 1))
+
+    @property
+    def head(self) -> Checkpoint:
+        return Checkpoint(self.origin, len(self.entries), root(self, len(self.entries)))
+
+    def header(self) -> str:
+        return f"{self.origin} {self.head.size} {base64.b64encode(self.head.root).decode()}"
+
+    def answer(self, call: Call) -> LogHead:
+        self.proofs += 1
+        old = int(call.query.get("from_size", 0))
+        if old > len(self.entries):
+            raise NotFound("there is no such size")
+        return LogHead(
+            note=self.signer.sign(self.head.text, self.origin),
+            keys=[str(self.signer.verifier(self.origin))],
+            first_seq=self.begins.seq,
+            begins=self.begins,
+            consistency=[base64.b64encode(one).decode() for one in consistency_proof(self, old, len(self.entries))],
+        )
+
+
+@pytest.fixture
+def log(eleagent: CommandLine) -> FakeLog:
+    made = FakeLog()
+    eleagent.daemon.audit = lambda: made.header()
+    eleagent.daemon.scripts |= {
+        "audit_head": made.answer,
+        "session_list": lambda call: SessionList([]),
+        "doctor": lambda call: Doctor([]),
+    }
+    return made
+
+
+def remembered(eleagent: CommandLine) -> Seen:
+    (path,) = (eleagent.folder / "state" / "eleagent-witness").iterdir()
+    assert path.stat().st_mode & 0o777 == 0o600
+    return msgspec.json.decode(path.read_bytes(), type=Seen)
+
+
+def test_witness_remembers_the_first_and_asks_for_proof_when_it_grew(eleagent: CommandLine, log: FakeLog) -> None:
+    assert "audit:" not in eleagent("ps").err
+    assert (remembered(eleagent).size, log.proofs) == (300, 0)
+    assert "audit:" not in eleagent("ps").err
+    assert log.proofs == 0, "nothing is asked while nothing changed"
+    log.entries.append(b"one more")
+    assert "audit:" not in eleagent("ps").err
+    assert (remembered(eleagent).size, log.proofs) == (301, 1)
+    assert eleagent("doctor").code == 0
+    assert remembered(eleagent).keys == [str(SIGNER.verifier(log.origin))]
+
+
+def cut(log: FakeLog) -> None:
+    del log.entries[200:]
+
+
+def rewrite(log: FakeLog) -> None:
+    log.entries[7] = b"another"
+
+
+def rewrite_and_grow(log: FakeLog) -> None:
+    log.entries[7] = b"another"
+    log.entries.append(b"one more")
+
+
+@pytest.mark.parametrize("change", [cut, rewrite, rewrite_and_grow])
+def test_witness_finds_a_log_that_was_changed(
+    eleagent: CommandLine, log: FakeLog, change: Callable[[FakeLog], None]
+) -> None:
+    eleagent("doctor")
+    change(log)
+    done = eleagent("ps")
+    assert done.code == 0, "what a person asked for is done all the same"
+    assert "audit:" in done.err
+    assert "was changed" in done.err
+    assert eleagent("doctor").code == 125
+    assert remembered(eleagent).size == 300, "what was seen is kept as evidence"
+
+
+def test_witness_finds_a_split_view(eleagent: CommandLine, log: FakeLog) -> None:
+    """Two clients are shown two logs; when either is shown the other's, it says so."""
+    other = {"XDG_STATE_HOME": str(eleagent.folder / "other")}
+    mine, theirs = list(log.entries), [*log.entries[:299], b"another"]
+    eleagent("ps")
+    log.entries = theirs
+    assert "audit:" not in eleagent("ps", **other).err
+    log.entries = [*theirs, b"more"]
+    assert "was changed" in eleagent("ps").err
+    log.entries = [*mine, b"more"]
+    assert "audit:" not in eleagent("ps").err
+    assert "was changed" in eleagent("ps", **other).err
+
+
+def test_witness_finds_a_log_signed_by_another_key(eleagent: CommandLine, log: FakeLog) -> None:
+    eleagent("doctor")
+    log.signer = Signer(b"k" * 32)
+    log.entries.append(b"one more")
+    done = eleagent("doctor")
+    assert (done.code, "was changed" in done.err) == (125, True)
+
+
+def test_witness_misses_a_log_that_is_not_shown_any_more(eleagent: CommandLine, log: FakeLog) -> None:
+    eleagent("ps")
+    eleagent.daemon.audit = None
+    assert "shows no audit log; it had 300 records" in eleagent("ps").err
+
+
+def restarted(log: FakeLog, seen: str = "eleagent/x/1") -> None:
+    log.origin, log.entries = "eleagent/x/2", [b"first"]
+    details = {"origin": seen, "size": "300", "reason": "a backup was restored"}
+    log.begins = AuditRecord(seq=301, ts=NOW, phase="event", action="audit.restarted", actor="root", details=details)
+
+
+def test_witness_asks_once_about_a_new_log(eleagent: CommandLine, log: FakeLog) -> None:
+    eleagent("ps")
+    restarted(log)
+    done = eleagent("ps")
+    assert "root began eleagent/x/2" in done.err
+    assert "eleagent audit trust" in done.err
+    terminal = eleagent.on_terminal("ps")
+    terminal.read_until("Is that right?")
+    terminal.type("y\n")
+    assert terminal.wait() == 0
+    assert "audit:" not in eleagent("ps").err
+    assert remembered(eleagent).origin == "eleagent/x/2"
+
+
+def test_witness_trusts_a_new_log_when_told_to(eleagent: CommandLine, log: FakeLog) -> None:
+    eleagent("ps")
+    restarted(log, seen="eleagent/y/1")
+    assert "does not name eleagent/x/1" in eleagent("ps").err
+    assert str(SIGNER.verifier("eleagent/x/2")) in eleagent("audit", "trust").out
+    assert eleagent("doctor").code == 0
+
+
+def test_witness_says_nothing_where_it_cannot_remember(eleagent: CommandLine, log: FakeLog, tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("")
+    done = eleagent("ps", XDG_STATE_HOME=str(tmp_path / "file"))
+    assert (done.code, "audit" in done.err) == (0, False)
