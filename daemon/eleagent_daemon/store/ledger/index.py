@@ -24,6 +24,8 @@ _Result = TypeVar("_Result")
 
 VERSION: Final = 1
 BATCH: Final = 2000
+ANALYZE_RECORDS: Final = 50_000
+"""How often SQLite looks again at what is rare and what is common."""
 _READ_BYTES: Final = 4096
 _REMEMBERED: Final = 5000
 _decoder = msgspec.json.Decoder(AuditRecord)
@@ -32,24 +34,28 @@ CREATE TABLE texts (id INTEGER PRIMARY KEY, text TEXT NOT NULL UNIQUE) STRICT;
 CREATE TABLE records (
   seq INTEGER PRIMARY KEY, ts INTEGER NOT NULL, log INTEGER NOT NULL, segment INTEGER NOT NULL, place INTEGER NOT NULL,
   actor INTEGER NOT NULL, behalf INTEGER NOT NULL, action INTEGER NOT NULL, object INTEGER NOT NULL,
-  session INTEGER NOT NULL, decision INTEGER NOT NULL, host INTEGER NOT NULL, path INTEGER NOT NULL,
-  request INTEGER NOT NULL
+  session INTEGER NOT NULL, decision INTEGER NOT NULL, host INTEGER NOT NULL, path INTEGER NOT NULL
 ) STRICT;
-CREATE INDEX by_actor ON records (actor, seq);
-CREATE INDEX by_behalf ON records (behalf, seq);
-CREATE INDEX by_action ON records (action, seq);
-CREATE INDEX by_object ON records (object, seq);
-CREATE INDEX by_session ON records (session, seq);
-CREATE INDEX by_decision ON records (decision, seq);
-CREATE INDEX by_host ON records (host, seq);
-CREATE INDEX by_path ON records (path, seq);
-CREATE INDEX by_time ON records (ts);
+CREATE TABLE opened (boot TEXT NOT NULL) STRICT;
 CREATE TABLE open_intents (seq INTEGER PRIMARY KEY) STRICT;
 CREATE TABLE progress (
   log INTEGER NOT NULL, segment INTEGER NOT NULL, place INTEGER NOT NULL, seq INTEGER NOT NULL
 ) STRICT;
 CREATE VIRTUAL TABLE words USING fts5 (body, content='', columnsize=0);
 """
+
+
+_INDEXES: Final = """
+CREATE INDEX IF NOT EXISTS by_actor ON records (actor, seq);
+CREATE INDEX IF NOT EXISTS by_behalf ON records (behalf, seq);
+CREATE INDEX IF NOT EXISTS by_action ON records (action, seq);
+CREATE INDEX IF NOT EXISTS by_object ON records (object, seq);
+CREATE INDEX IF NOT EXISTS by_session ON records (session, seq);
+CREATE INDEX IF NOT EXISTS by_host ON records (host, seq);
+CREATE INDEX IF NOT EXISTS by_path ON records (path, seq);
+CREATE INDEX IF NOT EXISTS by_time ON records (ts);
+"""
+"""Made when what is there already is in: one by one they cost a multiple."""
 
 
 class Query(msgspec.Struct, frozen=True, kw_only=True):
@@ -83,11 +89,12 @@ class Index:
         self._lock = asyncio.Lock()
         self._db: sqlite3.Connection | None = None
         self._ids: dict[str, int] = {}
+        self.last_seq = 0
 
-    async def catch_up(self) -> int:
-        """Take in what the log has; returns the last seq that is in."""
+    async def catch_up(self, limit: int | None = None) -> int:
+        """Take in what the log has, about `limit` records of it; returns the last seq that is in."""
         async with self._lock:
-            return await self._run(self._catch_up)
+            return await self._run(lambda: self._catch_up(limit))
 
     async def find(
         self, query: Query, *, after: int, before: int | None, limit: int, newest: bool
@@ -131,6 +138,9 @@ class Index:
     def _shut(self) -> None:
         self._ids.clear()
         if self._db is not None:
+            self._db.execute("PRAGMA synchronous=FULL")
+            self._db.execute("DELETE FROM opened")
+            self._db.execute("PRAGMA wal_checkpoint(TRUNCATE)")
             self._db.close()
             self._db = None
 
@@ -150,18 +160,24 @@ class Index:
         db = sqlite3.connect(self._path, isolation_level=None, check_same_thread=False)
         try:
             db.execute("PRAGMA journal_mode=WAL")
-            db.execute("PRAGMA synchronous=NORMAL")  # it can be made again
+            db.execute("PRAGMA synchronous=OFF")  # it can be made again, and must not hold up the log's own syncs
             version = db.execute("PRAGMA user_version").fetchone()[0]
             if version not in (0, VERSION):
                 raise sqlite3.DatabaseError("made by another release")  # noqa: TRY301 - the same as one that is spoilt
             if not version:
                 db.executescript(f"BEGIN;{_SCHEMA}PRAGMA user_version={VERSION};COMMIT;")
+            boot = Path("/proc/sys/kernel/random/boot_id").read_text().strip()
+            left = db.execute("SELECT boot FROM opened").fetchone()
+            if left and left[0] != boot:
+                raise sqlite3.DatabaseError("the machine went down over it")  # noqa: TRY301 - so it may be spoilt
+            db.execute("DELETE FROM opened")
+            db.execute("INSERT INTO opened VALUES (?)", (boot,))
         except BaseException:
             db.close()
             raise
         return db
 
-    def _catch_up(self) -> int:
+    def _catch_up(self, limit: int | None = None) -> int:
         db = self._connection()
         at = db.execute("SELECT log, segment, place, seq FROM progress").fetchone() or (0, 0, 0, 0)
         seq = int(at[3])
@@ -174,9 +190,14 @@ class Index:
             batch.append(item)
             if len(batch) == BATCH:
                 seq, grown, batch = self._store(db, batch), grown + BATCH, []
+                if limit is not None and grown >= limit:
+                    break
         if batch:
-            seq, grown = self._store(db, batch), grown + len(batch)
-        if grown >= BATCH:
+            seq = self._store(db, batch)
+        self.last_seq = seq
+        if limit is None or grown < limit:
+            db.executescript(_INDEXES)
+        if seq // ANALYZE_RECORDS != int(at[3]) // ANALYZE_RECORDS:
             db.execute("PRAGMA analysis_limit=1000")
             db.execute("ANALYZE")
         return seq
@@ -205,7 +226,7 @@ class Index:
             for record, number, segment, place in batch:
                 names = (
                     record.actor, record.behalf, record.action, record.object, record.session, record.decision,
-                    record.details.get("host", ""), record.details.get("path", ""), record.request,
+                    record.details.get("host", ""), record.details.get("path", ""),
                 )  # fmt: skip
                 rows.append((record.seq, _micros(record.ts), number, segment, place, *map(self._id, names)))
                 words.append((record.seq, " ".join(filter(None, (*names, record.outcome, *record.details.values())))))
@@ -215,7 +236,7 @@ class Index:
                     closed.append((record.intent,))
                     if record.session:
                         belong.append((self._id(record.session), record.intent))
-            marks = ",".join("?" * 14)
+            marks = ",".join("?" * 13)
             db.executemany(f"INSERT OR REPLACE INTO records VALUES ({marks})", rows)  # noqa: S608 - only marks
             db.executemany("INSERT INTO words (rowid, body) VALUES (?, ?)", words)
             db.executemany("INSERT OR IGNORE INTO open_intents VALUES (?)", opened)

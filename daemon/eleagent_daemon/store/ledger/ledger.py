@@ -18,7 +18,7 @@ from typing import Any, Final
 
 import msgspec
 
-from eleagent.errors import AuditUnavailable, TamperFound
+from eleagent.errors import AuditUnavailable, StorageUnavailable, TamperFound
 from eleagent.transparency.logfiles import LogFolder, log_folders
 from eleagent.transparency.note import Checkpoint
 from eleagent_daemon.store.ledger.entry import Entry, trimmed
@@ -34,11 +34,13 @@ log = logging.getLogger(__name__)
 
 CHECKPOINT_RECORDS: Final = 256
 CHECKPOINT_S: Final = 60.0
-PATIENCE_S: Final = 5.0
+PATIENCE_S: Final = 10.0
 """How long a record may take. A disk that takes longer counts as one that refuses."""
 GROUP_RECORDS: Final = 4096
 LATE_RECORDS: Final = 10_000
 TICK_S: Final = 1.0
+INDEX_RECORDS: Final = 4000
+"""What the index takes in at a time while nobody asks it, so that it holds up nothing."""
 
 Sink = Callable[[str], None]
 
@@ -236,9 +238,17 @@ class Ledger:
             if signed >= CHECKPOINT_RECORDS or (signed and loop.time() - signed_at >= CHECKPOINT_S):
                 await self.checkpoint()
                 signed_at = loop.time()
-                await self.index.catch_up()
+            await self._keep_index()
             await self._look_after_room()
             await asyncio.sleep(TICK_S)
+
+    async def _keep_index(self) -> None:
+        if self.index.last_seq >= self.last_seq:
+            return
+        try:
+            await self.index.catch_up(INDEX_RECORDS)
+        except StorageUnavailable as err:  # whoever asks is told
+            log.warning("%s", err.message)
 
     async def restart(self, *, actor: str, reason: str) -> int:
         """Begin a new log that names this one, its last checkpoint and what is wrong with it; returns its first seq."""
