@@ -21,7 +21,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import Final
 
-from eleagent.errors import TamperFound
+from eleagent.errors import BadRequest, TamperFound
 from eleagent.transparency.merkle import HASH_BYTES, node_hash
 from eleagent.transparency.note import MARK, VerifierKey
 
@@ -82,7 +82,7 @@ class LogFolder:
     def keys(self) -> list[VerifierKey]:
         try:
             return [VerifierKey.parse(line) for line in self.keys_file.read_text().splitlines()]
-        except OSError:
+        except (OSError, BadRequest, UnicodeDecodeError):
             raise TamperFound(f"{self.keys_file} with the log's verifier keys can't be read") from None
 
     def segments(self) -> list[tuple[int, Path]]:

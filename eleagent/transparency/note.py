@@ -37,13 +37,13 @@ class VerifierKey:
     def parse(cls, text: str) -> VerifierKey:
         """Raises BadRequest for what is none."""
         name, _, rest = text.strip().partition("+")
-        given, _, encoded = rest.partition("+")
+        encoded = rest.partition("+")[2]
         try:
             raw = base64.b64decode(encoded, validate=True)
         except binascii.Error:
             raw = b""
         key = cls(name, raw[1:])
-        if not name or any(map(str.isspace, name)) or raw[:1] != ED25519 or len(raw) != 33 or given != key.id.hex():
+        if any(map(str.isspace, name)) or raw[:1] != ED25519 or len(raw) != 33 or str(key) != text.strip() or not name:
             raise BadRequest(f"{text.strip()[:100]!r} is no verifier key of the form NAME+ID+KEY")
         return key
 
@@ -98,12 +98,12 @@ def split_note(note: str) -> tuple[str, list[tuple[str, bytes]]]:
         raise TamperFound("this is no signed note: a text, an empty line and signatures")
     found = []
     for line in lines[:-1].split("\n"):
-        name, space, encoded = line.removeprefix(MARK).partition(" ")
+        name, _, encoded = line.removeprefix(MARK).partition(" ")
         try:
             signature = base64.b64decode(encoded, validate=True)
         except binascii.Error:
             signature = b""
-        if not line.startswith(MARK) or not space or not name or len(signature) <= _ID_BYTES:
+        if not name or len(signature) <= _ID_BYTES or line != f"{MARK}{name} {base64.b64encode(signature).decode()}":
             raise TamperFound(f"this is no signature of a note: {line[:100]!r}")
         found.append((name, signature))
     return text + "\n", found

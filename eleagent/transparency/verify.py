@@ -131,7 +131,7 @@ class _Check:
             with TreeFiles(self._log.tree) as tree:
                 yield from self._walk(tree)
                 self._check_upper(tree)
-            self._end()
+                self._end(tree.leaves)
         except TamperFound as err:
             _fault(verdict, "", err.message)
         except (OSError, UnicodeDecodeError) as err:
@@ -232,7 +232,8 @@ class _Check:
             _fault(verdict, where, f"record {link.seq} is in its place", seq)
             return False
         if link.prev != self._prev:
-            _fault(verdict, where, "it does not follow the record before it", seq)
+            first = seq if stored or not index else seq - 1
+            _fault(verdict, f"record {first}: ", f"it was changed, or record {seq}, which does not follow it", first)
             return False
         if link.action in (RESTARTED, PRUNED) or index == 0:
             self._remember(line, index)
@@ -272,7 +273,7 @@ class _Check:
                     return
             level += 1
 
-    def _end(self) -> None:
+    def _end(self, leaves: int) -> None:
         verdict = self._verdict
         if verdict.problem:
             return
@@ -280,6 +281,10 @@ class _Check:
             missing = verdict.first_seq + verdict.records
             what = f"it is missing: {self._due[0].size} records were signed and {verdict.records} are here"
             _fault(verdict, f"record {missing}: ", what, missing)
+        if not verdict.checkpoints and leaves:
+            _fault(
+                verdict, "", f"{self._log.checkpoints.name}: none is there, and {leaves} hashes are of signed records"
+            )
         verdict.unsigned = verdict.records - (verdict.checkpoint.size if verdict.checkpoint else 0)
         if verdict.dropped:
             last = verdict.first_seq + verdict.dropped - 1
