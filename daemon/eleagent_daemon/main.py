@@ -28,6 +28,7 @@ from eleagent_daemon.api.pipeline import Pipeline
 from eleagent_daemon.api.sessions import SessionHandlers
 from eleagent_daemon.api.system import SystemHandlers
 from eleagent_daemon.api.usage import UsageHandlers
+from eleagent_daemon.checkpoints import Departures
 from eleagent_daemon.choice import chosen
 from eleagent_daemon.config import Config, load, parse_flags, take_credential
 from eleagent_daemon.domain.doors import Terms
@@ -59,6 +60,7 @@ from eleagent_daemon.store.artefacts import Artefacts
 from eleagent_daemon.store.conversations import Conversations
 from eleagent_daemon.store.egress import Egress
 from eleagent_daemon.store.ledger import Ledger
+from eleagent_daemon.store.ledger.keeping import Keeper
 from eleagent_daemon.store.ledger.recovery import take_up
 from eleagent_daemon.store.registry import Registry
 from eleagent_daemon.store.timeline import Timelines
@@ -102,7 +104,11 @@ async def serve(config: Config, credential: Credential | None) -> bool:
         supervisor = Supervisor(slots=config.session.slots, slots_per_user=config.session.slots_per_user)
         stack.push_async_callback(supervisor.close)
         supervisor.serve("launcher", launcher.run)
+        departures = Departures(config.audit.checkpoints_to)
+        ledger.publish_to(departures.publish)
         supervisor.serve("audit", ledger.run)
+        supervisor.serve("checkpoints", departures.run)
+        supervisor.serve("keeper", Keeper(ledger=ledger, days=config.audit.retention_days, pool=pool).run)
         catalogue = Catalogue(folder=layout.agents, launcher=launcher, pool=pool)
         accounts = Accounts(ledger=ledger)
         purses = Purses(store=usage, allowance=config.day_allowance())

@@ -66,24 +66,31 @@ def verify(ledger: Path, *, keys: Sequence[VerifierKey] = ()) -> list[Verdict]:
     if not folders:
         raise TamperFound(f"{ledger} holds no log: there is no folder log-NNNN in it")
     verdicts: list[Verdict] = []
+    checks: list[_Check] = []
     for number, folder in enumerate(folders):
         verdict = Verdict(folder)
         check = _Check(LogFolder(folder), keys, verdict)
         for _ in check.run():
             pass
         verdicts.append(verdict)
+        checks.append(check)
         if number:
             _check_succession(verdicts[-2], verdict, check.first)
         elif check.first is not None and check.first.action == RESTARTED and check.first.details.get("origin"):
             _fault(verdict, "", f"the log before this one ({check.first.details['origin']}) is missing")
+    dropped = max(check.pruned_to for check in checks)
+    for check in checks:
+        check.judge_dropped(dropped)
     return verdicts
 
 
 def scan(folder: Path) -> Iterator[Verdict]:
     """Verify one log, giving what is known so far every STEP records: for who has other things to do meanwhile."""
     verdict = Verdict(folder)
-    for _ in _Check(LogFolder(folder), (), verdict).run():
+    check = _Check(LogFolder(folder), (), verdict)
+    for _ in check.run():
         yield verdict
+    check.judge_dropped(check.pruned_to)
     yield verdict
 
 
@@ -120,7 +127,7 @@ class _Check:
         self._edge = Frontier()
         self._prev = ""
         self._due: list[Checkpoint] = []
-        self._pruned_to = 0
+        self.pruned_to = 0
         self.first: AuditRecord | None = None
 
     def run(self) -> Iterator[None]:
@@ -245,7 +252,7 @@ class _Check:
         if index == 0:
             self.first = record
         if record.action == PRUNED and record.phase == "intent":
-            self._pruned_to = max(self._pruned_to, int(record.details.get("to", "0")))
+            self.pruned_to = max(self.pruned_to, int(record.details.get("to", "0")))
 
     def _take(self, leaf: bytes, index: int) -> bool:
         """Whether the tree with this leaf has the root that was signed, where one was."""
@@ -286,10 +293,16 @@ class _Check:
                 verdict, "", f"{self._log.checkpoints.name}: none is there, and {leaves} hashes are of signed records"
             )
         verdict.unsigned = verdict.records - (verdict.checkpoint.size if verdict.checkpoint else 0)
-        if verdict.dropped:
-            last = verdict.first_seq + verdict.dropped - 1
-            if self._pruned_to < last:
-                what = f"it is missing, and no {PRUNED} record says that its time was over"
-                _fault(verdict, f"record {max(verdict.first_seq, self._pruned_to + 1)}: ", what, last)
-            else:
-                verdict.notes.append(f"records up to {last} were dropped when their time was over; their hashes hold")
+
+    def judge_dropped(self, through: int) -> None:
+        """Records that are not there any more were dropped by a record that says so, in this log or a later one."""
+        verdict = self._verdict
+        last = verdict.first_seq + verdict.dropped - 1
+        if verdict.problem or not verdict.dropped:
+            return
+        if through < last:
+            missing = max(verdict.first_seq, through + 1)
+            what = f"it is missing, and no {PRUNED} record says that its time was over"
+            _fault(verdict, f"record {missing}: ", what, missing)
+        else:
+            verdict.notes.append(f"records up to {last} were dropped when their time was over; their hashes hold")
