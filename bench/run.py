@@ -10,6 +10,7 @@ import sys
 from collections.abc import Iterator
 from dataclasses import dataclass
 
+from audit import audit_figures
 from events import durable_events
 from first_event import first_event_ratio
 from footprint import command_cpu, idle_memory
@@ -53,9 +54,19 @@ def figures(warm: Warm) -> Iterator[Figure]:
     percent, ratio, detail = observed_programs()
     yield Figure("executions of short programs recorded", percent, 99.9, "%", detail, at_least=True)
     yield Figure("short programs, watched / unwatched", ratio, 2.0, "x")
+    audit = audit_figures()
+    yield Figure("audit records made durable in groups", *_told(audit, "write", 10_000, "/s"), at_least=True)
+    yield Figure("an audit record beside one action, median", *_told(audit, "action", 5, "ms"))
+    yield Figure("10⁶ audit records verified", *_told(audit, "verify", 10, "s"))
+    yield Figure("three filters over 10⁶ audit records, p95", *_told(audit, "query", 100, "ms"))
     yield Figure("idle daemon and launcher (PSS)", idle_memory(warm.daemon.pid), 70, "MiB")
     for name, measured, limit, unit, detail in tui_figures():
         yield Figure(name, measured, limit, unit, detail)
+
+
+def _told(audit: dict[str, tuple[float, str]], name: str, limit: float, unit: str) -> tuple[float, float, str, str]:
+    measured, detail = audit[name]
+    return measured, limit, unit, detail
 
 
 def main() -> int:

@@ -7,6 +7,7 @@ from pathlib import Path
 
 from eleagent.wire.states import STATES, Group, State
 from eleagent_daemon.domain.lifecycle import MOVES
+from eleagent_daemon.store.ledger.kinds import document
 
 FOLDER = Path(__file__).parent
 
@@ -32,7 +33,14 @@ def states() -> str:
     )
 
 
-PAGES: dict[str, Callable[[], str]] = {"states.md": states}
+def audit() -> str:
+    """Its table of kinds; the rest is written by hand."""
+    text = (FOLDER / "audit.md").read_text(encoding="utf-8")
+    before, mark, rest = text.partition("<!-- kinds -->\n")
+    return before + mark + document() + "<!-- end of kinds -->" + rest.partition("<!-- end of kinds -->")[2]
+
+
+PAGES: dict[str, Callable[[], str]] = {"audit.md": audit, "states.md": states}
 
 
 if __name__ == "__main__":

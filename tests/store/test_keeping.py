@@ -17,7 +17,9 @@ from eleagent_daemon.store.ledger.index import Query
 from eleagent_daemon.store.ledger.keeping import Keeper
 from eleagent_daemon.store.ledger.reading import read_entry
 
-MONTHS = ("2020-01", "2020-02", "2099-01")
+MONTHS = ("2027-01", "2027-02", "2099-01")
+DAYS = -10_000
+"""Of a keeper for whom the first two months are long ago."""
 
 
 @pytest.fixture
@@ -37,7 +39,7 @@ async def judged(folder: Path) -> Verdict:
 
 
 async def test_old_records_are_dropped_and_proofs_stay(ledger: Ledger, pool: ThreadPoolExecutor) -> None:
-    keeper = Keeper(ledger=ledger, days=400, pool=pool)
+    keeper = Keeper(ledger=ledger, days=DAYS, pool=pool)
     kept = await asyncio.to_thread(read_entry, ledger.folder, 25)
     segments = await asyncio.to_thread(ledger.current.segments)
     await keeper.drop_old()
@@ -67,15 +69,15 @@ async def test_record_that_nobody_dropped_is_missed(ledger: Ledger, pool: Thread
     verdict = await judged(ledger.folder)
     assert verdict.record == 1
     assert "no audit.pruned record says" in verdict.problem
-    await Keeper(ledger=ledger, days=400, pool=pool).read_again()
+    await Keeper(ledger=ledger, days=DAYS, pool=pool).read_again()
     assert "record 1: it is missing" in ledger.damage
 
 
 async def test_record_that_is_changed_under_the_daemon_is_found(ledger: Ledger, pool: ThreadPoolExecutor) -> None:
-    keeper = Keeper(ledger=ledger, days=400, pool=pool)
+    keeper = Keeper(ledger=ledger, days=DAYS, pool=pool)
     await keeper.read_again()
     assert ledger.damage == ""
     path = (await asyncio.to_thread(LogFolder(ledger.current.path).segments))[1][1]
-    path.write_bytes(path.read_bytes().replace(b"2020-01-15", b"2020-01-16"))
+    path.write_bytes(path.read_bytes().replace(b"2027-01-15", b"2027-01-16"))
     await keeper.read_again()
     assert "its bytes are not those that were hashed" in ledger.damage

@@ -8,7 +8,7 @@ import time
 from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
-from typing import Final
+from typing import Any, Final
 
 import msgspec
 
@@ -62,17 +62,15 @@ class Keeper:
         loop = asyncio.get_running_loop()
         signed = self._ledger.signed
         limit = (datetime.now(UTC) - timedelta(days=self._days)).isoformat()
-        through = self._ledger.current.name()[1] + signed.size - 1 if signed else 0
-        old = await loop.run_in_executor(self._pool, _old_segments, self._ledger.folder, limit, through)
+        if signed is None:
+            return
+        old = await loop.run_in_executor(self._pool, _old_segments, self._ledger.folder, limit, signed.size)
         if not old:
             return
         last = old[-1][0]
-        said = {
-            "action": PRUNED,
-            "actor": "eleagentd",
-            "decision": "allowed",
-            "rule": f"retention of {self._days} days",
-        }
+        said: dict[str, Any] = {
+            "action": PRUNED, "actor": "eleagentd", "decision": "allowed", "rule": f"retention of {self._days} days",
+        }  # fmt: skip
         details = {"to": str(last), "days": str(self._days)}
         try:
             intent = await self._ledger.write(phase=Phase.INTENT, details=details, **said)
@@ -97,16 +95,17 @@ def _read_gently(folder: Path) -> str:
     return problem
 
 
-def _old_segments(ledger: Path, limit: str, through: int) -> list[tuple[int, Path]]:
-    """(last seq, file) of segments that are signed, old as a whole, and not the one that is written."""
+def _old_segments(ledger: Path, limit: str, signed: int) -> list[tuple[int, Path]]:
+    """(last seq, file) of segments that are old as a whole; in the last log, signed and not being written."""
     found: list[tuple[int, Path]] = []
     folders = log_folders(ledger)
+    through = LogFolder(folders[-1]).name()[1] + signed - 1
     for folder in folders:
         segments = LogFolder(folder).segments()
         if folder == folders[-1]:
             segments = segments[:-1]
         for first, path in segments:
-            last, newest = first - 1, ""
+            last, newest = first - 1, b""
             for line in lines(path):
                 last, newest = last + 1, line
             if newest and (_when.decode(newest).ts >= limit or (folder == folders[-1] and last > through)):
