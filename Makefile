@@ -14,7 +14,7 @@ ENGINE_ENV = socket=$$(compose/engine.sh socket 2>/dev/null || true); \
 	[ -z "$$socket" ] || export ELEAGENT_DOCKER_SOCKET=$$socket DOCKER_HOST=unix://$$socket; \
 	export PATH="$(CURDIR)/$(BIN):$$PATH"
 
-.PHONY: tmux help venv engine demo check test pytest wheel-test bench docs clean
+.PHONY: tmux help venv engine demo check test pytest faults wheel-test bench docs clean
 
 help: ## say what there is to type
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-11s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -56,6 +56,10 @@ tmux:
 pytest: venv tmux
 	@compose/engine.sh
 	@$(ENGINE_ENV); compose/engine.sh enter $(BIN)/pytest $(ARGS)
+
+faults: venv ## the audit log's faults and changes in full length: 200 kills, every write, sync and rename (an hour)
+	@ELEAGENT_AUDIT_KILLS=200 ELEAGENT_AUDIT_FAULTS=0 ELEAGENT_TAMPER_TIMES=1000 \
+		$(BIN)/pytest tests/store/test_audit_faults.py tests/store/test_tamper.py
 
 wheel-test: venv tmux ## the suite against the built wheel, without the source tree
 	@$(ENGINE_ENV); tests/wheel.sh $(WORK)/wheel

@@ -56,7 +56,8 @@ usable_socket() {
 install_packages() {
     local tool missing=()
     for tool in dockerd:docker.io docker:docker.io debootstrap:debootstrap mkfs.ext4:e2fsprogs losetup:mount ip:iproute2 \
-        nsenter:util-linux ps:procps tmux:tmux git:git bwrap:bubblewrap ssh:openssh-client sshd:openssh-server; do
+        nsenter:util-linux ps:procps tmux:tmux git:git bwrap:bubblewrap strace:strace ssh:openssh-client \
+        sshd:openssh-server; do
         command -v "${tool%%:*}" >/dev/null || missing+=("${tool#*:}")
     done
     [ ${#missing[@]} -gt 0 ] || return 0

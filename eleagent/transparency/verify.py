@@ -138,7 +138,7 @@ class _Check:
             with TreeFiles(self._log.tree) as tree:
                 yield from self._walk(tree)
                 self._check_upper(tree)
-                self._end(tree.leaves)
+            self._end()
         except TamperFound as err:
             _fault(verdict, "", err.message)
         except (OSError, UnicodeDecodeError) as err:
@@ -280,7 +280,7 @@ class _Check:
                     return
             level += 1
 
-    def _end(self, leaves: int) -> None:
+    def _end(self) -> None:
         verdict = self._verdict
         if verdict.problem:
             return
@@ -288,10 +288,8 @@ class _Check:
             missing = verdict.first_seq + verdict.records
             what = f"it is missing: {self._due[0].size} records were signed and {verdict.records} are here"
             _fault(verdict, f"record {missing}: ", what, missing)
-        if not verdict.checkpoints and leaves:
-            _fault(
-                verdict, "", f"{self._log.checkpoints.name}: none is there, and {leaves} hashes are of signed records"
-            )
+        if not verdict.checkpoints:
+            _fault(verdict, "", "it has no checkpoint, which every log has from its first record on")
         verdict.unsigned = verdict.records - (verdict.checkpoint.size if verdict.checkpoint else 0)
 
     def judge_dropped(self, through: int) -> None:

@@ -45,7 +45,7 @@ class Log:
 
     @classmethod
     def create(cls, path: Path, *, origin: str, first_seq: int, signer: Signer, first: Entry) -> Log:
-        """A log with its first record. It is there whole or not at all."""
+        """A log with its first record, signed. It is there whole or not at all."""
         new = path.with_name(f".{path.name}.new")
         shutil.rmtree(new, ignore_errors=True)
         folder = LogFolder(new)
@@ -56,6 +56,9 @@ class Log:
         _write_new(new / "first", line)
         _write_new(folder.keys_file, f"{signer.verifier(origin)}\n".encode())
         _write_new(folder.records / segment_name(first_seq), line + b"\n")
+        _write_new(folder.tree / "0", leaf_hash(line))
+        signed = Checkpoint(origin, 1, leaf_hash(line))
+        _write_new(folder.checkpoints, signer.sign(signed.text, origin).encode())
         for part in (folder.records, folder.tree, new):
             sync_folder(part)
         new.rename(path)
@@ -117,8 +120,6 @@ class Log:
             os.fdatasync(fd)
         finally:
             os.close(fd)
-        if self.signed is None:
-            sync_folder(self.folder.path)
         self.signed, self.note = signed, note
         return note
 
@@ -151,7 +152,7 @@ class Log:
                 rows = (tree.hashes(level - 1, index << 8, 256) for index in range(begin, size))
                 _store(self.folder.tree / str(level), begin, b"".join(map(fold, rows)))
                 level += 1
-        if self.signed is None or level > 1:
+        if level > 1:
             sync_folder(self.folder.tree)
 
     def _recover(self) -> None:
