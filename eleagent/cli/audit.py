@@ -186,7 +186,10 @@ def restart(invocation: Invocation, reason: str) -> None:
     The old files stay as they are. The new log's first record names the old one, how far it was signed, what is wrong
     with it and who began the new one; everyone who saw the old one is asked once whether that is right.
     """
+    from eleagent.cli.witnessing import trust as take
+
     head: LogHead = invocation.client.call(AUDIT_RESTART, body=LogRestart(reason))
+    take(invocation)
     if invocation.json:
         invocation.emit(head)
     else:

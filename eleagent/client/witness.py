@@ -6,11 +6,8 @@ prove that the log only grew. Two clients that were shown different logs find th
 
 from __future__ import annotations
 
-import base64
-import binascii
 import os
 from collections.abc import Callable, Mapping
-from hashlib import sha256
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
@@ -53,7 +50,9 @@ class Witness:
 
     def __init__(self, daemon: str, folder: Path) -> None:
         self._daemon = daemon
-        self._path = folder / f"{sha256(daemon.encode()).hexdigest()[:24]}.json"
+        # no hash of it: that would cost every command more than all else here
+        name = "".join(one if one.isalnum() or one in "-." else f"_{ord(one):x}" for one in daemon)
+        self._path = folder / f"{name[-200:]}.json"
 
     def recall(self) -> Seen | None:
         try:
@@ -98,6 +97,9 @@ class Witness:
 
     def follow(self, seen: Seen, head: LogHead, *, thorough: bool) -> Seen:
         """What is to be remembered of a log that only grew. Raises Forked, OtherLog."""
+        import base64
+        import binascii
+
         from eleagent.transparency.merkle import check_consistency
         from eleagent.transparency.note import Checkpoint, VerifierKey, open_checkpoint, split_note
 
@@ -123,6 +125,8 @@ class Witness:
         return seen
 
     def _met(self, head: LogHead) -> Seen:
+        import base64
+
         from eleagent.transparency.note import VerifierKey, open_checkpoint
 
         shown = open_checkpoint(head.note, [VerifierKey.parse(key) for key in head.keys])

@@ -252,6 +252,8 @@ class Ledger:
 
     async def restart(self, *, actor: str, reason: str) -> int:
         """Begin a new log that names this one, its last checkpoint and what is wrong with it; returns its first seq."""
+        if not self.trouble:
+            await self.checkpoint()
         before, self._damage = self._damage, "a new log is being begun"
 
         def begin() -> Log:
