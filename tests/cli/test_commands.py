@@ -18,7 +18,7 @@ from eleagent.operations.table import BY_ID
 from eleagent.wire import events as ev
 from eleagent.wire.agents import Agent, AgentList, AgentLock, BuildStep, Image, ImageBuild, ImageList
 from eleagent.wire.attestation import Binding, Control, ControlClass, Report
-from eleagent.wire.audit import AuditList, AuditRecord
+from eleagent.wire.audit import AuditEntry, AuditList, AuditRecord
 from eleagent.wire.limits import LimitsUpdate, SessionLimits, UsageBy, UsageReport, UsageRow
 from eleagent.wire.sessions import Accepted, InputAccepted, SessionDetail, SessionInput, SessionList
 from eleagent.wire.states import State
@@ -402,3 +402,39 @@ def test_session_pause_and_unpause_take_several(eleagent: CommandLine) -> None:
     for verb, state in (("pause", State.PAUSED), ("unpause", State.RUNNING)):
         eleagent.daemon.scripts[f"session_{verb}"] = lambda call, state=state: Accepted(call.path["key"], state)
         assert eleagent("session", verb, KEY, KEY).out.splitlines() == [f"{KEY} {state}"] * 2
+
+
+def test_audit_tail_show_and_export_read_the_same_records(eleagent: CommandLine) -> None:
+    record = AuditRecord(
+        seq=4, ts=NOW, phase="event", action="egress.tunnel", actor="s-a", decision="denied",
+        details={"host": "=cmd|x.example", "port": "443"},
+    )  # fmt: skip
+    eleagent.daemon.scripts |= {
+        "audit_list": lambda call: AuditList([record], next=4 if call.query.get("after") == "0" else None),
+        "audit_get": lambda call: AuditEntry(record, '{"seq":4}', "eleagent/x/1", "c2sp.org/tlog-proof@v1\n"),
+    }
+    assert "host==cmd|x.example" in eleagent("audit", "tail", "--to", "*.example", "--since", "2h").out
+    assert eleagent.daemon.calls[-1].query["host"] == "*.example"
+    assert eleagent.daemon.calls[-1].query["since"][:2] == "20"
+    assert "egress.tunnel" in eleagent("audit", "show", "4").out
+    assert eleagent("audit", "show", "4", "--proof").out == "c2sp.org/tlog-proof@v1\n"
+    exported = eleagent("audit", "export", "--format", "csv").out.splitlines()
+    assert exported[0].startswith("seq,ts,phase,action")
+    assert len(exported) == 3, "two pages of one record"
+    lines = eleagent("audit", "export", "-o", "out.jsonl")
+    assert (lines.code, (eleagent.folder / "out.jsonl").stat().st_mode & 0o777) == (0, 0o600)
+    assert eleagent("audit", "export", "-o", "out.jsonl").code == 125, "nothing is written over"
+
+
+def test_audit_csv_holds_no_formula(eleagent: CommandLine) -> None:
+    record = AuditRecord(seq=4, ts=NOW, phase="event", action="session.stop", actor="=1+1")
+    eleagent.daemon.scripts["audit_list"] = lambda call: AuditList([record])
+    assert ",'=1+1," in eleagent("audit", "export", "--format", "csv").out
+
+
+def test_audit_verify_needs_a_log(eleagent: CommandLine) -> None:
+    (eleagent.folder / "empty").mkdir()
+    done = eleagent("audit", "verify", "empty")
+    assert (done.code, "holds no log" in done.err) == (125, True)
+    done = eleagent("audit", "verify", "empty", "--key", "nokey")
+    assert (done.code, "neither a verifier key nor a file" in done.err) == (2, True)
