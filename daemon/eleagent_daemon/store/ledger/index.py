@@ -7,6 +7,7 @@ import contextlib
 import logging
 import os
 import sqlite3
+import threading
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime
@@ -87,6 +88,7 @@ class Index:
         self._path = ledger / "index.db"
         self._pool = pool
         self._lock = asyncio.Lock()
+        self._busy = threading.Lock()
         self._db: sqlite3.Connection | None = None
         self._ids: dict[str, int] = {}
         self.last_seq = 0
@@ -130,8 +132,14 @@ class Index:
             await self._run(self._shut)
 
     async def _run(self, work: Callable[[], _Result]) -> _Result:
+        """Who is cancelled lets go of `_lock` while the thread is still at it."""
+
+        def alone() -> _Result:
+            with self._busy:
+                return work()
+
         try:
-            return await asyncio.get_running_loop().run_in_executor(self._pool, work)
+            return await asyncio.get_running_loop().run_in_executor(self._pool, alone)
         except (sqlite3.Error, OSError) as err:
             raise StorageUnavailable(f"the audit log's index {self._path} can't be used: {err}") from err
 
