@@ -25,8 +25,8 @@ from eleagent_daemon.store.ledger import Ledger
 from eleagent_daemon.store.ledger.recovery import take_up
 
 WRITER = str(Path(__file__).with_name("auditwriter.py"))
-KILLS = int(os.environ.get("ELEAGENT_AUDIT_KILLS", "8"))
-FAULTS = int(os.environ.get("ELEAGENT_AUDIT_FAULTS", "16"))
+KILLS = int(os.environ.get("ELEAGENT_AUDIT_KILLS", "5"))
+FAULTS = int(os.environ.get("ELEAGENT_AUDIT_FAULTS", "7"))
 """At most so many, spread evenly over all that there are (0: all)."""
 CALLS = ("write", "pwrite64", "fsync", "fdatasync", "rename", "ftruncate", "fallocate", "mkdir")
 PYTHON = [sys.executable, "-P", WRITER]

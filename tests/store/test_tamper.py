@@ -27,7 +27,7 @@ from ..independent import log_holds, proof_holds
 
 RECORDS = 600
 UNSIGNED = 5
-TIMES = int(os.environ.get("ELEAGENT_TAMPER_TIMES", "150"))
+TIMES = int(os.environ.get("ELEAGENT_TAMPER_TIMES", "30"))
 """Random changes a kind."""
 
 
