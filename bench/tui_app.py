@@ -14,7 +14,7 @@ import sys
 import time
 from pathlib import Path
 
-from eleagent.client.locate import parse_host
+from eleagent.client.address import parse_host
 from eleagent_tui import app
 
 BEAT_S = 0.01

@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 
 from eleagent.operations.sessions import SESSION_CREATE
+from eleagent.wire.limits import SessionLimits
 from eleagent.wire.sessions import SessionCreate
 
 from ..cli.fakedaemon import FakeDaemon
@@ -23,7 +24,7 @@ async def test_form_starts_what_was_filled_in_and_shows_it(
         await seen.until("build it: eleagent image build command")
         # In one go, as a slow link delivers it.
         await seen.press(*"Sort x and q", "enter", *str(tmp_path), "enter", *"sorter")
-        await seen.press("down", "down", "down")
+        await seen.press("down", "down", "down", *"2.50", "down")
         await seen.type("10m")
         await seen.press("enter")
         await seen.until("sorter starting")
@@ -31,7 +32,11 @@ async def test_form_starts_what_was_filled_in_and_shows_it(
         await seen.press("escape", "escape")
     (call,) = daemon.called(SESSION_CREATE)
     assert call.decoded(SessionCreate) == SessionCreate(
-        prompt="Sort x and q", data=[str(tmp_path)], name="sorter", timeout_s=600
+        prompt="Sort x and q",
+        data=[str(tmp_path)],
+        name="sorter",
+        timeout_s=600,
+        limits=SessionLimits(max_cost_usd=2.5),
     )
 
 

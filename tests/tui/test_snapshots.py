@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -38,6 +39,7 @@ PLACES: dict[str, tuple[list[str], str]] = {
 
 @pytest.fixture(autouse=True)
 def utc(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    monkeypatch.setattr("eleagent_tui.place.LAG_S", 60.0)
     monkeypatch.setenv("TZ", "UTC")
     time.tzset()
     yield
@@ -80,7 +82,7 @@ async def test_place_looks_as_it_did(full: Scene, tui: Open, name: str, size: tu
         await seen.until(seen_when)
         await seen.until(lambda: "asking" not in seen.screen)
         await seen.pilot.pause(0.2)
-        screen = seen.screen + "\n"
+        screen = re.sub(r"(?m)^(created +)\S+$", r"\1just now", seen.screen) + "\n"
     path = FOLDER / f"{name}-{size[0]}x{size[1]}.txt"
     if os.environ.get("UPDATE_SNAPSHOTS"):
         path.write_text(screen, encoding="utf-8")

@@ -161,6 +161,16 @@ async def test_search_jumps_to_hits_tools_and_errors(scene: Scene, long: str, tu
         await seen.until("no error further down")
 
 
+async def test_search_opens_what_is_folded_where_the_text_is(scene: Scene, tui: Open) -> None:
+    scene.add(session(1), *STORY, *(out(f"line {number}") for number in range(60)))
+    async with tui() as seen:
+        transcript = await enter(seen, "line 59")
+        assert "TR-128.md" not in seen.screen
+        await seen.press("slash", *"TR-128", "enter")
+        await seen.until("TR-128.md")
+        assert transcript.chosen == 8
+
+
 async def test_composer_sends_and_keeps_its_keys_to_itself(scene: Scene, daemon: FakeDaemon, tui: Open) -> None:
     scene.add(session(1), *STORY)
     async with tui() as seen:

@@ -247,6 +247,8 @@ class EleAgent(App[None]):
             self._key_at = monotonic()
             if isinstance(self.focused, Field):
                 self.typed_at = self._key_at
+                if not event.is_forwarded and self.focused.goes_on(event.key):
+                    return
         await super().on_event(event)
 
     def check_action(self, action: str, parameters: tuple[object, ...]) -> bool | None:

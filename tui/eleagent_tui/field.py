@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from textual.events import Key
 from textual.widgets import Input
 
 
@@ -13,9 +12,10 @@ class Field(Input):
         super().__init__(value, placeholder=placeholder, compact=True, select_on_focus=False, id=id)
         self.cursor_blink = False
 
-    def on_key(self, event: Key) -> None:
-        """Keys that were on their way here when another field got them are that one's."""
-        if self.screen.focused is not self and self.screen.focused is not None:
-            event.prevent_default()
-            event.stop()
-            self.app.post_message(Key(event.key, event.character))
+    def goes_on(self, key: str) -> bool:
+        """Whether this key is the next field's: then that one has the focus, and gets what is typed behind it.
+
+        Asked by the application before the key is sent here, so that the order of keys is kept however quickly they
+        come.
+        """
+        return False

@@ -36,23 +36,7 @@ def _guarded(segment: Segment) -> Segment:
     return Segment("".join(char for char in text if textsafe.line(char) == char), style)
 
 
-class Still(Widget):
-    """A widget that is painted again as a whole only where it looks different: that the focus came or went does not
-    show, and to paint a screen for it would hold up a slow link for a second.
-    """
-
-    look: object = None
-
-    def refresh(self, *regions: Region, repaint: bool = True, layout: bool = False, recompose: bool = False) -> Self:
-        if repaint and not (regions or layout or recompose) and self.is_attached:
-            look = (self.size, self.rich_style, self.app.theme)
-            if look == self.look:
-                return self
-            self.look = look
-        return super().refresh(*regions, repaint=repaint, layout=layout, recompose=recompose)
-
-
-class Painted(Still):
+class Painted(Widget):
     """A widget of rows. A subclass sets `painted` by `repaint`, and only the rows that changed are drawn again."""
 
     COMPONENT_CLASSES: ClassVar[set[str]] = {f"paint--{role}" for role in ROLES}
@@ -99,6 +83,19 @@ class Painted(Still):
     def notify_style_update(self) -> None:
         super().notify_style_update()
         self._roles.clear()
+
+    look: object = None
+
+    def refresh(self, *regions: Region, repaint: bool = True, layout: bool = False, recompose: bool = False) -> Self:
+        """All of it is painted again only where it looks different: that the focus came or went does not show, and
+        would hold up a slow link for a second.
+        """
+        if repaint and not (regions or layout or recompose) and self.is_attached:
+            look = (self.size, self.rich_style, self.app.theme)
+            if look == self.look:
+                return self
+            self.look = look
+        return super().refresh(*regions, repaint=repaint, layout=layout, recompose=recompose)
 
     def role(self, name: str) -> Style:
         if name not in self._roles:

@@ -9,15 +9,17 @@ from typing import TYPE_CHECKING, Any, ClassVar, Final, cast
 from textual import on
 from textual.app import ComposeResult
 from textual.binding import Binding, BindingType
+from textual.css.query import NoMatches
 from textual.events import Key, Resize, ScreenResume
 from textual.message import Message
+from textual.reactive import Reactive
 from textual.screen import Screen
 from textual.widget import Widget
 
 from eleagent.errors import EleAgentError
 from eleagent_tui.field import Field
 from eleagent_tui.link import ApprovalsChanged, Link, Online, SessionsChanged
-from eleagent_tui.paint import Painted, Still
+from eleagent_tui.paint import Painted
 from eleagent_tui.rows import Row, Span, fit, shown_line, width_of
 
 if TYPE_CHECKING:
@@ -126,13 +128,16 @@ class KeysLanded(Message):
         self.field = field
 
 
-class Place(Still, Screen[None]):
+class Place(Screen[None]):
     """A screen of the shell. A subclass yields its `body` and says where it is."""
 
     NAME: ClassVar[str]
     TITLE = ""
     DEFAULT_CSS = "Place { layout: vertical; overflow: hidden; }"
     AUTO_FOCUS = "Table, Reader, Transcript"
+
+    focused: Reactive[Widget | None] = Reactive(None, repaint=False)
+    """As Textual's, but no screen is painted again because another widget has the keys."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -179,8 +184,11 @@ class Place(Still, Screen[None]):
         try:
             await work
         except EleAgentError as error:
-            if self.is_attached:
+            if self.query(Foot):
                 self.say(error.message, "bad")
+        except NoMatches:  # the answer came when the place was being left
+            if self.is_current:
+                raise
 
     def ask(
         self,

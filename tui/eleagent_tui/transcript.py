@@ -275,20 +275,32 @@ class Transcript(Painted, can_focus=True):
     def action_follow(self) -> None:
         self._guarded(lambda: self._go(self._tail(self.size.height)))
 
-    def show_event(self, seq: int) -> None:
-        """Choose it and bring it into sight, on the first row where the end is not nearer."""
+    def show_event(self, seq: int, *, text: str = "") -> None:
+        """Choose it and bring it into sight, on the first row where the end is not nearer: the event, or the first of
+        its rows with `text`, for which it is opened where it is folded.
+        """
 
         def move() -> None:
-            self._rows(seq)
+            row = self._row_with(seq, text)
+            if row is None:
+                self.pages.opened.add(seq)
+                row = self._row_with(seq, text) or 0
             self._chosen = seq
             tail = self._tail(self.size.height)
-            self._top, self.follows = min(Place(seq, 0), tail), False
+            self._top, self.follows = min(Place(seq, max(0, row - 2)), tail), False
             self._show()
 
         self._chosen = seq
         if self.follows:
             self.seen = self.pages.count
         self._guarded(move)
+
+    def _row_with(self, seq: int, text: str) -> int | None:
+        for number, row in enumerate(self._rows(seq)):
+            shown = "".join(part for _, part in row)
+            if not text or text in (shown.lower() if text == text.lower() else shown):
+                return number
+        return None
 
     def action_choose(self, events: int) -> None:
         at = self.chosen or 1

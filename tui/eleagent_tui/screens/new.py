@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator
 from typing import ClassVar, Final, NamedTuple
 
@@ -9,14 +10,14 @@ from textual import on
 from textual.app import ComposeResult
 from textual.binding import Binding, BindingType
 from textual.containers import Horizontal
-from textual.events import Key
 from textual.widgets import Input
 
 from eleagent.cli.prompt import check_prompt, read_duration, read_source
-from eleagent.errors import EleAgentError
+from eleagent.errors import BadRequest, EleAgentError
 from eleagent.operations.agents import AGENT_LIST
 from eleagent.operations.sessions import SESSION_CREATE
 from eleagent.wire.agents import AgentList
+from eleagent.wire.limits import SessionLimits
 from eleagent.wire.sessions import Session, SessionCreate
 from eleagent_tui import terminal
 from eleagent_tui.asking import Label
@@ -39,6 +40,7 @@ FIELDS: Final = {
     "name": Asked("Name", "to call it by; one is made where none is given"),
     "model": Asked("Model", "as the daemon is set up"),
     "policy": Asked("Policy", "as the daemon is set up"),
+    "cost": Asked("Cost", "the most it may cost, in USD; as the daemon is set up"),
     "timeout": Asked("Time", "90, 30s, 10m or 2h; as the daemon is set up"),
 }
 
@@ -47,28 +49,21 @@ class FormField(Field):
     """One line of the form."""
 
     BINDINGS: ClassVar[list[BindingType]] = [
-        Binding("down", "next(1)", "to the next line", show=False),
-        Binding("up", "next(-1)", "to the line before", show=False),
         Binding("ctrl+s", "start", "start it", show=False),
         Binding("ctrl+g", "editor", "write the prompt in $EDITOR", show=False),
         Binding("escape", "leave", "leave without starting", show=False),
     ]
 
-    def on_key(self, event: Key) -> None:
-        """Enter goes on at once: what is typed behind it belongs to the next line, however quickly it comes."""
-        super().on_key(event)
-        if event.key == "enter" and self.screen.focused is self and self.id != list(FIELDS)[-1]:
-            event.prevent_default()
-            event.stop()
-            self.screen.focus_next(FormField)
+    def goes_on(self, key: str) -> bool:
+        if key in ("down", "up") or (key == "enter" and self.id != list(FIELDS)[-1]):
+            (self.screen.focus_previous if key == "up" else self.screen.focus_next)(FormField)
+            return True
+        return False
 
     @property
     def form(self) -> NewSession:
         assert isinstance(self.screen, NewSession)  # noqa: S101  # nobody else has one
         return self.screen
-
-    def action_next(self, lines: int) -> None:
-        (self.screen.focus_next if lines > 0 else self.screen.focus_previous)(FormField)
 
     def action_start(self) -> None:
         self.form.start()
@@ -178,6 +173,7 @@ class NewSession(Place):
                 name=self._value("name") or None,
                 model=self._value("model") or None,
                 policy=self._value("policy") or None,
+                limits=SessionLimits(max_cost_usd=_money(self._value("cost"))),
                 timeout_s=read_duration("Time", timeout),
             )
             session: Session = await self.link.act(SESSION_CREATE, body=body)
@@ -186,3 +182,13 @@ class NewSession(Place):
         self.set_focus(None)
         self.tui.link.sessions[session.key] = session
         self.tui.open_session(session.key)
+
+
+def _money(text: str) -> float | None:
+    try:
+        value = float(text) if text else None
+    except ValueError:
+        value = 0.0
+    if value is not None and not 0 < value < math.inf:
+        raise BadRequest(f"Cost {text!r} is no sum of money: write 5 or 0.50")
+    return value

@@ -225,7 +225,7 @@ class SessionPlace(Place):
         for _ in range(SEARCH_ROUNDS):
             found: Found = await self.link.call(SESSION_FIND, query={**what, **where, "limit": 1}, key=self.key)
             if found.seqs:
-                transcript.show_event(found.seqs[0])
+                transcript.show_event(found.seqs[0], text=str(what.get("text", "")))
                 return
             if found.goes_on_at is None:
                 break

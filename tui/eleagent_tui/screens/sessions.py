@@ -21,7 +21,8 @@ from eleagent_tui.table import Column, Item, Table
 
 COLUMNS: Final = (
     Column("NAME", 20), Column("STATE", 17), Column("AGENT", 12, rank=2), Column("OWNER", 12, rank=4),
-    Column("AGE", 4, right=True), Column("TOKENS", 7, right=True, rank=3), Column("TITLE"),
+    Column("AGE", 4, right=True), Column("TOKENS", 7, right=True, rank=3), Column("USD", 6, right=True, rank=2),
+    Column("TITLE"),
 )  # fmt: skip
 
 _ROLES: Final = {
@@ -150,6 +151,7 @@ def items(sessions: Iterable[Session]) -> list[Item]:
 def _item(session: Session, now: datetime) -> Item:
     group = session.state.group
     used = session.usage.input_tokens + session.usage.output_tokens
+    cost = session.usage.cost_microusd / 1e6
     old = age(session.created, now)
     name, owner, agent = shown_line(session.name), shown_line(session.owner), shown_line(session.agent)
     title = shown_line(session.title)
@@ -157,11 +159,13 @@ def _item(session: Session, now: datetime) -> Item:
         key=session.key,
         cells=(
             ("", name), (_ROLES[group], str(session.state)), ("", agent), ("dim", owner), ("dim", old),
-            ("dim", short(used) if used else ""), ("", title),
+            ("dim", short(used) if used else ""), ("dim", f"{cost:.2f}" if cost else ""), ("", title),
         ),
         section=group,
         value=session,
-        sort=(name, session.state, agent, owner, -datetime.fromisoformat(session.created).timestamp(), used, title),
+        sort=(
+            name, session.state, agent, owner, -datetime.fromisoformat(session.created).timestamp(), used, cost, title,
+        ),
     )  # fmt: skip
 
 

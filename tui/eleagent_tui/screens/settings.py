@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Iterator
 from typing import ClassVar
 
 import msgspec
@@ -66,7 +66,7 @@ class Settings(Place):
         status: Status = await self.link.call(STATUS)
         return [
             (("dim", "·"), f"{name.replace('_', ' ')}: {value}")
-            for name, value in msgspec.structs.asdict(status).items()
+            for name, value in _facts(status)
             if value not in ("", None)
         ]
 
@@ -102,3 +102,12 @@ class Settings(Place):
                 rows += indented(wrap(shown_line(text), width - 4), (role, f"  {mark} "), "    ")
             rows.append(())
         return rows or [(("dim", "asking the daemon …"),)]
+
+
+def _facts(status: Status) -> Iterator[tuple[str, object]]:
+    """The fields of a status, those of its limits among them."""
+    for name, value in msgspec.structs.asdict(status).items():
+        if isinstance(value, msgspec.Struct):
+            yield from ((inner, what) for inner, what in msgspec.structs.asdict(value).items() if what is not None)
+        else:
+            yield name, value
