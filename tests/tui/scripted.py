@@ -108,6 +108,7 @@ class Scene:
             "session_stop": self._stop,
             "artefact_list": self._artefacts,
             "session_create": self._create,
+            "session_resume": lambda call: self.add(session(43, State.STARTING, name="went-on"), *STORY[:4]),
             "agent_list": lambda call: AgentList(AGENTS),
             "doctor": lambda call: Doctor(
                 [Finding("engine", "ok", "Docker 29"), Finding("quota", "warn", "none", "mount with prjquota")]

@@ -36,6 +36,7 @@ async def test_form_starts_what_was_filled_in_and_shows_it(
         data=[str(tmp_path)],
         name="sorter",
         timeout_s=600,
+        stay=True,
         limits=SessionLimits(max_cost_usd=2.5),
     )
 

@@ -6,9 +6,9 @@ from pathlib import Path
 
 import pytest
 
-from eleagent.operations.sessions import SESSION_EVENTS, SESSION_INPUT
+from eleagent.operations.sessions import SESSION_EVENTS, SESSION_INPUT, SESSION_RESUME
 from eleagent.wire import events as ev
-from eleagent.wire.sessions import SessionInput, State
+from eleagent.wire.sessions import SessionInput, SessionResume, State
 from eleagent_tui.transcript import Transcript
 
 from ..cli.fakedaemon import FakeDaemon
@@ -222,3 +222,14 @@ async def test_transcript_is_saved_whole_as_text_and_as_events(
         await seen.until("can't be written: File exists")
     assert "● Bash" in (tmp_path / f"{key}.txt").read_text()
     assert len((tmp_path / f"{key}.jsonl").read_bytes().splitlines()) == len(STORY) + 1
+
+
+async def test_ended_session_goes_on_in_a_new_one(scene: Scene, daemon: FakeDaemon, tui: Open) -> None:
+    scene.add(session(1, State.SUCCEEDED), *STORY, ev.SessionEnded(State.SUCCEEDED, "finished", 0))
+    async with tui() as seen:
+        await enter(seen, "succeeded (finished)")
+        await seen.until("succeeded > ")
+        await seen.press("r", *"And TR-109?", "enter")
+        await seen.until("went-on starting")
+    (call,) = daemon.called(SESSION_RESUME)
+    assert call.decoded(SessionResume) == SessionResume(prompt="And TR-109?", stay=True)

@@ -175,6 +175,7 @@ class NewSession(Place):
                 policy=self._value("policy") or None,
                 limits=SessionLimits(max_cost_usd=_money(self._value("cost"))),
                 timeout_s=read_duration("Time", timeout),
+                stay=agent != "command",  # who looks at it goes on talking to it
             )
             session: Session = await self.link.act(SESSION_CREATE, body=body)
         finally:

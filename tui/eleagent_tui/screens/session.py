@@ -12,9 +12,16 @@ from textual.binding import Binding, BindingType
 from textual.widgets import Input
 
 from eleagent.cli.prompt import check_prompt
-from eleagent.operations.sessions import SESSION_FIND, SESSION_GET, SESSION_INPUT, SESSION_INTERRUPT, SESSION_STOP
+from eleagent.operations.sessions import (
+    SESSION_FIND,
+    SESSION_GET,
+    SESSION_INPUT,
+    SESSION_INTERRUPT,
+    SESSION_RESUME,
+    SESSION_STOP,
+)
 from eleagent.wire.events import AgentToolCall, Event, Notice, SessionEnded
-from eleagent.wire.sessions import Found, Session, SessionDetail, SessionInput, SessionStop
+from eleagent.wire.sessions import Found, Session, SessionDetail, SessionInput, SessionResume, SessionStop
 from eleagent_tui import cards, terminal
 from eleagent_tui.field import Field
 from eleagent_tui.link import SessionsChanged
@@ -65,6 +72,7 @@ class SessionPlace(Place):
         Binding("a", "audit", "audit"),
         Binding("V", "pager_whole", "the whole transcript in the pager", show=False),
         Binding("S", "save", "save the transcript", show=False),
+        Binding("r", "resume", "go on with a session that has ended", show=False),
         Binding("u", "interrupt", "interrupt the turn", show=False),
         Binding("x", "stop", "stop"),
     ]
@@ -182,6 +190,19 @@ class SessionPlace(Place):
     async def _interrupt(self) -> None:
         await self.link.act(SESSION_INTERRUPT, key=self.key)
         self.say("told to interrupt its turn")
+
+    def action_resume(self) -> None:
+        if self._session is None or not self._session.state.ended:
+            self.say("it still lives: i writes to it", "dim")
+            return
+
+        async def go_on(text: str) -> None:
+            body = SessionResume(prompt=check_prompt(text), stay=True)
+            session: Session = await self.link.act(SESSION_RESUME, body=body, key=self.key)
+            self.link.sessions[session.key] = session
+            self.tui.open_session(session.key)
+
+        self.ask("Go on with", go_on)
 
     def action_stop(self) -> None:
         self.confirm(f"Stop {shown_line(self._title)}?", self._stop)
