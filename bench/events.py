@@ -13,11 +13,15 @@ from typing import Any, cast
 
 from aiohttp import web
 
+from eleagent.operations.operation import Kind
 from eleagent.operations.table import OPERATIONS
+from eleagent.permissions import Role
 from eleagent.wire.events import OutputText
 from eleagent_daemon.api.app import make_app
+from eleagent_daemon.api.identity import NOBODY, Caller
 from eleagent_daemon.api.pipeline import Pipeline
 from eleagent_daemon.api.sessions import SessionHandlers
+from eleagent_daemon.domain.access import Owned, Sight
 from eleagent_daemon.listen import bind_socket
 from eleagent_daemon.store.ledger import Ledger
 from eleagent_daemon.store.timeline import Timelines
@@ -51,6 +55,16 @@ class _Sessions:
         return None
 
 
+class _Anybody:
+    """Everybody is the owner."""
+
+    async def identify(self, _: web.Request) -> Caller:
+        return Caller(name="bench", role=Role.OWNER, identity=NOBODY)
+
+    def again(self, caller: Caller) -> Caller:
+        return caller
+
+
 def durable_events() -> tuple[float, str]:
     """Events a second from the first append until the slowest watcher has the last one."""
     with tempfile.TemporaryDirectory(prefix="eleagent-bench-", dir="/var/tmp") as folder:
@@ -63,9 +77,10 @@ async def _measure(folder: Path) -> tuple[float, str]:
         ledger = await Ledger.open(folder / "ledger", secrets=folder, installation="bench", pool=pool)
         timeline = await timelines.open(KEY)
         nothing = cast(Any, None)
-        sessions = SessionHandlers(sessions=cast(Any, _Sessions()), timelines=timelines)
+        sessions = SessionHandlers(sessions=cast(Any, _Sessions()), timelines=timelines, projects=cast(Any, None))
         handlers = dict.fromkeys(OPERATIONS, nothing) | dict(sessions.table())
-        runner = web.AppRunner(make_app(pipeline=Pipeline(ledger=ledger, resolve=_itself), handlers=handlers))
+        pipeline = Pipeline(ledger=ledger, doorkeeper=_Anybody(), resolvers=dict.fromkeys(Kind, _itself))
+        runner = web.AppRunner(make_app(pipeline=pipeline, handlers=handlers))
         await runner.setup()
         await web.SockSite(runner, bind_socket(folder / "api.sock")).start()
         await timeline.append(OutputText(stream="out", text="first"))
@@ -96,5 +111,5 @@ async def _measure(folder: Path) -> tuple[float, str]:
     return (EVENTS / all_s if whole else 0.0), detail
 
 
-async def _itself(text: str, _: Any) -> str:
-    return text
+async def _itself(text: str, sight: Sight) -> Owned:
+    return Owned(id=text, owner=sight.user)

@@ -14,6 +14,7 @@ from audit import audit_figures
 from events import durable_events
 from first_event import first_event_ratio
 from footprint import command_cpu, idle_memory
+from identity import identity_costs
 from observation import observed_programs
 from start import start_ratio
 from warm import Warm, warm_daemon
@@ -49,6 +50,9 @@ def figures(warm: Warm) -> Iterator[Figure]:
     yield Figure("Claude's first event / the bare CLI's", ratio, 1.25, "x", detail)
     yield Figure("CPU of eleagent --help", command_cpu("--help"), 100, "ms")
     yield Figure("CPU of eleagent ps", command_cpu("ps"), 100, "ms")
+    with_token, with_key = identity_costs()
+    yield Figure("who calls, and may they: with an access token", with_token, 0.3, "ms")
+    yield Figure("who calls, and may they: with an API key", with_key, 0.5, "ms")
     rate, detail = durable_events()
     yield Figure("durable events to three watchers", rate, 5000, "/s", detail, at_least=True)
     percent, ratio, detail = observed_programs()

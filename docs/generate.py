@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from pathlib import Path
 
+from eleagent.permissions import DESCRIPTIONS, KEY_GROUPS, ROLES, Permission, Role
 from eleagent.wire.states import STATES, Group, State
 from eleagent_daemon.domain.lifecycle import MOVES
 from eleagent_daemon.store.ledger.kinds import document
@@ -40,7 +41,54 @@ def audit() -> str:
     return before + mark + document() + "<!-- end of kinds -->" + rest.partition("<!-- end of kinds -->")[2]
 
 
-PAGES: dict[str, Callable[[], str]] = {"audit.md": audit, "states.md": states}
+ROLES_TEXT = """# Roles and keys
+
+Every operation of the API needs one permission. A role's row says how far it goes: **own** is what the caller started or made; **project** also what others share with a project that the caller is a member of (unless it is private); **any** is everybody's. What is not in a role's column the role may not. What one may not see is not there: it is answered like what never was.
+
+- **owner**: everything. Root and the daemon's own account are owners on the server's socket, whatever happens to the others.
+- **admin**: projects, agents, sessions, keys and data of all; reads members, changes none.
+- **member**: own projects, sessions and keys.
+- **agent**: for machines alone, never for a person.
+
+Reading what somebody else's session said or made, beyond what is shared, takes a reason (`--because TEXT`; `reason` in the request), which is in the audit log.
+
+Adding or removing users, changing a role, setting a password, making a key and replacing the signing keys take, over the network, a password that was given in the last five minutes. No API key can do them.
+"""
+KEYS_TEXT = """
+## Groups of API keys
+
+`eleagent key create NOTE --group GROUP`. A key may at each moment what its scopes **and** its maker's role allow. Scopes of a group are own and shared, never everybody's; of single scopes (`--scope session:read@any`) only what the maker may. A key always expires, and can be bound to projects, agents, networks and a number of live sessions.
+"""
+
+
+def roles() -> str:
+    rows = [
+        f"| `{permission}` | {DESCRIPTIONS[permission]} | "
+        + " | ".join(str(ROLES[role][permission]) if permission in ROLES[role] else "-" for role in Role)
+        + " |"
+        for permission in Permission
+    ]
+    groups = [
+        f"| `{permission}` | " + " | ".join("x" if permission in held else "-" for held in KEY_GROUPS.values()) + " |"
+        for permission in Permission
+        if any(permission in held for held in KEY_GROUPS.values())
+    ]
+    return "\n".join(
+        [
+            ROLES_TEXT,
+            f"| Permission | Lets one | {' | '.join(Role)} |",
+            "|---|---|" + "---|" * len(Role),
+            *rows,
+            KEYS_TEXT,
+            f"| Permission | {' | '.join(f'`{group}`' for group in KEY_GROUPS)} |",
+            "|---|" + "---|" * len(KEY_GROUPS),
+            *groups,
+            "",
+        ]
+    )
+
+
+PAGES: dict[str, Callable[[], str]] = {"audit.md": audit, "roles.md": roles, "states.md": states}
 
 
 if __name__ == "__main__":

@@ -22,11 +22,12 @@ from eleagent.client.locate import default_home
 from eleagent.errors import ConfigError, EleAgentError
 from eleagent.wire.limits import OnLimit, SessionLimits
 from eleagent_daemon.choice import AUTO, chosen
-from eleagent_daemon.configcheck import check, convert
+from eleagent_daemon.configcheck import check, check_secret, convert
 from eleagent_daemon.domain.limits import Allowance
 from eleagent_daemon.domain.policy import BUILT_IN, MODEL_ONLY, ApprovalRules, Policy, parse_rule
 from eleagent_daemon.domain.sandbox import BUBBLEWRAP, Ceilings, Limits, Mode
 from eleagent_daemon.layout import Layout
+from eleagent_daemon.network import check_listen
 
 
 class Docker(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -101,6 +102,38 @@ class CeilingsText(Ceilings, frozen=True, forbid_unknown_fields=True):
     """The most that a session may ask for."""
 
 
+class Unix(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """Who is in this group of the machine is a member of the organization with `role`, at first contact on the socket;
+    out of the group they are out. The socket belongs to the group then.
+    """
+
+    group: str = ""
+    role: Literal["admin", "member"] = "member"
+
+
+class Tls(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """PEM files for `listen`; the key may be read by its owner alone."""
+
+    cert: str = ""
+    key: str = ""
+
+
+class Login(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """Seconds that an access token is good for, that a login may be idle, and that it lasts whatever it does."""
+
+    access_s: float = 600.0
+    idle_s: float = 1800.0
+    whole_s: float = 43200.0
+
+
+class Password(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """What one check of a password costs (argon2id); hashes of another cost are made anew at the next login."""
+
+    memory_kib: int = 65536
+    rounds: int = 3
+    lanes: int = 4
+
+
 class LimitsText(Limits, frozen=True, forbid_unknown_fields=True):
     """What one sandbox may use; every limit is more than 0."""
 
@@ -113,14 +146,17 @@ class PolicyText(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
 
 class Config(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
-    """`user` is the account that eleagentd runs as where root starts it. `listen` is refused until identity exists.
-    `runtime` auto: decided at the first start and written down. `idle_s`: the daemon ends when for so long no session
-    lived or waited and no client came; 0 is never.
+    """`user` is the account that eleagentd runs as where root starts it. `listen` is ADDRESS:PORT for clients with a
+    login or a key; `hosts` are the names they call it by; `behind_proxy`: a proxy before it speaks TLS. `runtime` auto:
+    decided at the first start and written down. `idle_s`: the daemon ends when for so long no session lived or waited
+    and no client came; 0 is never.
     """
 
     home: str = ""
     socket: str = ""
     listen: str = ""
+    hosts: list[str] = []
+    behind_proxy: bool = False
     user: str = "eleagent"
     runtime: Literal["auto", "docker", "bubblewrap"] = "auto"
     log_level: Literal["debug", "info", "warning", "error"] = "info"
@@ -128,6 +164,10 @@ class Config(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=Tr
     docker: Docker = Docker()
     model: Model = Model()
     session: Session = Session()
+    tls: Tls = Tls()
+    unix: Unix = Unix()
+    login: Login = Login()
+    password: Password = Password()
     limits: LimitsText = LimitsText()
     audit: Audit = Audit()
     ceilings: CeilingsText = CeilingsText()
@@ -268,10 +308,9 @@ def _complete(config: Config, path: Path) -> Config:
         raise ConfigError(f"home: {config.home!r} is not an absolute path")
     if len(socket.encode()) > 100:
         raise ConfigError(f"socket: {socket!r} is longer than the 100 bytes a Unix socket's path may have; set another")
-    if config.listen:
-        raise ConfigError(
-            f"listen: {config.listen!r}: TCP stays closed until EleAgent knows identities; use the Unix socket"
-        )
+    check_listen(config.listen, tls=bool(config.tls.cert or config.tls.key), behind_proxy=config.behind_proxy)
+    if bool(config.tls.cert) != bool(config.tls.key):
+        raise ConfigError("tls.cert and tls.key belong together: set both or none")
     for name, text in config.policies.items():
         for rule in text.tunnel:
             try:
@@ -290,7 +329,11 @@ def _complete(config: Config, path: Path) -> Config:
         raise ConfigError(f"session.policy: there is no policy {config.session.policy!r}; known: {known}")
     positive = {f"session.{name}": getattr(config.session, name) for name in _POSITIVE}
     positive |= {f"ceilings.{name}": value for name, value in msgspec.structs.asdict(config.ceilings).items()}
+    positive |= {f"login.{name}": value for name, value in msgspec.structs.asdict(config.login).items()}
     positive |= {f"limits.{name}": value for name, value in msgspec.structs.asdict(config.limits).items()}
+    for name, least in {"memory_kib": 19456, "rounds": 2, "lanes": 1}.items():
+        if (given := getattr(config.password, name)) < least:
+            raise ConfigError(f"password.{name}: must be at least {least} (OWASP's least for argon2id), is {given}")
     for name, value in positive.items():
         if not 0 < value < math.inf:
             raise ConfigError(f"{name}: must be more than 0, is {value}")
@@ -376,23 +419,37 @@ def take_credential(config: Config, environ: MutableMapping[str, str]) -> tuple[
             raise ConfigError(f"model.key_file: {path} may be read by others (mode {mode & 0o777:o}): chmod 600 {path}")
         if not secret:
             raise ConfigError(f"model.key_file: {path} is empty: write the key into it")
+        check_secret(secret, f"model.key_file: {path}")
         return ("OAuth token" if secret.startswith("sk-ant-oat") else "API key"), secret
+    for name, value in (("ANTHROPIC_API_KEY", key), ("CLAUDE_CODE_OAUTH_TOKEN", token)):
+        if value:
+            check_secret(value, f"environment: {name}")
     if key:
         return "API key", key
     return ("OAuth token", token) if token else ("", "")
 
 
+def credentials_folder(environ: Mapping[str, str]) -> Path | None:
+    """Where the service manager puts LoadCredential= (systemd.exec(5))."""
+    return Path(folder) if (folder := environ.get("CREDENTIALS_DIRECTORY")) else None
+
+
 def parse_flags(arguments: Sequence[str]) -> tuple[dict[str, str], Path | None]:
-    """`--config FILE`, `--set name=value`, and `--name value` for every setting (`--docker-socket PATH`)."""
+    """`--config FILE`, `--set name=value`, and `--name value` for every setting (`--docker-socket PATH`); one that is
+    true or false needs no value to be true (`--behind-proxy`).
+    """
     flags: dict[str, str] = {}
     file: Path | None = None
     known = {flag_of(name): name for name, _ in fields(Config)}
+    switches = {flag_of(name) for name, kind in fields(Config) if kind is bool}
     rest = list(arguments)
     while rest:
         flag, equals, value = rest.pop(0).partition("=")
         if not flag.startswith("-"):
             raise ConfigError(f"{flag}: no such argument (settings are flags: --NAME VALUE)")
-        if not equals:
+        if not equals and flag in switches and (not rest or rest[0].startswith("-")):
+            value = "true"
+        elif not equals:
             if not rest:
                 raise ConfigError(f"{flag} needs a value")
             value = rest.pop(0)

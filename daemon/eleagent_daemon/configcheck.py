@@ -9,6 +9,19 @@ import msgspec
 
 from eleagent.errors import ConfigError
 
+_PLACEHOLDERS = ("changeme", "change-me", "change_me", "placeholder", "example", "your", "xxxx", "todo", "secret",
+                 "password", "insert", "dummy")  # fmt: skip
+_SECRET_CHARACTERS = 16
+
+
+def check_secret(secret: str, where: str) -> None:
+    """Raises ConfigError for a text that stands where a secret belongs, without telling it."""
+    plain = secret.lower()
+    if any(word in plain for word in _PLACEHOLDERS) and len(set(plain)) < 24:
+        raise ConfigError(f"{where}: this is a placeholder: put the real secret there")
+    if len(secret) < _SECRET_CHARACTERS or len(set(secret)) < _SECRET_CHARACTERS // 2:
+        raise ConfigError(f"{where}: this is too short or too uniform to be a secret: put the real one there")
+
 
 def check(table: Any, struct: type[msgspec.Struct], where: str, prefix: str = "") -> None:
     """Raises ConfigError, beginning with `where`, for the first setting that `struct` does not have or take."""
@@ -31,6 +44,8 @@ def check(table: Any, struct: type[msgspec.Struct], where: str, prefix: str = ""
 
 def convert(value: Any, kind: Any, where: str, *, strict: bool = True) -> Any:
     """`value` as a `kind`; a text is taken for a number where not `strict`. Raises ConfigError."""
+    if not strict and kind == list[str] and isinstance(value, str):
+        value = [part.strip() for part in value.split(",") if part.strip()]
     try:
         return msgspec.convert(value, kind, strict=strict)
     except msgspec.ValidationError:

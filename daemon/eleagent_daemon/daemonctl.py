@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import socket
+import stat
 import subprocess
 import sys
 import time
@@ -14,7 +15,7 @@ from typing import Final
 from eleagent.client.locate import default_socket
 from eleagent.errors import ConfigError, Conflict, EleAgentError
 from eleagent_daemon import supervise
-from eleagent_daemon.account import daemon_account
+from eleagent_daemon.account import daemon_account, group_rule
 from eleagent_daemon.choice import decide
 from eleagent_daemon.config import Config, load, parse_flags
 from eleagent_daemon.layout import Layout, check_local, unusable_home
@@ -93,7 +94,8 @@ def _prepare(rest: list[str], config: Config) -> list[str]:
     layout = Layout(Path(config.home))
     uid, gid = daemon_account(config.user)
     installation = layout.prepare(uid=uid, gid=gid)
-    _prepare_socket_folder(Path(config.socket).parent, uid, gid)
+    group = group_rule(config.unix.group, config.unix.role)
+    _prepare_socket_folder(Path(config.socket).parent, uid, gid, shared_with=group.gid if group else None)
     choice = decide(config.runtime, layout.runtime_file, uid=os.getuid(), engine=config.docker.socket, now=now())
     python = [sys.executable, "-P", "-m"]
     launcher = [
@@ -110,14 +112,18 @@ def _prepare(rest: list[str], config: Config) -> list[str]:
     return [sys.executable, "-I", "-S", supervise.__file__, *words]
 
 
-def _prepare_socket_folder(folder: Path, uid: int, gid: int) -> None:
-    """The daemon's own where it is made here; one that is there already (/run, /tmp) stays whose it is."""
+def _prepare_socket_folder(folder: Path, uid: int, gid: int, *, shared_with: int | None) -> None:
+    """The daemon's own where it is made here; one that is there already (/run, /tmp) stays whose it is. A group that
+    may use the socket gets the folder, so that the socket inherits it (setgid) and eleagentd need not be in that group.
+    """
     check_local(folder, "socket", "ELEAGENT_SOCKET")
     try:
-        folder.mkdir(mode=0o755, parents=True)
-        os.chown(folder, uid, gid)
-    except FileExistsError:
-        return
+        if made := not folder.exists():
+            folder.mkdir(mode=0o755, parents=True)
+            os.chown(folder, uid, gid)
+        if shared_with is not None and (made or folder.stat().st_uid == uid):
+            os.chown(folder, -1, shared_with)
+            folder.chmod(folder.stat().st_mode | stat.S_ISGID)
     except OSError as err:
         raise ConfigError(f"socket: {folder} can't be used: {err.strerror}") from None
 

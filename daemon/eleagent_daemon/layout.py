@@ -35,6 +35,14 @@ class Layout:
         return self.home / "artefacts" / "state" / "egress.db"
 
     @property
+    def auth(self) -> Path:
+        return self.home / "artefacts" / "state" / "auth.db"
+
+    @property
+    def keyring(self) -> Path:
+        return self.secrets / "identity.json"
+
+    @property
     def timelines(self) -> Path:
         return self.home / "artefacts" / "logs"
 

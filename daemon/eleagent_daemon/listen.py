@@ -37,9 +37,10 @@ def held(path: Path) -> bool:
     return False
 
 
-def bind_socket(path: Path) -> socket.socket:
-    """A listening Unix socket of mode 0600 at `path`. It is bound under another name in its folder and renamed, so that
-    nobody meets it with a wider mode; a dead daemon's is replaced (the caller holds the lock).
+def bind_socket(path: Path, *, gid: int | None = None) -> socket.socket:
+    """A listening Unix socket at `path`, of mode 0600, or 0660 for the group `gid`. It is bound under another name in
+    its folder and renamed, so that nobody meets it with another mode; a dead daemon's is replaced (the caller holds the
+    lock).
 
     Raises ConfigError when it can't be.
     """
@@ -49,12 +50,17 @@ def bind_socket(path: Path) -> socket.socket:
     try:
         partial.unlink(missing_ok=True)
         listener.bind(str(partial))
+        if gid is not None:
+            if partial.stat().st_gid != gid:
+                os.chown(partial, -1, gid)
+            partial.chmod(0o660)
         listener.listen(128)
         partial.rename(path)
     except OSError as err:
         listener.close()
         partial.unlink(missing_ok=True)
-        raise ConfigError(f"socket: {path} can't be made: {err.strerror}") from None
+        whose = f" for group {gid}" if gid is not None and isinstance(err, PermissionError) else ""
+        raise ConfigError(f"socket: {path} can't be made{whose}: {err.strerror}") from None
     finally:
         os.umask(before)
     return listener

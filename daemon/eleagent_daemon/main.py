@@ -12,34 +12,49 @@ from contextlib import AsyncExitStack
 from functools import partial
 from pathlib import Path
 
+import msgspec
 from aiohttp import web
 
 from eleagent.errors import ConfigError, Conflict, EleAgentError
+from eleagent.operations.operation import Kind
 from eleagent.version import __version__
-from eleagent_daemon.account import daemon_account
+from eleagent_daemon.account import daemon_account, group_rule
 from eleagent_daemon.api.agents import AgentHandlers
 from eleagent_daemon.api.app import make_app
 from eleagent_daemon.api.approvals import ApprovalHandlers
 from eleagent_daemon.api.artefacts import ArtefactHandlers
 from eleagent_daemon.api.audit import AuditHandlers
 from eleagent_daemon.api.conversations import ConversationHandlers
+from eleagent_daemon.api.door import Door
 from eleagent_daemon.api.egress import EgressHandlers
+from eleagent_daemon.api.identity import Peers
+from eleagent_daemon.api.keys import KeyHandlers
+from eleagent_daemon.api.logins import LoginHandlers
+from eleagent_daemon.api.organization import OrganizationHandlers
 from eleagent_daemon.api.pipeline import Pipeline
+from eleagent_daemon.api.projects import ProjectHandlers
 from eleagent_daemon.api.sessions import SessionHandlers
 from eleagent_daemon.api.system import SystemHandlers
+from eleagent_daemon.api.tcp import TcpSite
 from eleagent_daemon.api.usage import UsageHandlers
+from eleagent_daemon.api.users import UserHandlers
 from eleagent_daemon.checkpoints import Departures
 from eleagent_daemon.choice import chosen
-from eleagent_daemon.config import Config, load, parse_flags, take_credential
+from eleagent_daemon.config import Config, credentials_folder, load, parse_flags, take_credential
 from eleagent_daemon.domain.doors import Terms
 from eleagent_daemon.domain.policy import MODEL_ONLY
 from eleagent_daemon.gateway.credentials import Credential
 from eleagent_daemon.gateway.prices import read_prices
 from eleagent_daemon.gateway.service import Gateway
+from eleagent_daemon.identity import assembly
+from eleagent_daemon.identity.keyring import Keyring
+from eleagent_daemon.identity.logins import Lives
+from eleagent_daemon.identity.passwords import Cost
 from eleagent_daemon.idle import until_unneeded
 from eleagent_daemon.journal import start_logging
 from eleagent_daemon.layout import Layout
 from eleagent_daemon.listen import bind_socket, hold_lock, notify, remove_socket
+from eleagent_daemon.network import WayIn, open_tcp
 from eleagent_daemon.privileges import drop_to
 from eleagent_daemon.sessions.accounts import Accounts
 from eleagent_daemon.sessions.approvals import Approvals
@@ -68,7 +83,7 @@ from eleagent_daemon.store.usage import UsageStore
 from eleagent_daemon.supervise import FATAL, UNNEEDED
 
 
-async def serve(config: Config, credential: Credential | None) -> bool:
+async def serve(config: Config, credential: Credential | None, way_in: WayIn | None = None) -> bool:
     """The daemon, from its lock to its end. Sessions live on when it ends: the next one adopts them.
 
     Returns whether it ended by itself, unneeded.
@@ -188,6 +203,30 @@ async def serve(config: Config, credential: Credential | None) -> bool:
         )
         supervisor.serve("vigil", vigil.run)
 
+        # Who is met.
+        keyring = await asyncio.to_thread(Keyring.open, layout.keyring, credentials=credentials_folder(os.environ))
+        terms = assembly.Terms(
+            access_s=config.login.access_s,
+            lives=Lives(idle_s=config.login.idle_s, whole_s=config.login.whole_s),
+            cost=Cost(**msgspec.structs.asdict(config.password)),
+        )
+        identity = await assembly.open_identity(
+            stack, database=layout.auth, keyring=keyring, issuer=installation, terms=terms
+        )
+        group = group_rule(config.unix.group, config.unix.role)
+        peers = Peers(people=identity.people, projects=identity.project_rows, group=group)
+        await peers.admit_system()
+        door = Door(
+            people=identity.people,
+            peers=peers,
+            logins=identity.logins,
+            tokens=identity.tokens,
+            keys=identity.keys,
+            projects=identity.project_rows,
+            addresses=identity.addresses,
+            behind_proxy=config.behind_proxy,
+        )
+
         # What people meet.
         system = SystemHandlers(
             home=config.home,
@@ -205,10 +244,23 @@ async def serve(config: Config, credential: Credential | None) -> bool:
             limits=config.session_limits(),
             user_day_usd=config.budget.user_day_usd,
         )
+        approval_handlers = ApprovalHandlers(approvals=approvals)
+        users = UserHandlers(membership=identity.membership, people=identity.people, logins=identity.logins)
         handlers = {
             **system.table(),
-            **SessionHandlers(sessions=sessions, timelines=timelines).table(),
-            **ApprovalHandlers(approvals=approvals).table(),
+            **LoginHandlers(logins=identity.logins, people=identity.people, addresses=identity.addresses).table(),
+            **users.table(),
+            **ProjectHandlers(projects=identity.projects).table(),
+            **KeyHandlers(keys=identity.keys, people=identity.people).table(),
+            **OrganizationHandlers(
+                membership=identity.membership,
+                people=identity.people,
+                logins=identity.logins,
+                keyring=keyring,
+                registry=registry,
+            ).table(),
+            **SessionHandlers(sessions=sessions, timelines=timelines, projects=identity.projects).table(),
+            **approval_handlers.table(),
             **ArtefactHandlers(sessions=sessions, artefacts=artefacts).table(),
             **EgressHandlers(sessions=sessions, egress=egress).table(),
             **ConversationHandlers(
@@ -221,7 +273,20 @@ async def serve(config: Config, credential: Credential | None) -> bool:
             **AuditHandlers(sessions=sessions, ledger=ledger, pool=pool).table(),
             **UsageHandlers(usage=usage, prices=prices).table(),
         }
-        pipeline = Pipeline(ledger=ledger, resolve=lambda text, caller: sessions.resolve(text, owner=caller.name))
+        pipeline = Pipeline(
+            ledger=ledger,
+            doorkeeper=door,
+            resolvers={
+                Kind.SESSION: sessions.find,
+                Kind.USER: identity.membership.find,
+                Kind.LOGIN: users.find_login,
+                Kind.API_KEY: identity.keys.find_owned,
+                Kind.PROJECT: identity.projects.find,
+                Kind.APPROVAL: approval_handlers.find,
+                Kind.GRANT: approval_handlers.find_grant,
+            },
+            hosts=frozenset({"localhost", "127.0.0.1", "::1", *config.hosts}),
+        )
         app = make_app(pipeline=pipeline, handlers=handlers)
         web_runner = web.AppRunner(app, access_log=None, shutdown_timeout=1.0)
         await web_runner.setup()
@@ -230,8 +295,12 @@ async def serve(config: Config, credential: Credential | None) -> bool:
         await take_up(ledger, version=__version__, look=partial(find_traces, registry))
         await sessions.recover()
         socket = Path(config.socket)
-        await web.SockSite(web_runner, bind_socket(socket)).start()
+        await web.SockSite(web_runner, bind_socket(socket, gid=group.gid if group else None)).start()
         stack.callback(remove_socket, socket)
+        if way_in is not None:
+            site = TcpSite(web_runner, way_in.listener, tls=way_in.tls)
+            await site.start()
+            stack.push_async_callback(site.close)
         notify("READY=1")
         unneeded = await until_unneeded(
             stopped, idle_s=config.idle_s, served=web_runner.server, sessions=registry.live, socket=socket
@@ -247,10 +316,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
         config, _ = load(flags, environ=os.environ, file=file)
         kind, secret = take_credential(config, os.environ)
         credential = Credential(kind=kind, secret=secret) if secret else None
+        way_in = open_tcp(config.listen, cert=config.tls.cert, key=config.tls.key) if config.listen else None
         if os.getuid() == 0:
             drop_to(*daemon_account(config.user))
         start_logging(config.log_level)
-        unneeded = asyncio.run(serve(config, credential))
+        unneeded = asyncio.run(serve(config, credential, way_in))
     except EleAgentError as err:
         print(f"eleagent: {err.message}", file=sys.stderr)  # noqa: T201 - told to whoever started it
         return FATAL if isinstance(err, ConfigError | Conflict) else err.exit_code

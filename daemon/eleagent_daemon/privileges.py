@@ -6,6 +6,8 @@ import ctypes
 import importlib
 import os
 import pkgutil
+import sys
+from pathlib import Path
 from types import ModuleType
 from typing import Final
 
@@ -25,6 +27,9 @@ _LAZY: Final = (
     "stringprep",
     "traceback",
 )
+_LATE: Final = ("argon2", "jwt", "cryptography.hazmat.primitives.asymmetric.ed25519", "zxcvbn")
+"""What the first login or token loads, 20 MiB: before root is given up only where it could not be had afterwards."""
+
 _NOT_OURS: Final = ("eleagent_daemon.launcher", "eleagent_daemon.runtime", "eleagent_daemon.kernel", "eleagent.cli")
 
 
@@ -35,6 +40,9 @@ def drop_to(uid: int, gid: int) -> None:
     Raises ConfigError when root could be had back.
     """
     _preload()
+    if not _can_enter(Path(sys.prefix), uid, gid):
+        for name in _LATE:
+            importlib.import_module(name)
     os.umask(0o077)
     os.setgroups([])
     os.setresgid(gid, gid, gid)
@@ -56,12 +64,22 @@ def _import_below(package: ModuleType) -> None:
                 _import_below(module)
 
 
+def _can_enter(folder: Path, uid: int, gid: int) -> bool:
+    """Whether the account can get to what lies in `folder`."""
+    for one in (folder, *folder.parents):
+        status = one.stat()
+        if not status.st_mode & (0o100 if status.st_uid == uid else 0o010 if status.st_gid == gid else 0o001):
+            return False
+    return True
+
+
 def _preload() -> None:
     for name in _LAZY:
         importlib.import_module(name)
     for package in (eleagent, eleagent_daemon):
         _import_below(package)
-    migrations("registry")
+    for schema in ("registry", "auth"):
+        migrations(schema)
     for profile in PROFILES.values():
         get_dockerfile(profile.name)
         if profile.binary:

@@ -26,6 +26,7 @@ class Invocation:
 
     host: str | None = None
     context: str | None = None
+    because: str | None = None
     json: bool = False
     quiet: bool = False
     no_color: bool = False
@@ -44,7 +45,8 @@ class Invocation:
     def client(self) -> Client:
         from eleagent.client.api import Client
 
-        return Client(at=self.address, say=None if self.quiet or self.json else self.screen.note)
+        say = None if self.quiet or self.json else self.screen.note
+        return Client(at=self.address, say=say, because=self.because)
 
     @property
     def used_client(self) -> Client | None:
@@ -92,6 +94,9 @@ def _global_options() -> list[click.Parameter]:
             **common,
         ),
         click.Option(["--context"], metavar="NAME", help="The daemon of this name (or $ELEAGENT_CONTEXT).", **common),
+        click.Option(
+            ["--because"], metavar="TEXT", help="Why you read what is others': the audit log has it.", **common
+        ),
         click.Option(["--json"], is_flag=True, help="Answer in JSON.", **common),
         click.Option(["-q", "--quiet", "quiet"], is_flag=True, help="Only the answer itself.", **common),
         click.Option(["--no-color"], is_flag=True, help="No colours (or $NO_COLOR).", **common),

@@ -35,6 +35,21 @@ def run_daemon(arguments: tuple[str, ...]) -> None:
     _become("eleagent_daemon.daemonctl", "run", *arguments)
 
 
+@daemon.command("rotate-keys")
+@click.option("--at-once", is_flag=True, help="What the old keys signed counts no more: every login ends.")
+@pass_invocation
+def rotate_keys(invocation: Invocation, at_once: bool) -> None:
+    """Sign logins with fresh keys; what the old ones signed counts for a day more."""
+    from eleagent.operations.organization import KEYS_ROTATE
+    from eleagent.wire.system import KeysRotate, KeysRotated
+
+    rotated: KeysRotated = invocation.client.call(KEYS_ROTATE, body=KeysRotate(at_once=at_once))
+    if invocation.json:
+        invocation.emit(rotated)
+    else:
+        invocation.screen.line(f"key {rotated.key} signs from now on; {rotated.logins_ended} logins ended")
+
+
 @click.group(cls=Group)
 def config() -> None:
     """The daemon's settings."""

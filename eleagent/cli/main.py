@@ -46,6 +46,12 @@ COMMANDS = {
     "cp": Entry("artefacts:cp", "Copy artefacts out: cp KEY:PATH DEST."),
     "agent": Entry("agents:agent", "ls and install agents."),
     "image": Entry("agents:image", "ls and build agents' images."),
+    "init": Entry("users:init", "Name the organization and its first owner, once."),
+    "user": Entry("users:user", "ls, show, add, edit, passwd and rm who is a member."),
+    "login": Entry("logins:login", "ls and revoke who is logged in over the network."),
+    "key": Entry("keys:key", "create, ls and revoke API keys."),
+    "project": Entry("projects:project", "ls, show, create, edit, archive projects, and their member list."),
+    "org": Entry("users:org", "show, edit, transfer and rm the organization."),
     "doctor": Entry("system:doctor", "What this host can enforce, and what to do about the rest."),
     "audit": Entry("audit:audit", "ls, tail, show, export and verify the audit log."),
     "egress": Entry("egress:egress", "ls, tail and top: what sessions reached for on the network."),
@@ -57,8 +63,9 @@ COMMANDS = {
 }
 HIDDEN = {"dial-stdio": "dialstdio:dial_stdio"}
 ALIASES = {
-    "sessions": "session", "artefacts": "artefact", "artifact": "artefact", "artifacts": "artefact", "agents": "agent",
-    "images": "image", "audits": "audit", "approvals": "approval",
+    "sessions": "session", "artefacts": "artefact", "artifact": "artefact", "artifacts": "artefact",
+    "agents": "agent", "images": "image", "users": "user", "logins": "login", "keys": "key", "projects": "project",
+    "organization": "org", "audits": "audit", "approvals": "approval",
 }  # fmt: skip
 
 

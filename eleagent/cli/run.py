@@ -59,6 +59,8 @@ class RunCommand(Command):
 )
 @click.option("--model-script", metavar="FILE", help="A script plays the model: a rehearsal without a key.")
 @click.option("-i", "--interactive", is_flag=True, help="Converse: it waits for more when a turn is over.")
+@click.option("--project", metavar="NAME", help="Whose members may see the session (eleagent project ls).")
+@click.option("--private", is_flag=True, help="Not even they.")
 @click.option("-d", "--detach", is_flag=True, help="Print the key and return.")
 @click.option("--tasks", metavar="FILE", help="A list of units of work, one JSON object a line.")
 @click.option("--concurrency", type=click.IntRange(1, 64), default=4, show_default=True, help="Units at a time.")
@@ -118,6 +120,8 @@ def run(
         stay=rest["interactive"],
         model_script=read_script(rest["model_script"]),
         limits=read_limits(rest),
+        project=rest["project"],
+        private=rest["private"],
     )
     if tasks is not None:
         from eleagent.cli.tasks import read_tasks

@@ -33,11 +33,18 @@ class Client:
     """
 
     def __init__(
-        self, *, at: Address, say: Say | None = None, start: bool = True, patience_s: float = PATIENCE_S
+        self,
+        *,
+        at: Address,
+        say: Say | None = None,
+        start: bool = True,
+        patience_s: float = PATIENCE_S,
+        because: str | None = None,
     ) -> None:
         self._way = way_to(at, say=say, start=start)
         self._dialled = partial(send, self._way)
         self._patience_s = patience_s
+        self._request = partial(request_for, because=because)
         self.audit_head: str | None = None
         self.answered = False
 
@@ -58,7 +65,7 @@ class Client:
         """The operation's result. A create whose connection broke is sent once more, under the same Idempotency-Key
         (`token`, where the caller wants to come back with it).
         """
-        request = request_for(operation, body=body, query=query, path=path, token=token)
+        request = self._request(operation, body=body, query=query, path=path, token=token)
         try:
             with self._send(request) as answer:
                 content = answer.read()
@@ -73,7 +80,7 @@ class Client:
         self, operation: Operation, *, body: Any = None, query: Mapping[str, Any] | None = None, **path: str
     ) -> Iterator[Any]:
         """The decoded lines of an NDJSON answer up to its proper end; StreamBroken when it ends before."""
-        with self._send(request_for(operation, body=body, query=query, path=path), wait_s=None) as answer:
+        with self._send(self._request(operation, body=body, query=query, path=path), wait_s=None) as answer:
             for line in answer.lines():
                 yield decode_line(operation, line)
 
@@ -100,12 +107,12 @@ class Client:
 
     def upload(self, operation: Operation, file: BinaryIO, *, size_bytes: int, **path: str) -> Any:
         """Send a file as the operation's raw body."""
-        request = request_for(operation, body=None, query=None, path=path)
+        request = self._request(operation, body=None, query=None, path=path)
         request.headers.update({"Content-Type": "application/octet-stream", "Content-Length": str(size_bytes)})
         with self._send(request, upload=file) as answer:
             return decode(operation, answer.read())
 
     def download(self, operation: Operation, *, query: Mapping[str, Any] | None = None, **path: str) -> Iterator[bytes]:
         """The pieces of a raw answer up to its proper end."""
-        with self._send(request_for(operation, body=None, query=query, path=path)) as answer:
+        with self._send(self._request(operation, body=None, query=query, path=path)) as answer:
             yield from answer.pieces()

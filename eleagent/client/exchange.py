@@ -40,9 +40,10 @@ def request_for(
     query: Mapping[str, Any] | None,
     path: Mapping[str, str],
     token: str | None = None,
+    because: str | None = None,
 ) -> Request:
     """The request that `operation` stands for; a create gets an Idempotency-Key, so that it can be sent again: `token`,
-    or one that is drawn.
+    or one that is drawn. `because` is why content that is others' is read.
 
     Raises TypeError for a body or a query parameter that the operation does not have, BadRequest for an empty name.
     """
@@ -50,8 +51,10 @@ def request_for(
         raise errors.BadRequest(f"an empty {empty.upper()} names nothing")
     if operation.body is not None and not isinstance(body, operation.body):
         raise TypeError(f"{operation.id} takes a {operation.body.__name__}, not {body!r}")
-    known = dict(operation.query)
+    known = operation.queries
     given = {name: value for name, value in (query or {}).items() if value is not None}
+    if because and operation.discloses:
+        given.setdefault("reason", because)
     if strange := given.keys() - known.keys():
         raise TypeError(f"{operation.id} has no query parameter {sorted(strange)}")
     headers = {VERSION_HEADER: __version__, "Accept": "application/json, application/x-ndjson, */*"}

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Final
 
-from eleagent.operations.operation import Body, Effect, Operation
+from eleagent.operations.operation import Body, Effect, Kind, Operation
 from eleagent.permissions import Permission
 from eleagent.wire import approvals
 
@@ -15,12 +15,14 @@ APPROVAL_LIST: Final = Operation(
 )  # fmt: skip
 APPROVAL_GET: Final = Operation(
     id="approval_get", method="GET", path="/v1/approvals/{id}", permission=Permission.APPROVAL_READ,
-    audit="approval.show", effect=Effect.CONTENT, summary="One question whole, with its parameters",
+    identifies=Kind.APPROVAL, audit="approval.show", effect=Effect.CONTENT,
+    summary="One question whole, with its parameters",
     result=approvals.Approval,
 )  # fmt: skip
 APPROVAL_ANSWER: Final = Operation(
     id="approval_answer", method="POST", path="/v1/approvals/{id}/answer", permission=Permission.APPROVAL_DECIDE,
-    audit="approval.answer", effect=Effect.ACT, summary="Allow or deny what is asked; the first answer counts",
+    identifies=Kind.APPROVAL, audit="approval.answer", effect=Effect.ACT,
+    summary="Allow or deny what is asked; the first answer counts",
     body=approvals.ApprovalAnswer, body_kind=Body.JSON, result=approvals.Approval,
     recorded=("allow", "always"),
 )  # fmt: skip
@@ -31,5 +33,6 @@ GRANT_LIST: Final = Operation(
 )  # fmt: skip
 GRANT_REVOKE: Final = Operation(
     id="grant_revoke", method="POST", path="/v1/grants/{id}/revoke", permission=Permission.APPROVAL_DECIDE,
-    audit="grant.revoke", effect=Effect.TAKE_AWAY, summary="Take a standing grant back", result=approvals.Grant,
+    identifies=Kind.GRANT, audit="grant.revoke", effect=Effect.TAKE_AWAY,
+    summary="Take a standing grant back", result=approvals.Grant,
 )  # fmt: skip

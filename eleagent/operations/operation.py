@@ -8,7 +8,8 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass
 from enum import StrEnum
-from typing import Any
+from functools import cached_property
+from typing import Any, Final
 
 from eleagent.permissions import Permission
 
@@ -41,10 +42,49 @@ class Answer(StrEnum):
     BYTES = "bytes"
 
 
+class Kind(StrEnum):
+    """Things that belong to somebody. A path's parameter of this name is one: the pipeline finds whose it is before the
+    handler runs.
+    """
+
+    SESSION = "key"
+    USER = "user"
+    LOGIN = "login"
+    API_KEY = "api_key"
+    PROJECT = "project"
+    APPROVAL = "approval"
+    GRANT = "grant"
+
+    @property
+    def seen_with(self) -> Permission:
+        """The permission without which such a thing is not there."""
+        return _SEEN_WITH[self]
+
+
+_SEEN_WITH: Final = {
+    Kind.SESSION: Permission.SESSION_READ,
+    Kind.USER: Permission.USER_READ,
+    Kind.LOGIN: Permission.LOGIN_READ,
+    Kind.API_KEY: Permission.KEY_READ,
+    Kind.PROJECT: Permission.PROJECT_READ,
+    Kind.APPROVAL: Permission.APPROVAL_READ,
+    Kind.GRANT: Permission.APPROVAL_READ,
+}
+
+_CONTENT: Final = frozenset({Permission.SESSION_CONTENT, Permission.ARTEFACT_READ})
+
+PLAIN: Final = frozenset({"id", "name", "seq"})
+"""Path parameters that stand for nobody's own: a part of the object before them, or what everybody shares."""
+
+
 @dataclass(frozen=True, kw_only=True)
 class Operation:
     """`path` has `{name}` parameters; `query` maps each query parameter to its type (int, str or bool). `recorded` are
-    the query parameters and members of the body that the audit log takes: nothing secret, nothing that was said.
+    the query parameters and members of the body that the audit log takes: nothing secret, nothing that was said;
+    `noted` is what the handler tells it of the outcome. `identifies` is the kind of thing that `{id}` is.
+
+    `anyone`: it is how one becomes somebody, so it asks for no identity. `step_up`: a login must have given its
+    password minutes ago.
     """
 
     id: str
@@ -62,6 +102,10 @@ class Operation:
     status: int = 200
     query: tuple[tuple[str, type[Any]], ...] = ()
     recorded: tuple[str, ...] = ()
+    anyone: bool = False
+    step_up: bool = False
+    identifies: Kind | None = None
+    noted: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
         if not isinstance(self.permission, Permission):
@@ -75,10 +119,39 @@ class Operation:
         members = self.body.__struct_fields__ if self.body else ()
         if strange := set(self.recorded) - {name for name, _ in self.query} - set(members):
             raise ValueError(f"operation {self.id!r} has nothing named {sorted(strange)} to record")
+        if self.parameters[:1] == ("id",) and self.identifies is None:
+            raise ValueError(f"operation {self.id!r}: nobody knows whose an {{id}} is that it does not identify")
+        if strange := set(self.parameters) - set(Kind) - PLAIN:
+            raise ValueError(f"operation {self.id!r}: nobody knows whose {sorted(strange)} is")
 
     @property
     def parameters(self) -> tuple[str, ...]:
         return tuple(re.findall(r"{(\w+)}", self.path))
+
+    @property
+    def details(self) -> tuple[str, ...]:
+        """All that a record of it in the audit log may say."""
+        return (*self.recorded, *self.noted, *(["reason"] if self.discloses else []))
+
+    @property
+    def discloses(self) -> bool:
+        """It reads what a session said or made: one who reads what is neither own nor shared must say why."""
+        return self.target is Kind.SESSION and self.permission in _CONTENT
+
+    @cached_property
+    def queries(self) -> dict[str, type[Any]]:
+        """All query parameters: `reason` belongs to what discloses."""
+        return dict(self.query) | ({"reason": str} if self.discloses else {})
+
+    @cached_property
+    def target(self) -> Kind | None:
+        """What kind of thing it is done to, where that belongs to somebody."""
+        return self.identifies or next((Kind(name) for name in self.parameters if name in set(Kind)), None)
+
+    @property
+    def target_parameter(self) -> str:
+        """The path's parameter that names it."""
+        return "id" if self.identifies is not None else str(self.target or "")
 
     def url(self, **parameters: str) -> str:
         """The path with each parameter percent-encoded. Raises KeyError when one is missing."""

@@ -4,12 +4,40 @@ from __future__ import annotations
 
 from typing import Final
 
-from eleagent.operations import agents, approvals, artefacts, audit, egress, sessions, system, usage
+from eleagent.operations import (
+    agents,
+    approvals,
+    artefacts,
+    audit,
+    egress,
+    keys,
+    logins,
+    organization,
+    projects,
+    sessions,
+    system,
+    usage,
+    users,
+)
 from eleagent.operations.operation import Operation
 
 OPERATIONS: Final[tuple[Operation, ...]] = tuple(
     value
-    for noun in (system, audit, sessions, approvals, artefacts, egress, agents, usage)
+    for noun in (
+        system,
+        logins,
+        users,
+        keys,
+        projects,
+        organization,
+        audit,
+        sessions,
+        approvals,
+        artefacts,
+        egress,
+        agents,
+        usage,
+    )
     for value in vars(noun).values()
     if isinstance(value, Operation)
 )

@@ -45,9 +45,9 @@ class Usage(msgspec.Struct, frozen=True):
 class SessionCreate(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """One of `prompt` (an agent that converses) and `argv` (a program) is given.
 
-    `data` are absolute host paths, accepted over the Unix socket only. `model_script` is the text of a rehearsal
-    script that plays the model. `timeout_s` counts from release. `stay`: when a turn is over it waits for
-    more to be said.
+    `project` is whose members may see it, unless it is `private`. `data` are absolute host paths, accepted over the
+    Unix socket only. `model_script` is the text of a rehearsal script that plays the model. `timeout_s` counts from
+    release. `stay`: when a turn is over it waits for more to be said.
     """
 
     agent: str = "claude"
@@ -65,6 +65,8 @@ class SessionCreate(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     stay: bool = False
     model_script: str | None = None
     limits: SessionLimits = SessionLimits()
+    project: str | None = None
+    private: bool = False
 
 
 class Session(msgspec.Struct, frozen=True, kw_only=True):
@@ -103,6 +105,9 @@ class Session(msgspec.Struct, frozen=True, kw_only=True):
     artefacts: int = 0
     unreadable: list[str] = []
     queue_position: int | None = None
+    project: str = "default"
+    private: bool = False
+    credential: str = ""
     paused_by: list[str] = []
     timeout_s: float | None = None
     limits: SessionLimits = SessionLimits()

@@ -50,3 +50,16 @@ class Finding(msgspec.Struct, frozen=True):
 
 class Doctor(msgspec.Struct, frozen=True):
     findings: list[Finding]
+
+
+class KeysRotate(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """`at_once`: what the old key signed counts no more, and every login ends; otherwise it counts for a day."""
+
+    at_once: bool = False
+
+
+class KeysRotated(msgspec.Struct, frozen=True):
+    """`key` is the public id of the key that signs from now on; `logins_ended` how many logins ended."""
+
+    key: str
+    logins_ended: int

@@ -8,21 +8,24 @@ import socket
 import warnings
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from typing import Any
 
 import aiohttp
 import msgspec
 import pytest
 from aiohttp import web
 
-from eleagent.errors import Refused
+from eleagent.errors import ConfigError, Conflict, Unauthenticated
 from eleagent.permissions import Role
 from eleagent.version import VERSION_HEADER, __version__
+from eleagent_daemon.account import GroupRule, account_name, group_rule
 from eleagent_daemon.api import peers
-from eleagent_daemon.api.identity import account, identify
+from eleagent_daemon.api.identity import Peers
 from eleagent_daemon.api.pipeline import Call
 from eleagent_daemon.domain.sandbox import POOL_FIRST_UID, POOL_SIZE
+from eleagent_daemon.store.people import People, User, UserState
 
-from .conftest import Api
+from .conftest import Api, serving
 
 REQUEST = f"GET /v1/status HTTP/1.0\r\nHost: eleagent\r\n{VERSION_HEADER}: {__version__}\r\n\r\n".encode()
 as_root = pytest.mark.skipif(os.getuid() != 0, reason="takes on other users")
@@ -68,7 +71,7 @@ def whoami(seen: list[object]) -> object:
         (POOL_FIRST_UID, "a sandbox's"),
         (POOL_FIRST_UID + POOL_SIZE - 1, "a sandbox's"),
         (65534, "another user namespace"),
-        (1000, "nobody here yet"),
+        (1000, "eleagent user add"),
         (POOL_FIRST_UID - 1, "nobody here yet"),
         (4_000_000_000, "nobody here yet"),
     ],
@@ -143,16 +146,18 @@ async def test_identity_refuses_the_own_account_from_other_namespaces(
 async def test_identity_own_account_is_the_owner(api: Api) -> None:
     seen: list[object] = []
     api.handlers.answers["status"] = whoami(seen)
-    assert (await api.request("GET", "/v1/status")).json == {"caller": account(os.getuid())}
+    assert (await api.request("GET", "/v1/status")).json == {"caller": account_name(os.getuid())}
     assert seen[0].role is Role.OWNER
 
 
 @asynccontextmanager
-async def on_tcp() -> AsyncIterator[str]:
+async def on_tcp(people: People) -> AsyncIterator[str]:
+    keeper = Peers(people=people)
+
     async def serve(request: web.Request) -> web.Response:
         try:
-            identify(request)
-        except Refused as err:
+            await keeper.identify(request)
+        except Unauthenticated as err:
             return web.Response(status=err.status, text=err.message)
         return web.Response()
 
@@ -166,10 +171,90 @@ async def on_tcp() -> AsyncIterator[str]:
     await runner.cleanup()
 
 
-async def test_identity_knows_nobody_on_tcp() -> None:
-    async with on_tcp() as url, aiohttp.ClientSession() as http, http.get(url) as response:
-        assert (response.status, await response.text()) == (403, "only callers on the Unix socket are known")
+async def test_identity_knows_nobody_on_tcp_without_a_token(people: People) -> None:
+    async with on_tcp(people) as url, aiohttp.ClientSession() as http, http.get(url) as response:
+        assert response.status == 401
+        assert "eleagent login" in await response.text()
+
+
+# Users of this machine
+
+
+@as_root
+async def test_identity_takes_a_mapped_account_for_its_user(people: People) -> None:
+    await people.create_user(User(name="ada", role=Role.MEMBER, unix_uid=4001, unix_user="ada"))
+    async with serving(Peers(people=people)) as api:
+        seen: list[Any] = []
+        api.handlers.answers["status"] = whoami(seen)
+        assert b" 200 " in (await ask_as(api, 4001, 4001, [])).splitlines()[0]
+        (caller,) = seen
+        assert (caller.name, caller.role, caller.user_id) == ("ada", Role.MEMBER, people.get("ada").id)
+        assert caller.identity.uid == 4001
+
+
+@as_root
+@pytest.mark.parametrize("state", [UserState.DISABLED, UserState.REMOVED])
+async def test_identity_refuses_a_user_who_is_out_at_the_next_request(people: People, state: UserState) -> None:
+    await people.create_user(User(name="ada", role=Role.MEMBER, unix_uid=4001, unix_user="ada"))
+    async with serving(Peers(people=people)) as api:
+        api.handlers.answers["status"] = whoami([])
+        assert b" 200 " in (await ask_as(api, 4001, 4001, [])).splitlines()[0]
+        await people.update_user("ada", state=state)
+        assert b" 403 " in (await ask_as(api, 4001, 4001, [])).splitlines()[0]
+
+
+@as_root
+async def test_identity_lets_the_group_in_and_out_again(people: People) -> None:
+    async with serving(Peers(people=people, group=GroupRule(name="eng", gid=4100, role=Role.MEMBER))) as api:
+        seen: list[Any] = []
+        api.handlers.answers["status"] = whoami(seen)
+        outside = await ask_as(api, 4002, 4002, [])
+        assert b" 403 " in outside
+        assert b"usermod -aG eng uid-4002" in outside
+        assert people.find("uid-4002") is None
+        for gid, groups in ((4002, [7, 4100]), (4100, [])):
+            assert b" 200 " in (await ask_as(api, 4002, gid, groups)).splitlines()[0]
+        assert [(one.name, one.role) for one in seen] == [("uid-4002", Role.MEMBER)] * 2
+        assert b"is not in group eng any more" in await ask_as(api, 4002, 4002, [7])
+
+
+@as_root
+async def test_identity_first_contact_takes_nobodys_name(people: People) -> None:
+    await people.create_user(User(name="uid-4003", role=Role.ADMIN))
+    async with serving(Peers(people=people, group=GroupRule(name="eng", gid=4100, role=Role.MEMBER))) as api:
+        answer = await ask_as(api, 4003, 4003, [4100])
+        assert b"named 'uid-4003' already" in answer
+        assert people.get("uid-4003").unix_uid is None
+
+
+@as_root
+async def test_identity_owner_can_always_enter_by_the_socket(people: People) -> None:
+    keeper = Peers(people=people)
+    await keeper.admit_system()
+    await people.update_user("root", role=Role.MEMBER, state=UserState.DISABLED)
+    async with serving(keeper) as api:
+        seen: list[Any] = []
+        api.handlers.answers["status"] = whoami(seen)
+        assert b" 200 " in (await ask_as(api, 0, 0, [])).splitlines()[0]
+        assert seen[0].role is Role.OWNER
+
+
+async def test_identity_system_accounts_become_users_once(people: People) -> None:
+    keeper = Peers(people=people)
+    await keeper.admit_system()
+    before = people.list_users()
+    await keeper.admit_system()
+    assert people.list_users() == before
+    assert {user.unix_uid for user in before} == {0, os.getuid()}
+    with pytest.raises(Conflict, match="named 'root' already"):
+        await people.create_user(User(name="root", role=Role.MEMBER))
+
+
+def test_identity_group_that_is_not_there_stops_the_start() -> None:
+    assert group_rule("", "member") is None
+    with pytest.raises(ConfigError, match=r"unix\.group: there is no group 'no-such-group'"):
+        group_rule("no-such-group", "member")
 
 
 def test_account_without_a_name_is_its_number() -> None:
-    assert account(3_999_999_999) == "uid-3999999999"
+    assert account_name(3_999_999_999) == "uid-3999999999"

@@ -6,21 +6,24 @@ import asyncio
 import io
 import json
 import os
+import re
 from collections.abc import AsyncGenerator, Callable
 from contextlib import AbstractContextManager
 from typing import Any
 
+import msgspec
 import pytest
 
 from eleagent import errors
-from eleagent.operations.operation import Body, Operation
+from eleagent.operations.operation import Kind, Operation
 from eleagent.operations.table import OPERATIONS
-from eleagent.permissions import Permission, Role, may
+from eleagent.permissions import Permission, Role, grants
 from eleagent.version import VERSION_HEADER, __version__
 from eleagent.wire.sessions import Accepted, SessionStop, State
 from eleagent_daemon.api.answer import Stream
 from eleagent_daemon.api.identity import Caller
 from eleagent_daemon.api.pipeline import Call
+from eleagent_daemon.domain.access import Owned, Sight
 from eleagent_daemon.store.registry import CallerIdentity
 
 from .conftest import Api, serving
@@ -298,32 +301,164 @@ def as_role(role: Role) -> Callable[[Any], Caller]:
 async def test_pipeline_lets_each_role_do_what_the_table_says(role: Role) -> None:
     async with serving(as_role(role)) as api:
         for operation in OPERATIONS:
-            path = operation.url(key=KEY, id="a-1", name="claude", seq="1")
+            path = operation.url(**dict.fromkeys(operation.parameters, KEY))
             api.handlers.answers[operation.id] = errors.Conflict("it was reached")
             answer = await api.request(operation.method, path, **body_of(operation))
-            expected = 409 if may(role, operation.permission) else 403
+            expected = 409 if operation.anyone or operation.permission in grants(role) else 403
             assert answer.status == expected, operation.id
         denied = [record["action"] for record in api.records() if record["decision"] == "denied"]
-        assert denied == [one.audit for one in OPERATIONS if not may(role, one.permission)]
+        assert denied == [one.audit for one in OPERATIONS if not one.anyone and one.permission not in grants(role)]
 
 
 def body_of(operation: Operation) -> dict[str, Any]:
-    bodies: dict[str, Any] = {
-        "session_input": {"text": "x"},
-        "approval_answer": {"allow": True},
-        "image_build": {"agent": "x"},
-        "audit_restart": {"reason": "x"},
-    }
-    return {"json": bodies.get(operation.id, {})} if operation.body_kind is Body.JSON else {}
+    """The least that decodes."""
+    if operation.body is None:
+        return {}
+    plain: dict[Any, Any] = {str: "x", bool: True, int: 1, float: 1.0}
+    fields = msgspec.structs.fields(operation.body)
+    return {"json": {field.name: plain.get(field.type, []) for field in fields if field.required}}
 
 
 async def test_pipeline_denial_says_what_it_needs_and_is_recorded() -> None:
     async with serving(as_role(Role.AGENT)) as api:
-        line = problem(await api.request("POST", STOP, json={}), 403, "refused")
-        assert Permission.SESSION_STOP in line
+        line = problem(await api.request("POST", "/v1/images", json={"agent": "x"}), 403, "refused")
+        assert Permission.IMAGE_BUILD in line
         (record,) = api.records()
-        assert (record["actor"], record["action"], record["phase"]) == ("mallory", "session.stop", "event")
+        assert (record["actor"], record["action"], record["phase"]) == ("mallory", "image.build", "event")
         assert api.handlers.calls == []
+
+
+# Whose it is
+
+
+THINGS = {
+    "mine": Owned(id="s-mineminemi", owner="ada", project="zeus", private=True),
+    "ours": Owned(id="s-oursoursou", owner="bob", project="apollo"),
+    "theirs": Owned(id="s-theirsthei", owner="bob", project="zeus"),
+    "secret": Owned(id="s-secretsecr", owner="bob", project="apollo", private=True),
+}
+
+
+async def in_sight(text: str, sight: Sight) -> Owned:
+    if text not in THINGS or not sight.reaches(THINGS[text]):
+        raise errors.NotFound(f"no session {text!r}")
+    return THINGS[text]
+
+
+def ada(role: Role = Role.MEMBER, **more: Any) -> Callable[[Any], Caller]:
+    caller = Caller(
+        name="ada", role=role, identity=CallerIdentity(uid=1, gid=1, groups=[]), projects=frozenset({"apollo"}), **more
+    )
+    return lambda _: caller
+
+
+@pytest.mark.parametrize(
+    ("role", "thing", "seen", "stopped"),
+    [
+        (Role.MEMBER, "mine", 200, 202),
+        (Role.MEMBER, "ours", 200, 403),
+        (Role.MEMBER, "theirs", 404, 404),
+        (Role.MEMBER, "secret", 404, 404),
+        (Role.ADMIN, "theirs", 200, 202),
+        (Role.ADMIN, "secret", 200, 202),
+        (Role.AGENT, "mine", 200, 202),
+        (Role.AGENT, "ours", 404, 404),
+    ],
+)
+async def test_pipeline_reaches_as_far_as_the_permission(role: Role, thing: str, seen: int, stopped: int) -> None:
+    async with serving(ada(role), resolve=in_sight) as api:
+        api.handlers.answers["session_stop"] = ACCEPTED
+        assert (await api.request("GET", f"/v1/sessions/{thing}")).status == seen
+        assert (await api.request("POST", f"/v1/sessions/{thing}/stop", json={})).status == stopped
+        reached = {call.path["key"] for call in api.handlers.calls}
+        assert reached == ({THINGS[thing].id} if seen == 200 else set())
+
+
+async def test_pipeline_key_bound_to_projects_knows_no_other() -> None:
+    async with serving(ada(within=frozenset({"apollo"})), resolve=in_sight) as api:
+        assert (await api.request("GET", "/v1/sessions/mine")).status == 404
+        assert (await api.request("GET", "/v1/sessions/ours")).status == 200
+
+
+async def test_pipeline_what_one_may_not_see_is_what_is_not_there() -> None:
+    async with serving(ada(), resolve=in_sight) as api:
+        for operation in OPERATIONS:
+            if operation.target is not Kind.SESSION:
+                continue
+            answers = []
+            for text in ("theirs", "absent"):
+                path = operation.url(**(dict.fromkeys(operation.parameters, "1") | {"key": text}))
+                answer = await api.request(operation.method, path, **body_of(operation))
+                told = answer.body.replace(text.encode(), b"TEXT")
+                answers.append((answer.status, re.sub(rb"request:[0-9a-f]+", b"", told)))
+                assert {**answer.headers, "Date": "", "Content-Length": ""}.keys() == answer.headers.keys()
+            assert answers[0] == answers[1], operation.id
+            assert answers[0][0] == 404
+        assert api.handlers.calls == []
+
+
+async def test_pipeline_reading_what_others_said_needs_a_reason_which_is_recorded() -> None:
+    async with serving(ada(Role.ADMIN), resolve=in_sight) as api:
+        api.handlers.answers["session_events"] = lambda _: stream(b"{}\n")
+        for thing, query, status in (
+            ("theirs", "", 403), ("theirs", "?reason=%20", 403), ("theirs", "?reason=an%20incident", 200),
+            ("mine", "", 200), ("ours", "", 200),
+        ):  # fmt: skip
+            answer = await api.request("GET", f"/v1/sessions/{thing}/events{query}")
+            assert answer.status == status, (thing, query)
+        denied, _, allowed, *_ = api.records()
+        assert (denied["decision"], denied["object"]) == ("denied", THINGS["theirs"].id)
+        assert (allowed["decision"], allowed["details"]) == ("allowed", {"reason": "an incident"})
+
+
+class Demoted:
+    """A doorkeeper whose one caller becomes another."""
+
+    def __init__(self, caller: Caller) -> None:
+        self.caller: Caller | errors.EleAgentError = caller
+
+    async def identify(self, _: Any) -> Caller:
+        return self.again(None)
+
+    def again(self, _: Any) -> Caller:
+        if isinstance(self.caller, Caller):
+            return self.caller
+        raise self.caller
+
+
+@pytest.mark.parametrize("stalled", [False, True])
+@pytest.mark.parametrize(
+    "becomes", [ada()(None), ada(scopes=frozenset())(None), errors.Unauthenticated("this login was ended")]
+)
+async def test_pipeline_ends_a_live_stream_of_one_who_may_no_more(
+    becomes: Caller | errors.EleAgentError, stalled: bool
+) -> None:
+    doorkeeper, closed = Demoted(ada(Role.ADMIN)(None)), asyncio.Event()
+
+    async def events(_: Call) -> Stream:
+        async def give() -> AsyncGenerator[bytes, None]:
+            try:
+                yield b"{}\n"
+                while stalled:
+                    yield b"x" * (1 << 20)
+                await asyncio.Event().wait()
+            finally:
+                closed.set()
+
+        return Stream(give())
+
+    async with serving(doorkeeper, resolve=in_sight) as api:
+        api.handlers.answers["session_events"] = events
+        reader, writer = await asyncio.open_unix_connection(str(api.socket))
+        head = f"GET /v1/sessions/theirs/events?follow=1&reason=x HTTP/1.1\r\nHost: eleagent\r\n{VERSION_HEADER}: "
+        writer.write(f"{head}{__version__}\r\n\r\n".encode())
+        await reader.readexactly(100)
+        doorkeeper.caller = becomes
+        await asyncio.wait_for(closed.wait(), 5)
+        if not stalled:
+            rest = await reader.readuntil(b"0\r\n\r\n")
+            assert b'"notice":"error"' in rest
+        writer.close()
 
 
 # Streams

@@ -12,14 +12,18 @@ import msgspec
 import pytest
 
 from eleagent.errors import BadRequest, Conflict, NotFound, StorageUnavailable, Unavailable
+from eleagent.permissions import Reach
 from eleagent.wire.sessions import Session, SessionCreate, State
+from eleagent_daemon.domain.access import Owned, Sight
 from eleagent_daemon.domain.lifecycle import IllegalMove
 from eleagent_daemon.domain.sandbox import POOL_FIRST_UID
 from eleagent_daemon.store import database
 from eleagent_daemon.store import registry as module
-from eleagent_daemon.store.registry import CallerIdentity, Record, Registry
+from eleagent_daemon.store.registry import PROJECT, CallerIdentity, Record, Registry
 
 CALLER = CallerIdentity(uid=1000, gid=1000, groups=[4, 27])
+
+ALL = Sight(reach=Reach.ANY, user="ada")
 
 
 @pytest.fixture
@@ -92,7 +96,7 @@ async def test_registry_live_name_is_unique_and_free_again_after_the_end(registr
     await end(registry, first)
     second, fresh = await create(registry, name="nightly", token="t")
     assert fresh, "a refused session left no idempotency key behind"
-    assert (await registry.resolve("nightly", owner="ada")).session.key == second.session.key
+    assert await registry.find_key("nightly", ALL) == second.session.key
 
 
 async def test_registry_session_without_a_name_is_named_by_its_key(registry: Registry) -> None:
@@ -123,21 +127,21 @@ async def test_registry_resolves_what_a_person_means(registry: Registry) -> None
         (mine.session.key[2:9], mine),
         ("b", other),
     ]:
-        assert (await registry.resolve(text, owner="ada")).session.key == meant.session.key, text
+        assert await registry.find_key(text, ALL) == meant.session.key, text
 
 
 async def test_registry_newest_of_a_name_is_meant_and_a_live_one_before_it(registry: Registry) -> None:
     first, _ = await create(registry, name="n")
     await end(registry, first)
     second, _ = await create(registry, name="n")
-    assert (await registry.resolve("n", owner="ada")).session.key == second.session.key
+    assert await registry.find_key("n", ALL) == second.session.key
 
 
 async def test_registry_ambiguous_prefix_names_the_candidates(registry: Registry) -> None:
     one, _ = await create(registry)
     two, _ = await create(registry)
     with pytest.raises(BadRequest) as refused:
-        await registry.resolve("s-", owner="ada")
+        await registry.find_key("s-", ALL)
     assert one.session.key in refused.value.message
     assert two.session.key in refused.value.message
 
@@ -147,25 +151,54 @@ async def test_registry_nothing_is_found_by_what_is_no_prefix(registry: Registry
     if text != "s-":
         await create(registry)
     with pytest.raises(NotFound, match="eleagent ps -a"):
-        await registry.resolve(text, owner="ada")
+        await registry.find_key(text, ALL)
 
 
 async def test_registry_last_of_someone_without_sessions_is_not_found(registry: Registry) -> None:
     await create(registry, owner="bob")
     with pytest.raises(NotFound, match="eleagent run"):
-        await registry.resolve("@", owner="ada")
+        await registry.find_key("@", ALL)
     with pytest.raises(NotFound):
         await registry.get("s-aaaaaaaaaa")
+
+
+@pytest.mark.parametrize("reach", Reach)
+@pytest.mark.parametrize("within", [None, frozenset({"apollo"}), frozenset({"zeus"})])
+async def test_registry_shows_what_a_sight_reaches(
+    registry: Registry, reach: Reach, within: frozenset[str] | None
+) -> None:
+    sight = Sight(reach=reach, user="ada", projects=frozenset({"default"}), within=within)
+    records = [(await create(registry, owner=owner))[0] for owner in ("ada", "bob", "ada")]
+    things = [Owned(id=one.session.key, owner=one.session.owner, project=PROJECT) for one in records]
+    reached = [thing.id for thing in things if sight.reaches(thing)]
+    assert [one.key for one in await registry.list_sessions(sight, live_only=False, limit=10)] == reached[::-1]
+    for thing in things:
+        for text in (thing.id, thing.id[:9]):
+            if thing.id in reached:
+                assert await registry.find_key(text, sight) == thing.id
+            else:
+                with pytest.raises(NotFound, match=f"no session '{text}'"):
+                    await registry.find_key(text, sight)
+
+
+async def test_registry_name_is_looked_for_in_sight_alone(registry: Registry) -> None:
+    mine, _ = await create(registry, name="nightly")
+    await end(registry, mine)
+    await create(registry, owner="bob", name="nightly")
+    assert await registry.find_key("nightly", Sight(reach=Reach.OWN, user="ada")) == mine.session.key
 
 
 async def test_registry_lists_newest_first_and_live_ones_alone(registry: Registry) -> None:
     records = [record for record, _ in [await create(registry) for _ in range(3)]]
     await end(registry, records[1])
     keys = [record.session.key for record in records]
-    everything = await registry.list_sessions(live_only=False, limit=10)
+    everything = await registry.list_sessions(ALL, live_only=False, limit=10)
     assert [session.key for session in everything] == keys[::-1]
-    assert [session.key for session in await registry.list_sessions(live_only=True, limit=10)] == [keys[2], keys[0]]
-    assert [session.key for session in await registry.list_sessions(live_only=False, limit=1)] == [keys[2]]
+    assert [session.key for session in await registry.list_sessions(ALL, live_only=True, limit=10)] == [
+        keys[2],
+        keys[0],
+    ]
+    assert [session.key for session in await registry.list_sessions(ALL, live_only=False, limit=1)] == [keys[2]]
     assert [record.session.key for record in await registry.live()] == [keys[0], keys[2]]
 
 

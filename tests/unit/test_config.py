@@ -85,7 +85,10 @@ def test_config_wrong_file_is_refused_with_file_and_path(tmp_path: Path, text: s
         ("session.slots", "0"), ("session.slots", "-1"), ("session.timeout_s", "0"), ("session.timeout_s", "nan"),
         ("session.timeout_s", "inf"), ("session.output_bytes", "0"), ("session.stop_grace_s", "-1"),
         ("session.stop_grace_s", "nan"), ("limits.memory_bytes", "0"), ("limits.cpus", "-0.5"), ("limits.pids", "0"),
-        ("session.policy", "none-such"), ("listen", "127.0.0.1:80"), ("home", "relative/path"),
+        ("session.policy", "none-such"), ("listen", "0.0.0.0:80"), ("listen", "[::]:80"), ("listen", ":80"),
+        ("listen", "127.0.0.1"), ("listen", "localhost:x"), ("listen", "127.0.0.1:70000"), ("listen", "::1:80"),
+        ("listen", "server.example:80"), ("tls.cert", "/c"), ("login.idle_s", "0"), ("login.access_s", "inf"),
+        ("password.memory_kib", "1024"), ("password.rounds", "1"), ("password.lanes", "0"), ("home", "relative/path"),
         ("socket", "/" + "x" * 100),
     ],
 )  # fmt: skip
@@ -93,6 +96,40 @@ def test_config_impossible_value_is_refused_by_name(tmp_path: Path, name: str, v
     with pytest.raises(ConfigError) as refused:
         load({name: value}, environ=HOME, file=write(tmp_path, ""))
     assert name in refused.value.message
+
+
+@pytest.mark.parametrize(
+    "flags",
+    [
+        {"listen": "127.0.0.1:7420"}, {"listen": "[::1]:0"}, {"listen": "localhost:443"},
+        {"listen": "0.0.0.0:443", "tls.cert": "/c", "tls.key": "/k"}, {"listen": "[::]:443", "behind_proxy": "true"},
+    ],
+)  # fmt: skip
+def test_config_tcp_is_loopback_or_has_tls_or_a_proxy(tmp_path: Path, flags: dict[str, str]) -> None:
+    config, _ = load(flags, environ=HOME, file=write(tmp_path, ""))
+    assert config.listen == flags["listen"]
+
+
+def test_config_names_of_the_daemon_are_a_list_in_the_file_and_a_text_elsewhere(tmp_path: Path) -> None:
+    assert load({}, environ=HOME, file=write(tmp_path, "hosts=['a','b']"))[0].hosts == ["a", "b"]
+    assert load({"hosts": "a, b"}, environ=HOME, file=write(tmp_path, ""))[0].hosts == ["a", "b"]
+
+
+def test_config_switch_needs_no_value() -> None:
+    assert parse_flags(["--behind-proxy", "--home", "/h"])[0] == {"behind_proxy": "true", "home": "/h"}
+    assert parse_flags(["--behind-proxy"])[0] == {"behind_proxy": "true"}
+    assert parse_flags(["--behind-proxy", "false"])[0] == {"behind_proxy": "false"}
+
+
+@pytest.mark.parametrize(
+    "secret", ["changeme", "your-api-key-here", "sk-ant-xxxxxxxxxxxxxxxx", "aaaaaaaaaaaaaaaaaaaa", "x"]
+)
+def test_config_placeholder_for_a_secret_stops_the_start(tmp_path: Path, secret: str) -> None:
+    config, _ = load({}, environ=HOME, file=write(tmp_path, ""))
+    for name in ("ANTHROPIC_API_KEY", "CLAUDE_CODE_OAUTH_TOKEN"):
+        with pytest.raises(ConfigError, match=name) as refused:
+            take_credential(config, {name: secret})
+        assert secret not in refused.value.message.replace(name, "") or len(secret) < 3
 
 
 def test_config_variable_that_is_no_setting_is_refused(tmp_path: Path) -> None:
@@ -146,6 +183,10 @@ def test_config_flags_are_read_in_every_form() -> None:
 # The credential
 
 
+KEY = "sk-ant-api03-0f9b7c41d2"
+TOKEN = "sk-ant-oat01-77ab3e5d10"
+
+
 def key_file(tmp_path: Path, text: str, mode: int = 0o600) -> Config:
     path = tmp_path / "key"
     path.write_text(text)
@@ -157,9 +198,9 @@ def key_file(tmp_path: Path, text: str, mode: int = 0o600) -> Config:
     ("environ", "taken"),
     [
         ({}, ("", "")),
-        ({"ANTHROPIC_API_KEY": " sk-1\n"}, ("API key", "sk-1")),
-        ({"CLAUDE_CODE_OAUTH_TOKEN": "oat"}, ("OAuth token", "oat")),
-        ({"ANTHROPIC_API_KEY": "sk-1", "CLAUDE_CODE_OAUTH_TOKEN": "oat"}, ("API key", "sk-1")),
+        ({"ANTHROPIC_API_KEY": f" {KEY}\n"}, ("API key", KEY)),
+        ({"CLAUDE_CODE_OAUTH_TOKEN": TOKEN}, ("OAuth token", TOKEN)),
+        ({"ANTHROPIC_API_KEY": KEY, "CLAUDE_CODE_OAUTH_TOKEN": TOKEN}, ("API key", KEY)),
         ({"ANTHROPIC_API_KEY": " "}, ("", "")),
     ],
 )
@@ -170,10 +211,10 @@ def test_credential_is_taken_out_of_the_environment(environ: dict[str, str], tak
 
 
 def test_credential_of_a_file_goes_before_the_environment(tmp_path: Path) -> None:
-    environ = {"ANTHROPIC_API_KEY": "sk-env"}
-    assert take_credential(key_file(tmp_path, "sk-ant-api03-x\n"), environ) == ("API key", "sk-ant-api03-x")
+    environ = {"ANTHROPIC_API_KEY": KEY}
+    assert take_credential(key_file(tmp_path, f"{KEY}\n"), environ) == ("API key", KEY)
     assert environ == {}
-    assert take_credential(key_file(tmp_path, "sk-ant-oat01-x"), {}) == ("OAuth token", "sk-ant-oat01-x")
+    assert take_credential(key_file(tmp_path, TOKEN), {}) == ("OAuth token", TOKEN)
 
 
 @pytest.mark.parametrize("mode", [0o640, 0o604, 0o620, 0o601])

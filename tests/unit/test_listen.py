@@ -18,14 +18,16 @@ from eleagent_daemon.listen import bind_socket, hold_lock, notify
 
 
 def modes_seen(folder: Path, stop: threading.Event) -> set[int]:
-    """Modes of everything that ever was in the folder, as fast as we can look."""
+    """Modes of everything that ever was in the folder, as fast as we can look. None may be open to a wrong group."""
     seen: set[int] = set()
     while not stop.is_set():
         for path in folder.iterdir():
             try:
-                seen.add(path.lstat().st_mode & 0o777)
+                status = path.lstat()
             except FileNotFoundError:
                 continue
+            assert not status.st_mode & 0o070 or status.st_gid == 4100
+            seen.add(status.st_mode & 0o777)
     return seen
 
 
@@ -42,6 +44,19 @@ def test_bind_socket_is_never_open_to_others(tmp_path: Path) -> None:
         stop.set()
         watcher.join()
     assert seen == {0o600}
+
+
+@pytest.mark.skipif(os.getuid() != 0, reason="gives a socket to another group")
+def test_bind_socket_of_a_group_is_never_open_to_another(tmp_path: Path) -> None:
+    stop, seen = threading.Event(), set()
+    watcher = threading.Thread(target=lambda: seen.update(modes_seen(tmp_path, stop)))
+    watcher.start()
+    for number in range(200):
+        bind_socket(tmp_path / f"{number % 5}.sock", gid=4100).close()
+    stop.set()
+    watcher.join()
+    assert seen == {0o600, 0o660}
+    assert {path.stat().st_gid for path in tmp_path.iterdir()} == {4100}
 
 
 def test_bind_socket_gives_the_umask_back(tmp_path: Path) -> None:

@@ -12,7 +12,7 @@ from typing import Any, Final, TypeVar
 import msgspec
 from aiohttp import web
 
-from eleagent.errors import PROBLEM_TYPE, EleAgentError, VersionSkew
+from eleagent.errors import PROBLEM_TYPE, EleAgentError, Refused, Unauthenticated, VersionSkew
 from eleagent.operations.operation import Answer, Operation
 from eleagent.version import VERSION_HEADER, __version__
 from eleagent.wire.events import Notice
@@ -36,9 +36,12 @@ class Stream:
 
 
 async def answer(
-    operation: Operation, request: web.Request, result: Any, identifier: str
+    operation: Operation, request: web.Request, result: Any, identifier: str, *, still: Callable[[], None]
 ) -> tuple[web.StreamResponse, str]:
-    """The response and the outcome of request `identifier`: a stream is sent here and may fail after it has begun."""
+    """The response and the outcome of request `identifier`: a stream is sent here and may fail after it has begun.
+
+    `still` raises once the caller may not have it any more: then a stream ends.
+    """
     headers = {VERSION_HEADER: __version__, "X-Content-Type-Options": "nosniff", "Cache-Control": "no-store"}
     if operation.answer is Answer.JSON:
         body = _encoder.encode(result)
@@ -49,19 +52,27 @@ async def answer(
     if result.length is not None:
         response.content_length = result.length
     try:
-        return response, await _unless_gone(request, _send(operation, request, response, result, identifier))
+        return response, await _while_met(request, _send(operation, request, response, result, identifier), still)
+    except (Refused, Unauthenticated) as err:
+        await _turn_out(operation, request, response, err.message)
+        return response, err.code
     finally:
         result.release()
 
 
-async def _unless_gone(request: web.Request, work: Coroutine[Any, Any, _T]) -> _T:
-    """The result of `work`, which waits for an event perhaps. Raises ConnectionResetError once the caller has left."""
+async def _while_met(request: web.Request, work: Coroutine[Any, Any, _T], still: Callable[[], None]) -> _T:
+    """The result of `work`, which waits for an event perhaps. Raises ConnectionResetError once the caller has left, and
+    what `still` raises.
+    """
     working = asyncio.ensure_future(work)
     try:
         while not working.done():
             await asyncio.wait({working}, timeout=_GONE_CHECK_S)
-            if not working.done() and (request.transport is None or request.transport.is_closing()):
+            if working.done():
+                break
+            if request.transport is None or request.transport.is_closing():
                 raise ConnectionResetError("the caller is gone")
+            still()
         return working.result()
     finally:
         working.cancel()
@@ -91,6 +102,17 @@ async def _send(
     return outcome
 
 
+async def _turn_out(operation: Operation, request: web.Request, response: web.StreamResponse, why: str) -> None:
+    """End the stream of one who may not have it any more; one that does not read is not waited for."""
+    try:
+        async with asyncio.timeout(_GONE_CHECK_S):
+            await _break_off(operation, request, response, why)
+            await response.write_eof()
+    except (TimeoutError, ConnectionError):
+        if request.transport is not None:
+            request.transport.abort()
+
+
 async def _break_off(operation: Operation, request: web.Request, response: web.StreamResponse, why: str) -> None:
     """Say in a stream that has begun that it ends here: by an error notice, where it has none by hanging up."""
     if operation.answer is Answer.NDJSON:
@@ -104,4 +126,8 @@ def problem(err: EleAgentError, identifier: str) -> web.Response:
     headers = {VERSION_HEADER: __version__, "Cache-Control": "no-store"}
     if isinstance(err, VersionSkew):
         headers["Upgrade"] = f"eleagent/{__version__}"
+    if isinstance(err, Unauthenticated):
+        headers["WWW-Authenticate"] = "Bearer"
+    if "retry_after_s" in err.fields:
+        headers["Retry-After"] = str(err.fields["retry_after_s"])
     return web.Response(body=body, status=err.status, content_type=PROBLEM_TYPE, headers=headers)

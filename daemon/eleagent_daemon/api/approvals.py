@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
 from typing import Final
 
+from eleagent.errors import NotFound
 from eleagent.operations.approvals import APPROVAL_ANSWER, APPROVAL_GET, APPROVAL_LIST, GRANT_LIST, GRANT_REVOKE
 from eleagent.wire.approvals import Approval, ApprovalList, Grant, GrantList
 from eleagent_daemon.api.pipeline import Call, Handlers
+from eleagent_daemon.domain.access import Owned, Sight
 from eleagent_daemon.sessions.approvals import Approvals
 
 _LIST_LIMIT: Final = 1000
+_LOOKED_AT: Final = 10_000
 
 
 class ApprovalHandlers:
@@ -26,12 +30,26 @@ class ApprovalHandlers:
         }
 
     async def list_approvals(self, call: Call) -> ApprovalList:
+        sight = call.caller.sight(call.operation.permission)
         found = await self._approvals.list_approvals(
-            everything=call.query.get("all", False),
-            session=call.query.get("session"),
-            limit=min(call.query.get("limit", _LIST_LIMIT), _LIST_LIMIT),
+            everything=call.query.get("all", False), session=call.query.get("session"), limit=_LOOKED_AT
         )
-        return ApprovalList(approvals=found)
+        limit = min(call.query.get("limit", _LIST_LIMIT), _LIST_LIMIT)
+        return ApprovalList(approvals=[one for one in found if sight.reaches(_owned(one))][:limit])
+
+    async def find(self, identifier: str, sight: Sight) -> Owned:
+        """Raises NotFound."""
+        with suppress(NotFound):
+            if sight.reaches(thing := _owned(await self._approvals.get(identifier))):
+                return thing
+        raise NotFound(f"no approval {identifier!r}: eleagent approval ls lists them")
+
+    async def find_grant(self, identifier: str, sight: Sight) -> Owned:
+        """Raises NotFound."""
+        for grant in await self._approvals.list_grants(everything=True):
+            if grant.id == identifier and sight.reaches(thing := _owned(grant)):
+                return thing
+        raise NotFound(f"no grant {identifier!r}: eleagent approval grants lists them")
 
     async def get(self, call: Call) -> Approval:
         return await self._approvals.get(call.path["id"])
@@ -40,7 +58,13 @@ class ApprovalHandlers:
         return await self._approvals.answer(call.path["id"], call.body, by=call.caller.name)
 
     async def list_grants(self, call: Call) -> GrantList:
-        return GrantList(grants=await self._approvals.list_grants(everything=call.query.get("all", False)))
+        sight = call.caller.sight(call.operation.permission)
+        found = await self._approvals.list_grants(everything=call.query.get("all", False))
+        return GrantList(grants=[one for one in found if sight.reaches(_owned(one))])
 
     async def revoke(self, call: Call) -> Grant:
         return await self._approvals.revoke(call.path["id"], by=call.caller.name)
+
+
+def _owned(thing: Approval | Grant) -> Owned:
+    return Owned(id=thing.id, owner=thing.owner)

@@ -10,7 +10,7 @@ from typing import Final, TypeVar, TypeVarTuple
 
 from eleagent.errors import AuditUnavailable, BadRequest, NotFound
 from eleagent.operations.audit import AUDIT_GET, AUDIT_HEAD, AUDIT_LIST, AUDIT_RESTART
-from eleagent.permissions import Permission, may
+from eleagent.permissions import Permission, Reach
 from eleagent.wire.audit import AuditEntry, AuditList, LogHead
 from eleagent_daemon.api.identity import Caller
 from eleagent_daemon.api.pipeline import Call, Handlers
@@ -90,7 +90,7 @@ class AuditHandlers:
     async def _resolved(self, text: str, caller: Caller) -> str:
         """The session that is meant; what none of today's is called may have been one of those that are gone."""
         try:
-            return await self._sessions.resolve(text, owner=caller.name)
+            return (await self._sessions.find(text, caller.sight(Permission.SESSION_READ))).id
         except NotFound:
             return text
 
@@ -100,4 +100,4 @@ class AuditHandlers:
 
 def _own(caller: Caller) -> str | None:
     """Whose records the caller may see; None for everybody's."""
-    return None if may(caller.role, Permission.AUDIT_READ_ALL) else caller.name
+    return None if caller.reach(Permission.AUDIT_READ) is Reach.ANY else caller.name

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Final
 
 from eleagent.operations.egress import EGRESS_LIST, EGRESS_TOP
-from eleagent.permissions import Permission, may
+from eleagent.permissions import Permission, Reach
 from eleagent.wire.egress import EgressList, EgressTop
 from eleagent_daemon.api.pipeline import Call, Handlers
 from eleagent_daemon.sessions.service import Sessions
@@ -46,7 +46,7 @@ class EgressHandlers:
 
     async def _session(self, call: Call) -> str:
         text = call.query.get("session", "")
-        return await self._sessions.resolve(text, owner=call.caller.name) if text else ""
+        return (await self._sessions.find(text, call.caller.sight(Permission.SESSION_READ))).id if text else ""
 
 
 def _bounded(limit: int) -> int:
@@ -55,4 +55,4 @@ def _bounded(limit: int) -> int:
 
 def _own(call: Call) -> str | None:
     """Whose sessions' decisions the caller may see; None for everybody's."""
-    return None if may(call.caller.role, Permission.EGRESS_READ_ALL) else call.caller.name
+    return None if call.caller.reach(Permission.EGRESS_READ) is Reach.ANY else call.caller.name

@@ -63,7 +63,7 @@ def _describe(operation: Operation, schemas: dict[Any, Any]) -> dict[str, Any]:
             {"name": name, "in": "path", "required": True, "schema": {"type": "string", "minLength": 1}}
             for name in operation.parameters
         ]
-        + [{"name": name, "in": "query", "schema": _QUERY_TYPES[kind]} for name, kind in operation.query],
+        + [{"name": name, "in": "query", "schema": _QUERY_TYPES[kind]} for name, kind in operation.queries.items()],
         "responses": {
             str(operation.status): {"description": "done", "content": _content(operation, schemas)},
             "default": {

@@ -26,11 +26,14 @@ from eleagent.operations.sessions import (
     SESSION_STOP,
     SESSION_UNPAUSE,
 )
-from eleagent.permissions import Role
+from eleagent.permissions import Permission, Role
 from eleagent.wire.events import TYPES, Notice
+from eleagent.wire.logins import Via
 from eleagent.wire.sessions import Accepted, Found, InputAccepted, Session, SessionDetail, SessionList
 from eleagent_daemon.api.answer import Stream
+from eleagent_daemon.api.identity import NOBODY
 from eleagent_daemon.api.pipeline import Call, Handlers
+from eleagent_daemon.identity.projects import Projects, Start
 from eleagent_daemon.sessions.service import Sessions
 from eleagent_daemon.store.timeline import Timelines
 from eleagent_daemon.store.wanted import Wanted
@@ -45,8 +48,9 @@ _encode = msgspec.json.Encoder().encode
 
 
 class SessionHandlers:
-    def __init__(self, *, sessions: Sessions, timelines: Timelines) -> None:
+    def __init__(self, *, sessions: Sessions, timelines: Timelines, projects: Projects) -> None:
         self._sessions = sessions
+        self._projects = projects
         self._timelines = timelines
 
     def table(self) -> Handlers:
@@ -67,15 +71,28 @@ class SessionHandlers:
         }
 
     async def create(self, call: Call) -> Session:
+        caller = call.caller
+        start = Start(
+            sight=caller.sight(Permission.PROJECT_READ),
+            local=caller.identity is not NOBODY,
+            bounds=caller.bounds,
+            credential=caller.credential,
+        )
+        project = self._projects.check_start(call.body, start, await self._sessions.list_live())
         return await self._sessions.create(
-            call.body, caller=call.caller.identity, owner=call.caller.name, token=call.token
+            call.body,
+            caller=caller.identity,
+            owner=caller.name,
+            token=call.token,
+            project=project,
+            credential=caller.credential if caller.via is Via.KEY else "",
         )
 
     async def list_sessions(self, call: Call) -> SessionList:
         limit = min(call.query.get("limit", _LIST_LIMIT), _LIST_MOST)
-        return SessionList(
-            sessions=await self._sessions.list_sessions(everything=call.query.get("all", False), limit=limit)
-        )
+        sight = call.caller.sight(call.operation.permission)
+        everything = call.query.get("all", False)
+        return SessionList(sessions=await self._sessions.list_sessions(sight, everything=everything, limit=limit))
 
     async def get(self, call: Call) -> SessionDetail:
         key = call.path["key"]

@@ -12,7 +12,7 @@ from eleagent.version import __version__
 from eleagent.wire.limits import SessionLimits
 from eleagent.wire.sessions import Session
 from eleagent.wire.system import Doctor, Finding, Status
-from eleagent_daemon.api.identity import account
+from eleagent_daemon.account import account_name
 from eleagent_daemon.api.openapi import document
 from eleagent_daemon.api.pipeline import Call, Handlers
 from eleagent_daemon.choice import Choice
@@ -74,7 +74,7 @@ class SystemHandlers:
             version=__version__,
             installation=self._installation,
             pid=os.getpid(),
-            user=account(os.getuid()),
+            user=account_name(os.getuid()),
             caller=call.caller.name,
             role=call.caller.role,
             started=self._started,
@@ -154,7 +154,7 @@ class SystemHandlers:
             return Finding(
                 name="daemon", level="fail", found="eleagentd runs as root", fix="start it with eleagent daemon run"
             )
-        named = account(uid)
+        named = account_name(uid)
         if named == f"uid-{uid}":
             fix = "useradd --system --no-create-home eleagent, then start the daemon again"
             return Finding(

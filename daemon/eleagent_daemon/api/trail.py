@@ -22,6 +22,7 @@ log = logging.getLogger(__name__)
 CONTENT_S: Final = 3600.0
 """Who reads the same thing again within it has been recorded."""
 _READS: Final = 10_000
+_DETAIL_CHARACTERS: Final = 500
 
 
 @dataclass(frozen=True)
@@ -87,12 +88,22 @@ class Trail:
         return Opened(operation, intent, said, takes_away)
 
     async def finish(
-        self, opened: Opened | None, outcome: str, *, decision: str = "allowed", session: str = ""
+        self,
+        opened: Opened | None,
+        outcome: str,
+        *,
+        noted: Mapping[str, str],
+        decision: str = "allowed",
+        session: str = "",
     ) -> None:
-        """What came of it. It never raises: it is done; an intent without an outcome is closed at the next start."""
+        """What came of it, and what the handler `noted`. It never raises: it is done; an intent without an outcome is
+        closed at the next start.
+        """
         if opened is None:
             return
         said = {**opened.said, "session": session or opened.said["session"], "decision": decision, "outcome": outcome}
+        if noted:
+            said["details"] = {**said.get("details", {}), **noted}
         if opened.intent is None:
             self._ledger.write_later(self._ledger.entry(phase=Phase.EVENT, **said))
             return
@@ -115,8 +126,8 @@ class Trail:
 def _details(call: Call) -> dict[str, str]:
     """What the operation says is to be recorded of what was asked."""
     found = {}
-    for name in call.operation.recorded:
+    for name in (*call.operation.recorded, *(["reason"] if call.operation.discloses else [])):
         value = call.query.get(name) if name in call.query else getattr(call.body, name, None)
         if value is not None:
-            found[name] = str(value)
+            found[name] = str(value)[:_DETAIL_CHARACTERS]
     return found

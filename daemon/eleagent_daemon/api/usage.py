@@ -6,7 +6,7 @@ from datetime import date
 
 from eleagent.errors import BadRequest
 from eleagent.operations.usage import USAGE
-from eleagent.permissions import Role
+from eleagent.permissions import Permission, Reach
 from eleagent.wire.limits import UsageBy, UsageReport
 from eleagent_daemon.api.pipeline import Call, Handlers
 from eleagent_daemon.domain.prices import PriceList
@@ -28,7 +28,7 @@ class UsageHandlers:
         name = call.query.get("by", UsageBy.USER.value)
         if name not in set(UsageBy):
             raise BadRequest(f"by {name!r}: usage is told by {', '.join(UsageBy)}")
-        everybody = call.caller.role in (Role.OWNER, Role.ADMIN)
+        everybody = call.caller.reach(Permission.USAGE_READ) is Reach.ANY
         return await self._usage.report(
             UsageBy(name),
             since=since,

@@ -142,7 +142,14 @@ def allowed_to(live: Live, of_the_day: Allowance) -> Allowance:
 
 def account(live: Live) -> Account:
     session = live.session
-    return Account(session=session.key, user=session.owner, agent=session.agent, scripted=session.scripted)
+    return Account(
+        session=session.key,
+        user=session.owner,
+        agent=session.agent,
+        scripted=session.scripted,
+        project=session.project,
+        api_key=session.credential,
+    )
 
 
 def today() -> str:

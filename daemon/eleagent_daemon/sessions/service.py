@@ -18,6 +18,7 @@ from eleagent.wire.driving import SessionResumed
 from eleagent.wire.events import SandboxAttested, SessionCreated, SessionQueued, SessionStopping
 from eleagent.wire.limits import LimitsUpdate, SessionLimits
 from eleagent.wire.sessions import InputAccepted, Session, SessionCreate, SessionResume, State
+from eleagent_daemon.domain.access import Owned, Sight
 from eleagent_daemon.domain.doors import Gateway, Terms
 from eleagent_daemon.domain.policy import Policy
 from eleagent_daemon.domain.sandbox import POOL_FIRST_UID, Ceilings, SandboxSpec
@@ -43,7 +44,7 @@ from eleagent_daemon.sessions.runner import Runner
 from eleagent_daemon.sessions.spares import NOBODY, Spares
 from eleagent_daemon.sessions.starting import Starting, place_data
 from eleagent_daemon.sessions.supervisor import Supervisor
-from eleagent_daemon.store.registry import CallerIdentity, Record, Registry
+from eleagent_daemon.store.registry import PROJECT, CallerIdentity, Record, Registry
 from eleagent_daemon.store.timeline import Timelines, now
 
 log = logging.getLogger(__name__)
@@ -124,6 +125,8 @@ class Sessions:
         owner: str,
         token: str | None,
         before: Record | None = None,
+        project: str = PROJECT,
+        credential: str = "",
     ) -> Session:
         """Accept a session: what is wrong with it is said now; once accepted it is not forgotten.
 
@@ -168,6 +171,9 @@ class Sessions:
             timeout_s=request.timeout_s,
             limits=effective(request.limits, self._settings.limits),
             user_day_usd=self._settings.user_day_usd,
+            project=project,
+            private=request.private,
+            credential=credential,
         )
         if before is not None:
             session = link(session, before)
@@ -197,7 +203,9 @@ class Sessions:
         self._resuming.add(key)
         try:
             request = resumed_request(before, asked)
-            return await self.create(request, caller=caller, owner=owner, token=token, before=before)
+            return await self.create(
+                request, caller=caller, owner=owner, token=token, before=before, project=before.session.project
+            )
         finally:
             self._resuming.discard(key)
 
@@ -288,12 +296,17 @@ class Sessions:
             queue_position=self._supervisor.place(session.key),
         )
 
-    async def resolve(self, text: str, *, owner: str) -> str:
-        """The key of the session that a person means."""
-        return (await self._registry.resolve(text, owner=owner)).session.key
+    async def find(self, text: str, sight: Sight) -> Owned:
+        """The session in sight that a person means."""
+        session = (await self._registry.get(await self._registry.find_key(text, sight))).session
+        return Owned(id=session.key, owner=session.owner, project=session.project, private=session.private)
 
-    async def list_sessions(self, *, everything: bool, limit: int) -> list[Session]:
-        found = await self._registry.list_sessions(live_only=not everything, limit=limit)
+    async def list_live(self) -> list[Session]:
+        """Everybody's."""
+        return [record.session for record in await self._registry.live()]
+
+    async def list_sessions(self, sight: Sight, *, everything: bool, limit: int) -> list[Session]:
+        found = await self._registry.list_sessions(sight, live_only=not everything, limit=limit)
         return [self._as_it_stands(session) for session in found]
 
     async def find_report(self, key: str) -> Report | None:

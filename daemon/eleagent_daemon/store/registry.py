@@ -13,8 +13,10 @@ import aiosqlite
 import msgspec
 
 from eleagent.errors import BadRequest, Conflict, NotFound, Unavailable
+from eleagent.permissions import Reach
 from eleagent.wire.sessions import Session, SessionCreate
 from eleagent.wire.states import State
+from eleagent_daemon.domain.access import Sight
 from eleagent_daemon.domain.lifecycle import check_move
 from eleagent_daemon.domain.sandbox import POOL_FIRST_UID, POOL_SIZE
 from eleagent_daemon.store.database import open_database, transaction
@@ -23,6 +25,19 @@ _ALPHABET = "abcdefghijklmnopqrstuvwxyz234567"
 ORGANIZATION = "default"
 KEY_KEPT = timedelta(hours=24)
 """How long a repeated request with the same idempotency key gets the first one's session."""
+PROJECT = "default"
+"""Where a session is that names no project."""
+
+# What `Sight.reaches` says, for SQLite to say.
+_IN_SIGHT = """(
+    :reach >= :own AND owner = :user
+    OR :reach >= :project AND NOT coalesce(json_extract(session, '$.private'), 0)
+        AND coalesce(json_extract(session, '$.project'), :default) IN (SELECT value FROM json_each(:projects))
+    OR :reach >= :any
+) AND (
+    :within IS NULL
+    OR coalesce(json_extract(session, '$.project'), :default) IN (SELECT value FROM json_each(:within))
+)"""
 
 
 class CallerIdentity(msgspec.Struct, frozen=True):
@@ -158,28 +173,34 @@ class Registry:
         """Raises NotFound."""
         return await self._get(key)
 
-    async def resolve(self, text: str, *, owner: str) -> Record:
-        """The session that a person means: `@` (the owner's last), a key, a name (the newest of it), a unique prefix of
-        a key.
+    async def find_key(self, text: str, sight: Sight) -> str:
+        """The session that a person means among those in sight: `@` (their own last), a key, a name (the newest of it),
+        a unique prefix of a key.
 
         Raises NotFound, and BadRequest for a prefix of several.
         """
         if text == "@":
-            row = await self._one(
-                "SELECT key FROM sessions WHERE owner=? ORDER BY created DESC, rowid DESC LIMIT 1", (owner,)
+            rows = await self._seen(
+                "SELECT key FROM sessions WHERE owner = :user", sight, "ORDER BY created DESC, rowid DESC LIMIT 1"
             )
-            if row is None:
+            if not rows:
                 raise NotFound("you have no session yet: start one with eleagent run")
-            return await self._get(row["key"])
-        row = await self._one(
-            "SELECT key FROM sessions WHERE key=? OR name=? ORDER BY live DESC, created DESC LIMIT 1", (text, text)
+            return str(rows[0]["key"])
+        rows = await self._seen(
+            "SELECT key FROM sessions WHERE :text IN (key, name)",
+            sight,
+            "ORDER BY live DESC, created DESC LIMIT 1",
+            text=text,
         )
-        if row is not None:
-            return await self._get(row["key"])
+        if rows:
+            return str(rows[0]["key"])
         prefix = text if text.startswith("s-") else f"s-{text}"
         escaped = prefix.replace("\\", "\\\\").replace("%", "\\%").replace("_", "\\_")
-        rows = await self._all(
-            "SELECT key FROM sessions WHERE key LIKE ? ESCAPE '\\' ORDER BY created DESC LIMIT 3", (escaped + "%",)
+        rows = await self._seen(
+            "SELECT key FROM sessions WHERE key LIKE :prefix ESCAPE '\\'",
+            sight,
+            "ORDER BY created DESC LIMIT 3",
+            prefix=escaped + "%",
         )
         if len(rows) > 1:
             raise BadRequest(
@@ -187,13 +208,16 @@ class Registry:
             )
         if not rows:
             raise NotFound(f"no session {text!r}: eleagent ps -a lists them")
-        return await self._get(rows[0]["key"])
+        return str(rows[0]["key"])
 
-    async def list_sessions(self, *, live_only: bool, limit: int) -> list[Session]:
-        """Newest first."""
-        rows = await self._all(
-            "SELECT session FROM sessions WHERE live >= ? ORDER BY created DESC, rowid DESC LIMIT ?",
-            (int(live_only), limit),
+    async def list_sessions(self, sight: Sight, *, live_only: bool, limit: int) -> list[Session]:
+        """Those in sight, newest first."""
+        rows = await self._seen(
+            "SELECT session FROM sessions WHERE live >= :live",
+            sight,
+            "ORDER BY created DESC, rowid DESC LIMIT :limit",
+            live=int(live_only),
+            limit=limit,
         )
         return [msgspec.json.decode(row["session"], type=Session) for row in rows]
 
@@ -205,6 +229,18 @@ class Registry:
         )
         found = [msgspec.json.decode(row["session"], type=Session) for row in rows]
         return [session for session in found if session.kept_until and session.kept_until > now_text()]
+
+    async def _seen(self, select: str, sight: Sight, order: str, **values: object) -> list[sqlite3.Row]:
+        """Rows of sessions that `sight` reaches."""
+        seen = {reach.name.lower(): int(reach) for reach in Reach} | {
+            "default": PROJECT,
+            "reach": int(sight.reach),
+            "user": sight.user,
+            "projects": msgspec.json.encode(sorted(sight.projects)).decode(),
+            "within": None if sight.within is None else msgspec.json.encode(sorted(sight.within)).decode(),
+        }
+        async with self._db.execute(f"{select} AND {_IN_SIGHT} {order}", values | seen) as cursor:
+            return list(await cursor.fetchall())
 
     async def live(self) -> list[Record]:
         """Every session that has not ended, oldest first."""

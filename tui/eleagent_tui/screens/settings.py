@@ -12,7 +12,7 @@ from textual.binding import Binding, BindingType
 from eleagent.errors import EleAgentError
 from eleagent.operations.agents import AGENT_LIST
 from eleagent.operations.system import DOCTOR, STATUS
-from eleagent.permissions import ROLE_PERMISSIONS, Role
+from eleagent.permissions import ROLES, Role
 from eleagent.wire.agents import AgentList
 from eleagent.wire.system import Doctor, Status
 from eleagent_tui.place import Place
@@ -83,7 +83,7 @@ class Settings(Place):
     async def _roles(self) -> list[tuple[Span, str]]:
         mine = self.link.status.role if self.link.status is not None else ""
         return [
-            (("name", "▸") if role == mine else ("dim", "·"), f"{role}: {', '.join(sorted(ROLE_PERMISSIONS[role]))}")
+            (("name", "▸") if role == mine else ("dim", "·"), f"{role}: {', '.join(sorted(ROLES[role]))}")
             for role in Role
         ]
 

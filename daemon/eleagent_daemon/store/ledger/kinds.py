@@ -81,7 +81,7 @@ def _from_operations() -> dict[str, Kind]:
     for operation in OPERATIONS:
         if operation.effect is not Effect.READ:
             before = found.get(operation.audit)
-            names = dict.fromkeys((*(before.details if before else ()), *operation.recorded))
+            names = dict.fromkeys((*(before.details if before else ()), *operation.details))
             found[operation.audit] = Kind(
                 operation.audit, before.summary if before else operation.summary, tuple(names)
             )
