@@ -246,7 +246,7 @@ _POSITIVE = ("slots", "slots_per_user", "timeout_s", "idle_timeout_s", "output_b
 _HOLD_LIMIT_S = 600
 
 # Names of ELEAGENT_* that clients read, so that the daemon does not take them for misspelt settings.
-_CLIENT_VARIABLES = frozenset({"ELEAGENT_HOST", "ELEAGENT_CONFIG", "ELEAGENT_CONTEXT"})
+_CLIENT_VARIABLES = frozenset({"ELEAGENT_HOST", "ELEAGENT_CONFIG", "ELEAGENT_CONTEXT", "ELEAGENT_API_KEY"})
 
 
 def load(

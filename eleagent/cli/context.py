@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from pathlib import Path
 
 import click
 import msgspec
@@ -28,13 +29,13 @@ def list_contexts(invocation: Invocation) -> None:
     if invocation.json:
         invocation.emit({"current": current, "contexts": known.contexts})
         return
-    rows = [_row(HERE, "this machine's daemon, or your own", current)]
-    rows += [_row(name, one.host, current) for name, one in known.contexts.items()]
-    invocation.screen.table(["", "NAME", "HOST"], rows)
+    rows: list[list[Span | str]] = [_row(HERE, "this machine's daemon, or your own", None, current)]
+    rows += [_row(name, one.host, one.cacert, current) for name, one in known.contexts.items()]
+    invocation.screen.table(["", "NAME", "HOST", "AUTHORITIES"], rows)
 
 
-def _row(name: str, host: str, current: str) -> list[Span | str]:
-    return [(Style.GOOD, "*" if name == current else ""), (Style.BOLD, name), host]
+def _row(name: str, host: str, cacert: str | None, current: str) -> list[Span | str]:
+    return [(Style.GOOD, "*" if name == current else ""), (Style.BOLD, name), host, cacert or ""]
 
 
 @context.command()
@@ -53,7 +54,7 @@ def use(invocation: Invocation, name: str) -> None:
 @click.argument("url")
 @pass_invocation
 def add(invocation: Invocation, name: str, url: str) -> None:
-    """Add a daemon: ssh://[USER@]SERVER[:PORT].
+    """Add a daemon: ssh://[USER@]SERVER[:PORT], https://SERVER[:PORT] (with --cacert FILE for authorities of your own).
 
     It is in use after eleagent context use NAME.
     """
@@ -62,7 +63,8 @@ def add(invocation: Invocation, name: str, url: str) -> None:
         raise Conflict(f"there is a context {name!r} already: take another name, or eleagent context rm {name}")
     if not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9._-]{0,62}", name):
         raise BadRequest(f"{name!r} is no name: letters, digits, . _ and -, beginning with a letter or digit")
-    made = Context(host=str(parse_host(url)))
+    cacert = str(Path(invocation.cacert).absolute()) if invocation.cacert else None
+    made = Context(host=str(parse_host(url)), cacert=cacert)
     msgspec.structs.replace(known, contexts=known.contexts | {name: made}).save()
     _say(invocation, f"{name} is {made.host}; to speak to it: eleagent context use {name}")
 
@@ -71,7 +73,7 @@ def add(invocation: Invocation, name: str, url: str) -> None:
 @click.argument("name")
 @pass_invocation
 def remove(invocation: Invocation, name: str) -> None:
-    """Forget a context."""
+    """Forget a context. A login there stays: eleagent logout ends it."""
     known = Contexts.load()
     if known.find(name) is None:
         raise BadRequest(f"{HERE} is no context that was added: it stays")

@@ -27,6 +27,7 @@ class Invocation:
     host: str | None = None
     context: str | None = None
     because: str | None = None
+    cacert: str | None = None
     json: bool = False
     quiet: bool = False
     no_color: bool = False
@@ -34,7 +35,7 @@ class Invocation:
 
     @cached_property
     def address(self) -> Address:
-        return find_daemon(self.host, context=self.context, uid=os.getuid())
+        return find_daemon(self.host, context=self.context, cacert=self.cacert, uid=os.getuid())
 
     @property
     def is_here(self) -> bool:
@@ -90,13 +91,14 @@ def _global_options() -> list[click.Parameter]:
         click.Option(
             ["--host"],
             metavar="URL",
-            help="The daemon: unix:///PATH or ssh://[USER@]SERVER[:PORT] (or $ELEAGENT_HOST).",
+            help="The daemon: unix:///PATH, ssh://[USER@]SERVER[:PORT] or https://SERVER[:PORT] (or $ELEAGENT_HOST).",
             **common,
         ),
         click.Option(["--context"], metavar="NAME", help="The daemon of this name (or $ELEAGENT_CONTEXT).", **common),
         click.Option(
             ["--because"], metavar="TEXT", help="Why you read what is others': the audit log has it.", **common
         ),
+        click.Option(["--cacert"], metavar="FILE", help="Trust these authorities alone, for https.", **common),
         click.Option(["--json"], is_flag=True, help="Answer in JSON.", **common),
         click.Option(["-q", "--quiet", "quiet"], is_flag=True, help="Only the answer itself.", **common),
         click.Option(["--no-color"], is_flag=True, help="No colours (or $NO_COLOR).", **common),

@@ -1,17 +1,35 @@
-"""Which logins are there, and how is one ended?"""
+"""How does one log in, which logins are there, and how is one ended?"""
 
 from __future__ import annotations
 
 import click
 
 from eleagent.cli.invocation import Group, Invocation, pass_invocation
+from eleagent.cli.login import log_in
 from eleagent.operations.users import LOGIN_LIST, LOGIN_REVOKE
 from eleagent.wire.logins import Login, LoginEnded, LoginList
 
 
-@click.group(cls=Group)
+class LoginGroup(Group):
+    """A noun that is a verb too: what is none of its verbs is where to log in."""
+
+    def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
+        if not {*self.commands, "-h", "--help"} & {*args}:
+            args = [str(log_in.name), *args]
+        return super().parse_args(ctx, args)
+
+
+@click.group(cls=LoginGroup)
 def login() -> None:
-    """Who is logged in over the network."""
+    """Log in at a daemon over the network, or see who is.
+
+    eleagent login [URL] [--user NAME]: URL is https://SERVER[:PORT]; without it, the daemon that --host, --context or
+    the context in use names. The password is asked on the terminal, or read with --password-stdin; --key-stdin keeps an
+    API key instead. On this machine and over ssh the kernel says who you are: no login is needed.
+    """
+
+
+login.add_command(log_in)
 
 
 @login.command("ls")

@@ -113,7 +113,7 @@ class AsyncClient:
             try:
                 answer = await opened.enter_async_context(self._once(request, wait_s))
             except Unauthenticated:
-                if not await asyncio.to_thread(self._way.renew):
+                if request.anonymous or not await asyncio.to_thread(self._way.renew):
                     raise
                 answer = await opened.enter_async_context(self._once(request, wait_s))
             yield answer

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import os
+import tempfile
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Final, Self
 
 import msgspec
 
+from eleagent.client.locate import contexts_file
 from eleagent.errors import ConfigError, NotFound
 
 HERE: Final = "local"
@@ -16,9 +18,10 @@ HERE: Final = "local"
 
 
 class Context(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """`host` as for --host."""
+    """`host` as for --host, `cacert` as for --cacert."""
 
     host: str
+    cacert: str | None = None
 
 
 class Contexts(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -30,26 +33,20 @@ class Contexts(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     @classmethod
     def load(cls, environ: Mapping[str, str] = os.environ) -> Self:
         """Empty where there is no file. Raises ConfigError for one that can't be read."""
-        path = folder(environ) / "contexts.json"
-        return load_json(path, cls) or cls()
+        return load_json(contexts_file(environ), cls) or cls()
 
     def save(self, environ: Mapping[str, str] = os.environ) -> None:
-        save_json(folder(environ) / "contexts.json", self)
+        save_json(contexts_file(environ), self)
 
-    def find(self, name: str | None) -> Context | None:
-        """None for `local`. Raises NotFound for a name that there is not."""
+    def find(self, name: str | None = None) -> Context | None:
+        """The context of that name, or the one in use; None for `local`. Raises NotFound where there is none of it."""
+        name = name or self.current
         if name is None or name == HERE:
             return None
         if name not in self.contexts:
             known = ", ".join((HERE, *self.contexts))
             raise NotFound(f"there is no context {name!r}; there are: {known} (eleagent context add NAME URL)")
         return self.contexts[name]
-
-
-def folder(environ: Mapping[str, str] = os.environ) -> Path:
-    """Where a client keeps what it knows."""
-    config = environ.get("XDG_CONFIG_HOME") or str(Path(environ.get("HOME", "~")).expanduser() / ".config")
-    return Path(config) / "eleagent"
 
 
 def load_json(path: Path, kind: type[Any]) -> Any:
@@ -65,8 +62,6 @@ def load_json(path: Path, kind: type[Any]) -> Any:
 
 def save_json(path: Path, value: msgspec.Struct) -> None:
     """Whole or not at all, readable by nobody else. Raises ConfigError."""
-    import tempfile  # only the few commands that write pay for it
-
     try:
         path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
         with tempfile.NamedTemporaryFile(prefix=f".{path.name}.", dir=path.parent, delete=False) as file:  # mode 0600

@@ -66,7 +66,7 @@ def request_for(
         headers["Idempotency-Key"] = token or os.urandom(16).hex()
     words = {name: str(value).lower() if known[name] is bool else str(value) for name, value in given.items()}
     target = operation.url(**path) + (f"?{urlencode(words)}" if words else "")
-    return Request(operation.method, target, headers, content)
+    return Request(operation.method, target, headers, content, anonymous=operation.anyone)
 
 
 def check_answer(status: int, version: str | None, content: bytes | None) -> None:

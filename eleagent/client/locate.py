@@ -8,7 +8,6 @@ from pathlib import Path
 from typing import Final
 
 from eleagent.client.address import Address, UnixSocket, parse_host
-from eleagent.client.contexts import Contexts
 
 SERVICE_HOME: Final = Path("/var/lib/eleagent")
 SERVICE_SOCKET: Final = Path("/run/eleagent/api.sock")
@@ -37,6 +36,7 @@ def find_daemon(
     host: str | None = None,
     *,
     context: str | None = None,
+    cacert: str | None = None,
     uid: int,
     environ: Mapping[str, str] = os.environ,
 ) -> Address:
@@ -46,12 +46,24 @@ def find_daemon(
     Raises ConfigError for a host of no known form, NotFound for a context that there is not.
     """
     if not context and (host := host or environ.get("ELEAGENT_HOST")):
-        return parse_host(host)
-    contexts = Contexts.load(environ)
-    found = contexts.find(context or environ.get("ELEAGENT_CONTEXT") or contexts.current)
-    if found is None:
-        return find_local(uid=uid, environ=environ)
-    return parse_host(found.host)
+        return parse_host(host, cacert=cacert)
+    name = context or environ.get("ELEAGENT_CONTEXT")
+    if name or _exists(contexts_file(environ)):
+        from eleagent.client.contexts import Contexts
+
+        if found := Contexts.load(environ).find(name):
+            return parse_host(found.host, cacert=cacert or found.cacert)
+    return find_local(uid=uid, environ=environ)
+
+
+def client_folder(environ: Mapping[str, str] = os.environ) -> Path:
+    """Where a client keeps what it knows."""
+    config = environ.get("XDG_CONFIG_HOME") or str(Path(environ.get("HOME", "~")).expanduser() / ".config")
+    return Path(config) / "eleagent"
+
+
+def contexts_file(environ: Mapping[str, str] = os.environ) -> Path:
+    return client_folder(environ) / "contexts.json"
 
 
 def find_local(*, uid: int, environ: Mapping[str, str] = os.environ) -> UnixSocket:

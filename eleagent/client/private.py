@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import subprocess
 import sys
 from typing import Final
@@ -16,7 +17,10 @@ def start_own() -> list[str]:
 
     Raises ConfigError where a setting is in the way, else DaemonUnreachable.
     """
-    done = subprocess.run([sys.executable, *_COMMAND], stdin=subprocess.DEVNULL, capture_output=True, check=False)
+    environment = {name: value for name, value in os.environ.items() if name != "ELEAGENT_API_KEY"}
+    done = subprocess.run(
+        [sys.executable, *_COMMAND], env=environment, stdin=subprocess.DEVNULL, capture_output=True, check=False
+    )
     if done.returncode == 0:
         return _lines(done.stdout)
     why = (_lines(done.stderr) or [f"it ended with {done.returncode}"])[-1]

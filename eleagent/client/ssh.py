@@ -14,7 +14,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Final, NamedTuple
 
-from eleagent.client.address import Ssh
+from eleagent.client.remote import Ssh
 from eleagent.errors import DaemonUnreachable, EleAgentError, Unavailable
 
 if TYPE_CHECKING:

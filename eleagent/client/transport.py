@@ -105,7 +105,7 @@ def send(
     try:
         return _send(way, request, upload, wait_s)
     except Unauthenticated:
-        if not way.renew():
+        if request.anonymous or not way.renew():
             raise
     if upload:
         upload.seek(0)

@@ -55,6 +55,12 @@ def way_to(address: Address, *, say: Say | None = None, start: bool = True) -> W
         from eleagent.client.local import LocalWay
 
         return LocalWay(address, say=say, start=start)
-    from eleagent.client.ssh import SshWay
+    from eleagent.client.remote import Ssh
 
-    return SshWay(address)
+    if isinstance(address, Ssh):
+        from eleagent.client.ssh import SshWay
+
+        return SshWay(address)
+    from eleagent.client.web import WebWay
+
+    return WebWay(address)

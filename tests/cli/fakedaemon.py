@@ -89,6 +89,9 @@ class FakeDaemon:
             self.server = None
             self.path.unlink(missing_ok=True)
 
+    def script_for(self, operation: str) -> Script | None:
+        return self.scripts.get(operation)
+
     def called(self, operation: Operation) -> list[Call]:
         return [call for call in self.calls if call.operation == operation.id]
 
@@ -105,15 +108,17 @@ class _Server(socketserver.ThreadingMixIn, socketserver.UnixStreamServer):
 
     def __init__(self, path: str, fake: FakeDaemon) -> None:
         self.fake = fake
-        super().__init__(path, _Handler)
+        super().__init__(path, Handler)
 
     def handle_error(self, request: Any, client_address: Any) -> None:
         pass
 
 
-class _Handler(BaseHTTPRequestHandler):
+class Handler(BaseHTTPRequestHandler):
+    """Answers as the `fake` of its server says."""
+
     protocol_version = "HTTP/1.1"
-    server: _Server
+    server: Any
 
     def address_string(self) -> str:
         return "unix"
@@ -130,7 +135,8 @@ class _Handler(BaseHTTPRequestHandler):
         call = Call(operation.id, path, query, dict(self.headers), body)
         fake.calls.append(call)
         try:
-            answer = fake.scripts[operation.id](call) if operation.id in fake.scripts else None
+            script = fake.script_for(operation.id)
+            answer = script(call) if script else None
             if answer is None:
                 raise NotFound(f"the script has no answer to {operation.id}")
         except Break:

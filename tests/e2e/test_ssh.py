@@ -17,9 +17,9 @@ from typing import Any
 
 import pytest
 
-from eleagent.client.address import Ssh
 from eleagent.client.aio import AsyncClient
 from eleagent.client.api import Client
+from eleagent.client.remote import Ssh
 from eleagent.operations.table import BY_ID
 from eleagent.wire import events as ev
 from eleagent.wire.agents import Agent
