@@ -7,6 +7,7 @@ import hashlib
 from collections.abc import AsyncIterator
 from pathlib import Path
 
+import msgspec
 import pytest
 
 from eleagent.wire.observations import FileChange, FilesChanged
@@ -89,6 +90,18 @@ async def test_files_are_told_per_turn_and_at_the_end_across_launchers(bench: Be
     assert (big.size_bytes, big.sha256) == (3_000_000, hashlib.sha256(bytes(3_000_000)).hexdigest())
     await bench.remove(spec.session)
     assert bench.left()["files"] == []
+
+
+async def test_files_of_a_session_that_goes_on_are_compared_with_what_it_left(bench: Bench) -> None:
+    spec = bench.spec("sh", "-c", "echo one > /workspace/a; echo two > /workspace/b")
+    await bench.run(spec)
+    await bench.ended(spec.session)
+    await bench.remove(spec.session, forget=False)
+    other = bench.spec("sh", "-c", "echo more >> /workspace/b")
+    other = msgspec.structs.replace(other, disk_of=spec.session, uid=spec.uid)
+    made = await bench.run(other)
+    await bench.ended(other.session)
+    assert told(looks(made)[-1]) == [("changed", "/workspace/b")]
 
 
 async def test_files_on_a_kept_disk_are_not_told_again(bench: Bench) -> None:

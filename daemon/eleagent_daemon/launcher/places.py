@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import shutil
 from collections.abc import Mapping
@@ -129,7 +130,12 @@ class Places:
         await in_child(job, type(None))
 
     def inherit(self, spec: SandboxSpec) -> None:
-        """The session gets the disk that an ended one left. Idempotent. Raises NotFound."""
+        """The session gets the disk that an ended one left, and what is known of its files. Idempotent.
+
+        Raises NotFound.
+        """
+        with contextlib.suppress(FileNotFoundError):
+            self.manifest(spec.disk_of).rename(self.manifest(spec.session))
         own, left = self._kept(spec.session), self._kept(spec.disk_of)
         if not own.exists():
             try:
