@@ -11,6 +11,7 @@ import msgspec
 from eleagent.errors import LimitReached, StorageUnavailable
 from eleagent.wire.events import LimitMet, LimitNear
 from eleagent.wire.limits import LimitsUpdate, OnLimit, SessionLimits
+from eleagent.wire.states import State
 from eleagent_daemon.domain.limits import NAMES, Measure, amount, first_reached, near
 from eleagent_daemon.sessions.live import Live
 from eleagent_daemon.sessions.progress import Progress, RunClock
@@ -53,6 +54,8 @@ class Keeper:
         """The limit that is met, and what to do; it is in the timeline then. Nothing is met while it is paused."""
         live = self._live
         self.progress.look(events=live.timeline.last_seq, traffic=live.model.traffic, cpu_s=cpu_s)
+        if live.awake is State.WAITING:  # a person is asked: that has a limit of its own
+            self.progress.begin_anew()
         if self.clock.paused:
             return None
         own = list(measured(live, idle_s=self.progress.idle_s, running_s=self.clock.seconds))
