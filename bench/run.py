@@ -11,6 +11,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 from audit import audit_figures
+from bubblewrap import bubblewrap_starts
 from events import durable_events
 from first_event import first_event_ratio
 from footprint import command_cpu, idle_memory
@@ -46,6 +47,7 @@ class Figure:
 def figures(warm: Warm) -> Iterator[Figure]:
     ratio, detail = start_ratio(warm)
     yield Figure("eleagent run -q -- true / docker run --rm, same flags", ratio, 1.0, "x", detail)
+    yield from bubblewrap_figures()
     ratio, detail = first_event_ratio(warm)
     yield Figure("Claude's first event / the bare CLI's", ratio, 1.25, "x", detail)
     yield Figure("CPU of eleagent --help", command_cpu("--help"), 100, "ms")
@@ -71,6 +73,12 @@ def figures(warm: Warm) -> Iterator[Figure]:
 def _told(audit: dict[str, tuple[float, str]], name: str, limit: float, unit: str) -> tuple[float, float, str, str]:
     measured, detail = audit[name]
     return measured, limit, unit, detail
+
+
+def bubblewrap_figures() -> Iterator[Figure]:
+    ratio, words, over, detail = bubblewrap_starts()
+    yield Figure("eleagent run -q -- true on bubblewrap / srt -- true", ratio, 0.5, "x", words)
+    yield Figure("eleagent run -q -- true over bare bwrap", over, 120, "ms", detail)
 
 
 def main() -> int:

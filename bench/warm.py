@@ -30,10 +30,12 @@ class Warm:
 
 
 @contextlib.contextmanager
-def warm_daemon() -> Iterator[Warm]:
+def warm_daemon(home: Path = HOME, runtime: str = "docker") -> Iterator[Warm]:
     """A daemon of the benchmark's own, ended afterwards. Raises SystemExit with its log when it does not start."""
-    HOME.mkdir(parents=True, exist_ok=True)
-    os.environ["ELEAGENT_HOME"] = str(HOME)
+    home.mkdir(parents=True, exist_ok=True)
+    ours = {"ELEAGENT_HOME": str(home), "ELEAGENT_RUNTIME": runtime}
+    before = {name: os.environ.get(name) for name in ours}
+    os.environ.update(ours)
     with tempfile.TemporaryFile() as log:
         daemon = subprocess.Popen([ELEAGENT, "daemon", "run"], stdout=log, stderr=log)
         try:
@@ -52,6 +54,9 @@ def warm_daemon() -> Iterator[Warm]:
         finally:
             daemon.terminate()
             daemon.wait(timeout=30)
+            for name, value in before.items():
+                os.environ.pop(name)
+                os.environ.update({name: value} if value is not None else {})
 
 
 def eleagent(*arguments: str) -> str:

@@ -114,9 +114,9 @@ def test_second_input_is_a_second_turn(claude, script):
     }
 
 
-def test_usage_and_the_end_of_a_turn_outlive_the_daemon(claude, script, docker_socket):
+def test_usage_and_the_end_of_a_turn_outlive_the_daemon(claude, script, runtime, docker_socket):
     """A daemon that comes back counts on, and believes the agent's true end."""
-    with running_daemon(docker_socket) as own:
+    with running_daemon(docker_socket, ELEAGENT_RUNTIME=runtime) as own:
         link_images(claude, own)
         key = own.cli("run", "-d", "--model-script", script(SLOW.replace("sleep 60", "sleep 6")), "wait").stdout.strip()
         own.wait_for(key, "agent.tool_call")
@@ -179,11 +179,11 @@ def test_ask_on_a_terminal_does_what_the_person_says(claude, script, key, stored
     assert (newest["artefacts"] == 1) is stored, seen
 
 
-def test_real_key_reaches_the_provider_alone(claude, docker_socket):
+def test_real_key_reaches_the_provider_alone(claude, runtime, docker_socket):
     """The daemon's key goes out, the placeholder does not; nothing in the sandbox, its events or logs has the key."""
     with provider(CANARY_KEY) as stub:
         url = f"http://127.0.0.1:{stub.port}"
-        with running_daemon(docker_socket, ELEAGENT_MODEL_UPSTREAM=url) as own:
+        with running_daemon(docker_socket, ELEAGENT_RUNTIME=runtime, ELEAGENT_MODEL_UPSTREAM=url) as own:
             link_images(claude, own)
             done, events, last = run(own, "say hello")
             assert (done.returncode, last["state"]) == (0, "succeeded"), done.stderr
@@ -211,8 +211,8 @@ def test_upstream_that_is_down_is_said_in_one_line(claude):
     assert "\n" not in last["detail"]
 
 
-def test_missing_credential_is_refused_before_anything_is_made(claude, docker_socket):
-    with running_daemon(docker_socket, secret=None) as own:
+def test_missing_credential_is_refused_before_anything_is_made(claude, runtime, docker_socket):
+    with running_daemon(docker_socket, secret=None, ELEAGENT_RUNTIME=runtime) as own:
         link_images(claude, own)
         done = own.cli("run", "say hello")
         assert done.returncode == 125
@@ -221,5 +221,7 @@ def test_missing_credential_is_refused_before_anything_is_made(claude, docker_so
 
 
 def link_images(claude, own) -> None:
-    """Images belong to the engine: what one daemon built the other finds."""
+    """Images belong to the engine: what one daemon built the other finds. Without one they are the daemon's own."""
+    if own.json("status", "--json")["runtime"] == "bubblewrap":
+        assert own.cli("agent", "install", "claude", timeout=110).returncode == 0
     assert [one["needs"] for one in own.json("agent", "ls", "--json")["agents"]] == [None, None]

@@ -2,9 +2,14 @@
 
 from __future__ import annotations
 
+import os
+import signal
 import time
+from pathlib import Path
 
 import pytest
+
+from eleagent_daemon.runtime import processes
 
 from ..daemonfixture import Daemon, running_daemon
 
@@ -17,8 +22,8 @@ LAUNCHER = "eleagent_daemon.launcher.main"
 
 
 @pytest.fixture
-def own(docker_socket):
-    with running_daemon(docker_socket) as started:
+def own(docker_socket, runtime):
+    with running_daemon(docker_socket, ELEAGENT_RUNTIME=runtime) as started:
         assert started.cli("image", "build", "command", timeout=110).returncode == 0
         yield started
 
@@ -88,15 +93,26 @@ def test_sigterm_leaves_the_sandbox_running(own):
     assert_whole(own, key)
 
 
-def test_sandbox_killed_behind_our_back_is_told_truly(own, docker_socket):
-    import subprocess
-
+def test_sandbox_killed_behind_our_back_is_told_truly(own, runtime):
     key = own.cli("run", "-d", "--", "sleep", "300").stdout.strip()
     own.wait_for(key, "session.started")
-    names = subprocess.run(
-        ["docker", "-H", f"unix://{docker_socket}", "ps", "-q", "--filter", f"label=io.eleagent.session={key}"],
-        capture_output=True, text=True, check=True,
-    ).stdout.split()  # fmt: skip
-    subprocess.run(["docker", "-H", f"unix://{docker_socket}", "kill", *names], capture_output=True, check=True)
+    detail = own.json("session", "show", key, "--json")
+    os.kill(detail["report"]["binding"]["pid"], signal.SIGKILL)
     events = own.wait_for(key, "session.ended")
     assert (events[-1]["data"]["state"], events[-1]["data"]["agent_exit_code"]) == ("failed", 137)
+
+
+def test_end_that_nobody_saw_is_told_as_lost(own, runtime):
+    """The process that holds a sandbox's pipes takes the sandbox with it, and how that ended with itself."""
+    if runtime != "bubblewrap":
+        pytest.skip("an engine keeps the end")
+    key = own.cli("run", "-d", "--", "sleep", "300").stdout.strip()
+    own.wait_for(key, "session.started")
+    init = own.json("session", "show", key, "--json")["report"]["binding"]["pid"]
+    words = {path.parent.name: path.read_bytes() for path in Path("/proc").glob("[0-9]*/cmdline")}
+    (holder,) = (pid for pid, line in words.items() if b"holder.py" in line and key.encode() in line)
+    os.kill(int(holder), signal.SIGKILL)
+    ended = own.wait_for(key, "session.ended")[-1]["data"]
+    assert (ended["state"], ended["reason"]) == ("lost", "lost")
+    assert "nobody knows how it ended" in ended["detail"]
+    assert not processes.is_there(init)

@@ -306,6 +306,16 @@ async def test_launcher_greeted_after_it_was_asked_to_go_stays(bench: Bench) -> 
     assert bench.process.poll() is None
 
 
+async def test_launcher_sandbox_keeps_no_disk_of_another(bench: Bench) -> None:
+    """A mount namespace of the second holds what was mounted when it was made, unless it lets go of it."""
+    first, second = bench.spec("sleep", "60"), bench.spec("sleep", "60")
+    for spec in (first, second):
+        await bench.run(spec)
+    await bench.remove(first.session)
+    images = [path.read_text() for path in Path("/sys/block").glob("loop*/loop/backing_file")]
+    assert [image for image in images if first.session in image] == []
+
+
 async def test_launcher_asked_to_go_stays_while_a_sandbox_lives(bench: Bench) -> None:
     assert bench.process is not None
     spec = bench.spec("sleep", "60")

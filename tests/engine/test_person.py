@@ -32,7 +32,12 @@ def home() -> Iterator[Path]:
 
 @pytest.mark.parametrize(
     "files",
-    ["engine/test_runtime_contract.py", "engine/test_launcher_life.py", "engine/test_launcher_crash.py"],
+    [
+        "engine/test_runtime_contract.py",
+        "engine/test_launcher_life.py",
+        "engine/test_launcher_crash.py",
+        "e2e/test_personal.py",
+    ],
 )
 def test_an_ordinary_user_passes(files: str, home: Path) -> None:
     words = [

@@ -28,23 +28,25 @@ from eleagent_daemon.domain.confinement import TERMINALS
 from eleagent_daemon.domain.launch import Entry, HostFact, ImageFacts
 from eleagent_daemon.domain.sandbox import LABEL, Person, Phase, Placement, SandboxSpec, Status
 from eleagent_daemon.domain.seccomp_compile import compile_filter
-from eleagent_daemon.kernel.calls import command_line
+from eleagent_daemon.kernel.calls import command_line, namespace_inode
 from eleagent_daemon.kernel.watch import FolderWatch
 from eleagent_daemon.runtime import processes
 from eleagent_daemon.runtime.bubblewrap_facts import bubblewrap_facts, find_program, version
 from eleagent_daemon.runtime.bubblewrap_images import Images
 from eleagent_daemon.runtime.bubblewrap_log import LogReader
 from eleagent_daemon.runtime.bubblewrap_render import Host, Rendering, render
-from eleagent_daemon.runtime.bubblewrap_start import Start, spawn
+from eleagent_daemon.runtime.bubblewrap_start import HOLDER, INFO, Start, spawn
 from eleagent_daemon.runtime.groups import Groups
+from eleagent_daemon.runtime.holder import put
 from eleagent_daemon.runtime.seam import Chunk, Cursor, InputChannel, Sandbox, View
 
 _MADE: Final = "made.json"
+_INIT: Final = "init"
 _PAUSED: Final = "paused"
 _LIVE: Final = (Phase.RUNNING, Phase.PAUSED)
 _PAUSE_S: Final = 5.0
 _START_S: Final = 20.0
-_STEP_S: Final = 0.001
+_STEP_S: Final = 0.002
 _LOOK_S: Final = 0.5
 """How often what waits for a change looks without one."""
 _GONE_S: Final = 10.0
@@ -56,6 +58,13 @@ class _Made(msgspec.Struct, frozen=True):
     spec: SandboxSpec
     placement: Placement
     made: float
+
+
+class _Info(msgspec.Struct):
+    """What bubblewrap writes to --info-fd."""
+
+    pid: int = msgspec.field(name="child-pid")
+    namespace: int = msgspec.field(name="pid-namespace", default=0)
 
 
 @dataclass(frozen=True)
@@ -152,15 +161,13 @@ class BubblewrapRuntime:
             await self._until_started(sandbox.name, made.spec, pid)
 
     async def _until_started(self, name: str, spec: SandboxSpec, pid: int) -> None:
+        """`pid` is the holder's."""
         until = time.monotonic() + _START_S
-        while True:
-            status = self._inspect(name)
-            if status.phase is Phase.EXITED or (status.phase is Phase.CREATED and not processes.is_there(pid)):
-                break
-            if status.pid and command_line(processes.main_process(status.pid)) == spec.gate():
+        while time.monotonic() < until and processes.is_there(pid):
+            init = self._init(name)
+            if init[0] and command_line(processes.main_process(init[0])) == spec.gate():
+                put(str(self._folder(name) / _INIT), " ".join(map(str, init)))
                 return
-            if time.monotonic() > until:
-                break
             await asyncio.sleep(_STEP_S)
         said = b"".join(chunk.data for chunk in LogReader(self._folder(name), Cursor()).read()).decode(errors="replace")
         raise IsolationFailed(
@@ -178,8 +185,9 @@ class BubblewrapRuntime:
         if holder is None:
             return Status(Phase.CREATED)
         # Asked in this order: a holder writes down the end before it ends itself.
-        alive = holder.alive
         pid, ticks, began = self._init(name)
+        lives = processes.is_alive(pid, ticks)
+        alive = holder.alive or lives or processes.is_alive(holder.child, holder.child_ticks)
         started = datetime.fromtimestamp(began, UTC).isoformat() if began else ""
         with contextlib.suppress(FileNotFoundError):
             code = int((folder / "exit").read_text())
@@ -187,7 +195,7 @@ class BubblewrapRuntime:
             return Status(Phase.EXITED, exit_code=code, oom=oom, started_at=started)
         if alive:
             phase = Phase.PAUSED if (folder / _PAUSED).exists() else Phase.RUNNING
-            return Status(phase, pid=pid if processes.is_alive(pid, ticks) else 0, started_at=started)
+            return Status(phase, pid=pid if lives else 0, started_at=started)
         error = "the process that held its pipes is gone, and the sandbox with it: nobody knows how it ended"
         return Status(Phase.EXITED, started_at=started, error=error)
 
@@ -364,17 +372,26 @@ class BubblewrapRuntime:
 
     def _holder(self, name: str) -> _Holder | None:
         try:
-            return _Holder(*map(int, (self._folder(name) / "holder").read_text().split()))
+            return _Holder(*map(int, (self._folder(name) / HOLDER).read_text().split()))
         except FileNotFoundError:
             return None
 
     def _init(self, name: str) -> tuple[int, int, float]:
-        """Pid, start in ticks and time of start of the init; zeros where there was none yet."""
+        """Pid, start in ticks and time of start of the init; zeros where there was none yet.
+
+        Until a launcher has seen it at its gate and noted it, it is the one in the namespace that bubblewrap tells of.
+        """
+        with contextlib.suppress(FileNotFoundError):
+            pid, ticks, began = (self._folder(name) / _INIT).read_text().split()
+            return int(pid), int(ticks), float(began)
         try:
-            pid, ticks, began = (self._folder(name) / "init").read_text().split()
-        except FileNotFoundError:
-            return 0, 0, 0.0
-        return int(pid), int(ticks), float(began)
+            told = (self._folder(name) / INFO).read_bytes()
+            info = msgspec.json.decode(told, type=_Info)
+            if info.namespace in (0, namespace_inode(info.pid, "pid")):
+                return info.pid, processes.start_ticks_or_none(info.pid), (self._folder(name) / INFO).stat().st_mtime
+        except (OSError, msgspec.DecodeError):  # not there yet, written in part, or gone
+            pass
+        return 0, 0, 0.0
 
     def _reap_later(self, pid: int) -> None:
         loop, process = asyncio.get_running_loop(), os.pidfd_open(pid)

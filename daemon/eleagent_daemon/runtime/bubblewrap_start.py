@@ -6,6 +6,7 @@ and the sandbox's own init. What is done here between fork and exec blocks, and 
 
 from __future__ import annotations
 
+import contextlib
 import os
 import resource
 import sys
@@ -15,11 +16,13 @@ from pathlib import Path
 from typing import Final, NoReturn
 
 from eleagent_daemon.domain.confinement import READONLY_PATHS
+from eleagent_daemon.domain.root import LINKS, TREE
 from eleagent_daemon.domain.sandbox import Person
 from eleagent_daemon.kernel import mountinfo
 from eleagent_daemon.kernel.calls import (
     CLONE_NEWNS,
     CLONE_NEWUSER,
+    MNT_DETACH,
     MS_BIND,
     MS_NODEV,
     MS_NOEXEC,
@@ -29,11 +32,19 @@ from eleagent_daemon.kernel.calls import (
     die_with_parent,
     enter_namespace,
     mount,
+    start_ticks,
+    unmount,
     unshare_mounts,
 )
 from eleagent_daemon.runtime import holder
 from eleagent_daemon.runtime.bubblewrap_render import STAGE, Rendering, arguments
 
+HOLDER: Final = "holder"
+"""Who holds: his pid and start, his descriptor of stdin's write end, and pid and start of bubblewrap."""
+INFO: Final = "info"
+"""What bubblewrap says of the sandbox's first process."""
+_NEEDED: Final = (STAGE, "/proc", "/dev", TREE, *(f"/{name}" for name in LINKS))
+"""Where bubblewrap itself lies, and what it mounts from."""
 _STAGE_OPTIONS: Final = "mode=0755,size=1m"
 _TERMINALS: Final = "mode=0620,ptmxmode=0666"
 _RLIMITS: Final = {
@@ -73,21 +84,25 @@ def spawn(start: Start) -> int:
 
 def _hold(start: Start) -> NoReturn:
     os.setsid()
-    pipes = {name: os.pipe() for name in ("in", "out", "err", "info")}
+    pipes = {name: os.pipe() for name in ("in", "out", "err")}
     if os.geteuid() == 0:
         for name in ("in", "out", "err"):
             os.fchown(pipes[name][0], start.user.uid, start.user.gid)  # for /dev/stdout and its like
     child = os.fork()
     if child == 0:
         _become_bubblewrap(start, pipes)
-    kept = [pipes["in"][1], pipes["out"][0], pipes["err"][0], pipes["info"][0]]
+    stdin, out, err = pipes["in"][1], pipes["out"][0], pipes["err"][0]
+    os.chdir(start.folder)
+    us, them = (f"{pid} {start_ticks(pid)}" for pid in (os.getpid(), child))
+    holder.put(HOLDER, f"{us} {stdin} {them}")  # it keeps its number and its start through the exec
+    kept = [stdin, out, err]
     for fd in kept:
         os.set_inheritable(fd, True)
     null = os.open(os.devnull, os.O_RDWR)
     for fd in (0, 1, 2):
         os.dup2(null, fd)
     _close_but({0, 1, 2, *kept})
-    command = [sys.executable, "-I", "-S", holder.__file__, str(start.folder), *map(str, (child, *kept))]
+    command = [sys.executable, "-I", "-S", holder.__file__, str(start.folder), *map(str, (child, out, err))]
     os.execve(command[0], command, {})  # noqa: S606 - no shell is meant
 
 
@@ -96,6 +111,7 @@ def _become_bubblewrap(start: Start, pipes: dict[str, tuple[int, int]]) -> NoRet
     os.dup2(pipes["err"][1], 2)
     try:
         parent = os.getppid()
+        info = os.open(start.folder / INFO, os.O_WRONLY | os.O_CREAT | os.O_CLOEXEC, 0o600)
         for group in start.groups:
             group.write_text(str(os.getpid()))
         Path("/proc/self/oom_score_adj").write_text(str(start.rendering.oom_score))
@@ -114,7 +130,7 @@ def _become_bubblewrap(start: Start, pipes: dict[str, tuple[int, int]]) -> NoRet
         os.dup2(pipes["in"][0], 0)
         os.dup2(pipes["out"][1], 1)
         given = _memory("arguments", arguments(start.rendering.flags))
-        descriptors = {"--info-fd": os.dup(pipes["info"][1])}
+        descriptors = {"--info-fd": info}
         if start.rendering.filtered:
             descriptors["--seccomp"] = _memory("filter", start.seccomp)
         words = [str(word) for pair in descriptors.items() for word in pair]
@@ -165,6 +181,19 @@ def _set_stage(start: Start) -> None:
         pts = Path(rendering.terminals)
         pts.mkdir()
         mount("devpts", pts, "devpts", MS_NOSUID | MS_NOEXEC, f"{_TERMINALS},max={start.terminals_limit}")
+    _let_go()
+
+
+def _let_go() -> None:
+    """What else the host has mounted is not kept by this namespace, which lives as long as the sandbox: other sessions'
+    disks, somebody's stick. Who is not root may not unmount what he was given, and has no such disks.
+    """
+    if os.geteuid() != 0:
+        return
+    for mounted in reversed(mountinfo.read(Path("/proc/self"))):
+        if not any(f"{mounted.target}/".startswith(f"{kept}/") for kept in _NEEDED) and mounted.target != "/":
+            with contextlib.suppress(OSError):
+                unmount(Path(mounted.target), MNT_DETACH)
 
 
 def _memory(name: str, data: bytes) -> int:

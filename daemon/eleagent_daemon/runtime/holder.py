@@ -4,9 +4,8 @@ A program of its own that imports next to nothing, since there is one for each s
 holds the write end of stdin open, keeps what comes out in a log of segments, and writes down the exit status of its
 child, bubblewrap. It ends with the sandbox, and the sandbox with it (--die-with-parent).
 
-Files in FOLDER: `holder` is who holds, `init` the sandbox's first process, `log.N` a segment (positions of both
-streams at its beginning, then frames), `taken` how far launchers have stored the output, `exit` the end. Nobody but the
-launcher may enter the folder.
+Files in FOLDER: `log.N` is a segment (positions of both streams at its beginning, then frames), `taken` how far
+launchers have stored the output, `exit` the end. Nobody but the launcher may enter the folder.
 """
 
 from __future__ import annotations
@@ -28,15 +27,6 @@ POLL_S = 0.02
 RETRY_S = 1.0
 DRAIN_S = 5.0
 """How long after the end its last output is waited for; the kernel has closed the pipes by then."""
-
-
-def start_ticks(pid: int) -> int:
-    """When a process began (proc_pid_stat(5), field 22), or 0 where there is none: tells a pid from its reuse."""
-    try:
-        with open(f"/proc/{pid}/stat", "rb") as file:  # noqa: PTH123 - pathlib is more than all of this program
-            return int(file.read().rpartition(b")")[2].split()[19])
-    except (OSError, IndexError):
-        return 0
 
 
 def put(name: str, text: str) -> None:
@@ -100,16 +90,14 @@ class Log:
             view = view[written:]
 
 
-def hold(child: int, stdin: int, out: int, err: int, info: int) -> int:
+def hold(child: int, out: int, err: int) -> int:
     """Until the child has ended and its output is in the log; its exit code, negative for a signal."""
-    put("holder", f"{os.getpid()} {start_ticks(os.getpid())} {stdin} {child} {start_ticks(child)}")
-    log, told, until = Log(), b"", 0.0
-    process = os.pidfd_open(child)
-    streams, others = {out: OUT, err: ERR}, {info, process}
-    while process in others or streams:
+    log, until = Log(), 0.0
+    process, streams = os.pidfd_open(child), {out: OUT, err: ERR}
+    while not until or streams:
         full = not until and log.full()
         poll = select.poll()
-        for fd in others if full else (*others, *streams):
+        for fd in (*(() if until else (process,)), *(() if full else streams)):
             poll.register(fd, select.POLLIN)
         wait_s = POLL_S if full else max(0.0, until - time.monotonic()) if until else None
         ready = [fd for fd, _ in poll.poll(None if wait_s is None else wait_s * 1000)]
@@ -117,33 +105,18 @@ def hold(child: int, stdin: int, out: int, err: int, info: int) -> int:
             break
         for fd in ready:
             if fd == process:
-                others.discard(process)
                 until = time.monotonic() + DRAIN_S
-                continue
-            piece = os.read(fd, PIECE_BYTES)
-            if fd == info:
-                told += piece
-                if not piece:
-                    others.discard(info)
-                    say_init(told)
-            elif piece:
+            elif piece := os.read(fd, PIECE_BYTES):
                 log.put(streams[fd], piece)
             else:
                 del streams[fd]
     return os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
 
 
-def say_init(told: bytes) -> None:
-    """bubblewrap's JSON of --info-fd, of which one number is wanted."""
-    words = told.partition(b'"child-pid":')[2].replace(b",", b" ").replace(b"}", b" ").split()
-    if words and words[0].isdigit():
-        put("init", f"{int(words[0])} {start_ticks(int(words[0]))} {time.time():.6f}")
-
-
-def main(folder: str, child: str, *fds: str) -> None:
+def main(folder: str, child: str, out: str, err: str) -> None:
+    """The write end of stdin comes along as one more descriptor, which is kept and never used."""
     os.chdir(folder)
-    stdin, out, err, info = map(int, fds)
-    code = hold(int(child), stdin, out, err, info)
+    code = hold(int(child), int(out), int(err))
     put("exit", str(code if code >= 0 else 128 - code))
 
 

@@ -37,7 +37,11 @@ def processes(init: int) -> list[int]:
 
 def main_process(init: int) -> int:
     """The one that the init waits for, number 2 in its own namespace; 0 where there is none."""
-    for pid in processes(init)[1:]:
+    try:
+        children = [int(pid) for pid in Path(f"/proc/{init}/task/{init}/children").read_text().split()]
+    except OSError:  # a kernel without that file, or gone
+        children = processes(init)[1:]
+    for pid in children:
         try:
             lines = Path(f"/proc/{pid}/status").read_text(errors="replace").splitlines()
         except _GONE:
@@ -73,7 +77,7 @@ def _signal_each(pids: Iterable[int], signum: int) -> None:
 
 
 def is_there(pid: int) -> bool:
-    """Whether it runs, for a child that nobody has reaped."""
+    """Whether a process of that number runs: what only waits to be reaped does not."""
     return is_alive(pid, start_ticks_or_none(pid))
 
 

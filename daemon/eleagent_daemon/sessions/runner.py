@@ -206,7 +206,12 @@ class Runner:
             case Step.LOSE:
                 return inspected.status
             case Step.ADOPT if not inspected.draining:
-                await self._take_over(inspected)
+                try:
+                    await self._take_over(inspected)
+                except (IsolationFailed, NotFound):
+                    found = await self._inspect()
+                    if found.status.phase in (Phase.RUNNING, Phase.PAUSED) and not found.draining:
+                        raise  # else it just ended, and what is not there any more can't be attested or given doors
             case _:
                 pass
         return await self._follow(notices)
