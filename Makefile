@@ -14,7 +14,7 @@ ENGINE_ENV = socket=$$(compose/engine.sh socket 2>/dev/null || true); \
 	[ -z "$$socket" ] || export ELEAGENT_DOCKER_SOCKET=$$socket DOCKER_HOST=unix://$$socket; \
 	export PATH="$(CURDIR)/$(BIN):$$PATH"
 
-.PHONY: tmux help venv engine demo check test pytest faults wheel-test bench docs clean
+.PHONY: tmux help venv engine demo check test pytest faults crash wheel-test bench docs clean
 
 help: ## say what there is to type
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-11s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)

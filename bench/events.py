@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 import subprocess
 import sys
 import tempfile
 import time
+from collections.abc import AsyncIterator, Callable
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any, cast
 
@@ -24,7 +27,7 @@ from eleagent_daemon.api.sessions import SessionHandlers
 from eleagent_daemon.domain.access import Owned, Sight
 from eleagent_daemon.listen import bind_socket
 from eleagent_daemon.store.ledger import Ledger
-from eleagent_daemon.store.timeline import Timelines
+from eleagent_daemon.store.timeline import Timeline, Timelines
 
 EVENTS = 30_000
 BATCH = 100
@@ -71,7 +74,10 @@ def durable_events() -> tuple[float, str]:
         return asyncio.run(_measure(Path(folder)))
 
 
-async def _measure(folder: Path) -> tuple[float, str]:
+@asynccontextmanager
+async def served_timeline(folder: Path) -> AsyncIterator[tuple[Timeline, Callable[[], None]]]:
+    """A timeline with one event behind the real API on a socket, and what ends it for those who watch."""
+    logging.getLogger("aiohttp.server").disabled = True  # watchers that are cut off are meant to be
     with ThreadPoolExecutor(max_workers=6) as pool:
         timelines = Timelines(folder=folder, pool=pool)
         ledger = await Ledger.open(folder / "ledger", secrets=folder, installation="bench", pool=pool)
@@ -84,6 +90,15 @@ async def _measure(folder: Path) -> tuple[float, str]:
         await runner.setup()
         await web.SockSite(runner, bind_socket(folder / "api.sock")).start()
         await timeline.append(OutputText(stream="out", text="first"))
+        try:
+            yield timeline, lambda: timelines.close(KEY)
+        finally:
+            await runner.cleanup()
+            await ledger.close()
+
+
+async def _measure(folder: Path) -> tuple[float, str]:
+    async with served_timeline(folder) as (timeline, end):
         watchers = [
             await asyncio.create_subprocess_exec(
                 sys.executable, "-c", WATCHER, str(folder / "api.sock"), KEY, stdout=subprocess.PIPE
@@ -99,11 +114,9 @@ async def _measure(folder: Path) -> tuple[float, str]:
                 *(OutputText(stream="out", text=f"line {number + one} of a log") for one in range(BATCH))
             )
         durable_s = time.perf_counter() - begin
-        timelines.close(KEY)
+        end()
         answers = [(await watcher.communicate())[0] for watcher in watchers]
         all_s = time.perf_counter() - begin
-        await runner.cleanup()
-        await ledger.close()
     whole = all(int(answer.split()[-1]) == EVENTS + 1 for answer in answers)
     detail = f"durable after {durable_s:.2f} s, at all watchers after {all_s:.2f} s" + (
         "" if whole else "; EVENTS LOST"

@@ -30,7 +30,7 @@ def _cpu_ms(command: list[str]) -> float:
 def idle_memory(pid: int) -> float:
     """MiB that `pid` and all its descendants hold, shared pages split among their users (PSS, proc(5) smaps_rollup)."""
     time.sleep(IDLE_S)
-    return sum(_pss_kib(each) for each in _family(pid)) / 1024
+    return sum(pss_kib(each) for each in _family(pid)) / 1024
 
 
 def _family(pid: int) -> Iterator[int]:
@@ -40,7 +40,7 @@ def _family(pid: int) -> Iterator[int]:
             yield from _family(int(child))
 
 
-def _pss_kib(pid: int) -> int:
+def pss_kib(pid: int) -> int:
     for line in Path(f"/proc/{pid}/smaps_rollup").read_text().splitlines():
         if line.startswith("Pss:"):
             return int(line.split()[1])

@@ -13,10 +13,12 @@ from dataclasses import dataclass
 from audit import audit_figures
 from bubblewrap import bubblewrap_starts
 from events import durable_events
+from fanout import fanout_p99
 from first_event import first_event_ratio
 from footprint import command_cpu, idle_memory
 from identity import identity_costs
 from observation import observed_programs
+from sessions import cpu_of_a_long_list, memory_of_a_session
 from start import start_ratio
 from warm import Warm, warm_daemon
 
@@ -57,6 +59,8 @@ def figures(warm: Warm) -> Iterator[Figure]:
     yield Figure("who calls, and may they: with an API key", with_key, 0.5, "ms")
     rate, detail = durable_events()
     yield Figure("durable events to three watchers", rate, 5000, "/s", detail, at_least=True)
+    latency, detail = fanout_p99()
+    yield Figure("durable event to the slowest of 20 watchers, p99", latency, 20, "ms", detail)
     percent, ratio, detail = observed_programs()
     yield Figure("executions of short programs recorded", percent, 99.9, "%", detail, at_least=True)
     yield Figure("short programs, watched / unwatched", ratio, 2.0, "x")
@@ -66,6 +70,10 @@ def figures(warm: Warm) -> Iterator[Figure]:
     yield Figure("10⁶ audit records verified", *_told(audit, "verify", 10, "s"))
     yield Figure("three filters over 10⁶ audit records, p95", *_told(audit, "query", 100, "ms"))
     yield Figure("idle daemon and launcher (PSS)", idle_memory(warm.daemon.pid), 70, "MiB")
+    memory, detail = memory_of_a_session(warm.daemon.pid)
+    yield Figure("eleagentd's memory for each live session (PSS)", memory, 1, "MiB", detail)
+    cpu, detail = cpu_of_a_long_list()
+    yield Figure("CPU of eleagent ps, 10,000 in the registry", cpu, 100, "ms", detail)
     for name, measured, limit, unit, detail in tui_figures():
         yield Figure(name, measured, limit, unit, detail)
 

@@ -253,3 +253,14 @@ async def test_registry_on_a_full_disk_says_so_and_goes_on_when_there_is_room(re
     await registry._db.execute("PRAGMA max_page_count=1000000")
     await registry.update(big)
     assert (await registry.get(record.session.key)).session.title == big.title
+
+
+async def test_registry_goes_on_after_a_writer_was_cancelled_at_any_moment(registry: Registry) -> None:
+    record, _ = await create(registry)
+    for steps in range(20):
+        task = asyncio.create_task(registry.update(record.session))
+        for _ in range(steps):
+            await asyncio.sleep(0)
+        task.cancel()
+        await asyncio.gather(task, return_exceptions=True)
+        await registry.update(record.session)

@@ -69,8 +69,9 @@ async def transaction(connection: aiosqlite.Connection) -> AsyncIterator[aiosqli
     does not take it.
     """
     try:
-        await connection.execute("BEGIN IMMEDIATE")
         try:
+            # Who is cancelled here has begun all the same: the connection's thread does not hear of it.
+            await connection.execute("BEGIN IMMEDIATE")
             yield connection
             await connection.execute("COMMIT")
         except BaseException:
