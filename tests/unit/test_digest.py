@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import time
+
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -50,7 +52,8 @@ def test_redaction_seals_what_has_the_form_of_a_secret(secret: str, around: str)
     "argv",
     [
         ["--password", GIVEN], ["--token", GIVEN], ["-api-key", GIVEN], [f"--client-secret={GIVEN}"],
-        [f"DB_PASSWORD={GIVEN} psql"], [f"curl -H 'Authorization: Basic {GIVEN}'"], [f"https://user:{GIVEN}@host/x"],
+        [f"run --token {GIVEN} now"], [f"x; curl --api-key '{GIVEN}'"], [f"DB_PASSWORD={GIVEN} psql"],
+        [f"curl -H 'Authorization: Basic {GIVEN}'"], [f"https://user:{GIVEN}@host/x"],
         [f"Authorization: Bearer {GIVEN}"], [f"export API_KEY='{GIVEN}'"], [f"x-api-key: {GIVEN}"],
         [f"-----BEGIN RSA PRIVATE KEY-----\n{GIVEN}\n-----END RSA PRIVATE KEY-----"],
         [f"-----BEGIN PRIVATE KEY-----\n{GIVEN}"],
@@ -66,7 +69,8 @@ def test_redaction_seals_what_stands_where_a_secret_does(argv: list[str]) -> Non
     "argv",
     [
         ["ls", "-la", "/data"], ["git", "commit", "-m", "Rotate the token"], ["make", "KEYS=3", "test"], ["--token"],
-        ["--password", "--verbose"], ["https://host:443/a@b"], ["grep", "monkey=banana"], ["cat", "secret.txt"],
+        ["--password", "--verbose"],
+        ["x --password --verbose"], ["https://host:443/a@b"], ["grep", "monkey=banana"], ["cat", "secret.txt"],
     ],
 )  # fmt: skip
 def test_redaction_leaves_the_rest_as_it_is(argv: list[str]) -> None:
@@ -77,6 +81,15 @@ def test_redaction_leaves_the_rest_as_it_is(argv: list[str]) -> None:
 @settings(deadline=None)
 def test_redaction_keeps_the_number_of_arguments(argv):
     assert len(redacted(argv, seal)) == len(argv)
+
+
+@pytest.mark.parametrize(
+    "hostile", ["-" * 32_000, "a-" * 16_000, "--token " * 4_000, "-----BEGIN " * 3_000, "://a:" * 6_000]
+)
+def test_redaction_takes_no_time_over_hostile_arguments(hostile: str) -> None:
+    began = time.process_time()
+    redacted([hostile], seal)
+    assert time.process_time() - began < 2
 
 
 def test_digest_gathers_programs_until_a_turn_ends() -> None:

@@ -7,10 +7,14 @@ from collections.abc import Callable, Iterator, Sequence
 from typing import Final
 
 _NAME: Final = (
-    r"(?:[\w.-]*(?:token|secret|passw(?:or)?d|passphrase|credential|api[_-]?key|access[_-]?key|private[_-]?key))"
+    r"(?:[\w.-]{0,40}(?:token|secret|passw(?:or)?d|passphrase|credential|api[_-]?key|access[_-]?key|private[_-]?key))"
 )
 _FLAG: Final = re.compile(rf"--?{_NAME}", re.IGNORECASE)
 """An argument whose value is the next one."""
+_FLAGGED: Final = re.compile(
+    rf"""((?<!\S)["']?--?{_NAME}["']?\s+)("[^"]*"|'[^']*'|[^\s'"&;|-][^\s'"&;|]*)""", re.IGNORECASE
+)
+"""Such a flag and its value inside one argument, as in a shell's command."""
 
 _SECRETS: Final = re.compile(
     r"""
@@ -39,5 +43,6 @@ def _redacted(argv: Sequence[str], seal: Callable[[str], str]) -> Iterator[str]:
         if valued and not argument.startswith("-"):
             yield seal(argument)
         else:
-            yield _SECRETS.sub(lambda found: seal(found[0].strip()), argument)
+            text = _FLAGGED.sub(lambda found: found[1] + seal(found[2].strip("\"'")), argument)
+            yield _SECRETS.sub(lambda found: seal(found[0].strip()), text)
         valued = _FLAG.fullmatch(argument) is not None
