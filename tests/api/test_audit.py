@@ -25,14 +25,15 @@ from eleagent.wire.audit import LogRestart
 from eleagent_daemon.api.audit import AuditHandlers
 from eleagent_daemon.api.identity import Caller
 from eleagent_daemon.api.pipeline import Call
+from eleagent_daemon.domain.access import Owned, Sight
 from eleagent_daemon.store.ledger import Ledger
 from eleagent_daemon.store.registry import CallerIdentity
 
 
 class _Sessions:
-    async def resolve(self, text: str, *, owner: str) -> str:
+    async def find(self, text: str, sight: Sight) -> Owned:
         if text == "@":
-            return "s-a"
+            return Owned(id="s-a", owner=sight.user)
         raise NotFound(f"no session {text}")
 
 
