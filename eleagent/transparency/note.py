@@ -10,6 +10,7 @@ from hashlib import sha256
 from typing import Final
 
 from eleagent.errors import BadRequest, TamperFound
+from eleagent.transparency import ed25519
 from eleagent.transparency.merkle import HASH_BYTES
 
 ED25519: Final = b"\x01"
@@ -52,17 +53,15 @@ class Signer:
     """An Ed25519 private key. It signs under the name of the log that it is asked for."""
 
     def __init__(self, seed: bytes) -> None:
-        from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
-
-        self._key = Ed25519PrivateKey.from_private_bytes(seed)
-        self._public = self._key.public_key().public_bytes_raw()
+        self._seed = seed
+        self._public = ed25519.public_key(seed)
 
     def verifier(self, name: str) -> VerifierKey:
         return VerifierKey(name, self._public)
 
     def sign(self, text: str, name: str) -> str:
         """`text` as a note; it ends with a newline."""
-        signature = base64.b64encode(self.verifier(name).id + self._key.sign(text.encode())).decode()
+        signature = base64.b64encode(self.verifier(name).id + ed25519.sign(self._seed, text.encode())).decode()
         return f"{text}\n{MARK}{name} {signature}\n"
 
 
@@ -114,9 +113,6 @@ def open_checkpoint(note: str, keys: Iterable[VerifierKey]) -> Checkpoint:
 
     The origin has to be the name of the key: one key may serve several logs, and a checkpoint counts in its own alone.
     """
-    from cryptography.exceptions import InvalidSignature
-    from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
-
     text, signatures = split_note(note)
     checkpoint = Checkpoint.parse(text)
     known = {(key.name, key.id): key for key in keys}
@@ -125,10 +121,8 @@ def open_checkpoint(note: str, keys: Iterable[VerifierKey]) -> Checkpoint:
         key = known.get((name, signature[:_ID_BYTES]))
         if key is None or name != checkpoint.origin:
             continue
-        try:
-            Ed25519PublicKey.from_public_bytes(key.public).verify(signature[_ID_BYTES:], text.encode())
-        except (InvalidSignature, ValueError):
-            raise TamperFound(f"the signature of {name} at size {checkpoint.size} does not hold") from None
+        if not ed25519.verifies(key.public, signature[_ID_BYTES:], text.encode()):
+            raise TamperFound(f"the signature of {name} at size {checkpoint.size} does not hold")
         signed = True
     if not signed:
         names = ", ".join(sorted({name for name, _ in signatures}))
