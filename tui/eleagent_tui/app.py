@@ -38,6 +38,9 @@ if TYPE_CHECKING:
 THEMES: Final = ("ansi-dark", "ansi-light", "textual-dark", "textual-light")
 """The first two take the terminal's own colours, in the fewest bytes."""
 
+TRAIL_MOST: Final = 8
+"""How many places esc leads back through."""
+
 QUIET_S: Final = 10.0
 """Nobody is called who pressed a key within it."""
 
@@ -148,9 +151,13 @@ class EleAgent(App[None]):
         here = self.place
         if here is place or here is None:
             return
-        self._before = here
-        if not back:
-            self._trail = [*self._trail[-20:], here]
+        left = [here] if back or here.PASSING else self._trail[: -TRAIL_MOST + 1]
+        self._before = None if here in left else here
+        if here not in left:
+            self._trail = [*self._trail[-TRAIL_MOST + 1 :], here]
+        if not self.is_screen_installed(place):
+            # One that is not installed is taken apart when another is shown: it could not be come back to.
+            self.install_screen(place, f"place-{id(place)}")
         while self.screen is not here:
             self.pop_screen()
         if place is self.screen_stack[0]:
@@ -160,6 +167,14 @@ class EleAgent(App[None]):
         else:
             self.switch_screen(place)
         self.kept.place = place.NAME
+        for one in left:
+            self._forget(one)
+
+    def _forget(self, place: Place) -> None:
+        """Nobody comes back to it; the places that a number opens stay."""
+        if not any(self.is_screen_installed(name) and self.get_screen(name) is place for name in STOPS):
+            self.uninstall_screen(place)
+            place.remove()
 
     async def action_back(self) -> None:
         if self.screen is not self.place:

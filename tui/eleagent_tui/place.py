@@ -132,6 +132,9 @@ class Place(Screen[None]):
     """A screen of the shell. A subclass yields its `body` and says where it is."""
 
     NAME: ClassVar[str]
+    PASSING: ClassVar[bool] = False
+    """Left for good when another place is opened from it."""
+
     TITLE = ""
     DEFAULT_CSS = "Place { layout: vertical; overflow: hidden; }"
     AUTO_FOCUS = "Table, Reader, Transcript"

@@ -81,6 +81,7 @@ class NewSession(Place):
 
     NAME = "sessions"
     TITLE = "New session"
+    PASSING = True
     AUTO_FOCUS = "#prompt"
     DEFAULT_CSS = """
     NewSession > Horizontal { height: 1; }
