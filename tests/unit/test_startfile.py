@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import subprocess
 from pathlib import Path
 
@@ -39,12 +40,13 @@ def test_spare_differs_in_program_environment_and_stdin_alone() -> None:
 
 
 def test_spare_that_nobody_took_runs_nothing(tmp_path: Path) -> None:
-    assert lay_start(tmp_path) == {START_FILE: str(tmp_path / "start")}
+    assert lay_start(tmp_path, os.getgid()) == {START_FILE: str(tmp_path / "start")}
+    assert (tmp_path / "start").stat().st_mode & 0o777 == 0o640
     done = through_gate(tmp_path, GATE_WORD)
     assert (done.returncode, done.stdout) == (125, b"")
 
 
-@settings(max_examples=15, deadline=None)
+@settings(max_examples=10, deadline=None)
 @given(
     words=st.lists(st.text(st.characters(exclude_characters="\0", exclude_categories=["Cs"]), max_size=20), max_size=4),
     value=st.text(st.characters(exclude_characters="\0", exclude_categories=["Cs"]), max_size=20),
@@ -53,7 +55,7 @@ def test_spare_runs_what_was_asked_for_to_the_letter(
     tmp_path_factory: pytest.TempPathFactory, words: list[str], value: str
 ) -> None:
     folder = tmp_path_factory.mktemp("etc")
-    lay_start(folder)
+    lay_start(folder, os.getgid())
     inode = (folder / "start").stat().st_ino
     write_start(folder, spec("/usr/bin/env", "python3", "-c", TOLD, *words, env={"A": value, "LC_ALL": "C.UTF-8"}))
     assert (folder / "start").stat().st_ino == inode, "the file that is bound inside"
@@ -62,6 +64,6 @@ def test_spare_runs_what_was_asked_for_to_the_letter(
 
 
 def test_spare_without_stdin_gives_its_program_none(tmp_path: Path) -> None:
-    lay_start(tmp_path)
+    lay_start(tmp_path, os.getgid())
     write_start(tmp_path, spec("cat", stdin=False))
     assert through_gate(tmp_path, GATE_WORD + b"rest").stdout == b""

@@ -14,7 +14,6 @@ from eleagent.cli.report import tokens
 from eleagent.cli.screen import Style
 from eleagent.cli.views import payload_of
 from eleagent.wire import events as ev
-from eleagent.wire.observations import FilesChanged, ProgramExecuted
 from eleagent_tui import markdown
 from eleagent_tui.rows import Row, fit, indented, shown, shown_line, width_of, wrap, wrap_spans
 
@@ -99,13 +98,6 @@ def _rows(event: ev.Event, width: int, called: Called | None, most: int) -> Iter
             yield from _end(payload, width)
         case None:
             yield (("dim", fit(f"{shown_line(event.type)} (this client is too old to show it)", width)),)
-        case ProgramExecuted(argv=argv, count=count):
-            times = f" (and {count - 1} more)" if count > 1 else ""
-            words = shown_line(" ".join(argv)[:budget]) + times
-            yield from indented(wrap(words, width - 2, "dim", words=False), ("dim", "$ "), "  ")
-        case FilesChanged(changes=changes):
-            text = ", ".join(f"{one.change} {one.path}" for one in changes)
-            yield from indented(wrap(shown_line(text[:budget]), width - 2, "dim"), ("dim", "± "), "  ")
         case ev.EgressModel(allowed=True):
             used = f" · {used}" if (used := tokens(payload.usage)) else ""
             what = f"model: {payload.method} {payload.path} {payload.status}{used}"

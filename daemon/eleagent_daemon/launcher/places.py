@@ -77,7 +77,7 @@ class Places:
             make_place(sources[mount.token].fd, data[mount.target])
         files = write_identity(self._etc(spec.session), spec.uid)
         if spec.is_spare:
-            files |= lay_start(self._etc(spec.session))
+            files |= lay_start(self._etc(spec.session), spec.uid)
         return Placement(
             writable={target: str(disk / name) for target, name in ON_DISK.items()},
             readonly=files

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import shlex
 from pathlib import Path
 
@@ -10,11 +11,17 @@ from eleagent_daemon.domain.sandbox import START_FILE, SandboxSpec
 _NAME = "start"
 
 
-def lay_start(folder: Path) -> dict[str, str]:
-    """A script in `folder` that runs nothing; returns what to bind read-only, target → source."""
-    (folder / _NAME).write_text("exit 125\n")
-    (folder / _NAME).chmod(0o644)
-    return {START_FILE: str(folder / _NAME)}
+def lay_start(folder: Path, gid: int) -> dict[str, str]:
+    """A script in `folder` that runs nothing; returns what to bind read-only, target → source.
+
+    It is for the sandbox's group alone: the environment that it will hold is not for other users of the host.
+    """
+    start = folder / _NAME
+    start.touch(mode=0o600)
+    os.chown(start, -1, gid)
+    start.chmod(0o640)
+    start.write_text("exit 125\n")
+    return {START_FILE: str(start)}
 
 
 def write_start(folder: Path, spec: SandboxSpec) -> None:
