@@ -1,0 +1,1 @@
+"""What is eleagentd made of, part by part? `main` puts them together."""
