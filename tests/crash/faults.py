@@ -132,14 +132,18 @@ def assert_nothing_left(own: Daemon, docker_socket: str, about: str) -> None:
         time.sleep(0.2)
 
 
-def listeners(own: Daemon, module: str) -> int:
-    """Sockets that a process of ours holds: a door that was kept would show."""
+def doors(own: Daemon, module: str) -> int:
+    """Sockets that a process of ours holds and that are none of its own network namespace's: those of sandboxes."""
     (pid,) = own.pids(module)
-    count = 0
-    for entry in Path(f"/proc/{pid}/fd").iterdir():
+    proc = Path(f"/proc/{pid}")
+    held = set()
+    for entry in (proc / "fd").iterdir():
         with contextlib.suppress(FileNotFoundError):
-            count += str(entry.readlink()).startswith("socket:")
-    return count
+            kind, _, inode = str(entry.readlink()).partition(":")
+            if kind == "socket":
+                held.add(inode.strip("[]"))
+    tables = ("unix", "netlink", "packet", "tcp", "tcp6", "udp", "udp6")
+    return len(held - {word for table in tables for word in (proc / "net" / table).read_text().split()})
 
 
 def _processes(home: str) -> Iterator[tuple[int, str]]:
