@@ -71,6 +71,17 @@ def test_claims_find_a_command_in_the_shell_that_evaluates_it(command: str, quot
     assert (found.reported, found.seen, found.unreported, found.covered) == (1, 1, [], 1)
 
 
+def test_claims_find_a_command_that_has_input_of_its_own() -> None:
+    """To a here-document Claude Code adds no other input."""
+    bench = Bench()
+    bench.call("python3 - <<'END'\nprint(1)\nEND\n")
+    bench.shell(WRAPPED.replace(" < /dev/null", "") % "'python3 - <<'\"'\"'END'\"'\"'\nprint(1)\nEND\n'")
+    bench.call("cat /etc/hosts < /dev/null")
+    bench.shell(WRAPPED.replace(" < /dev/null", "") % "'cat /etc/hosts < /dev/null'")
+    found = bench.compare()
+    assert (found.reported, found.seen, found.unreported) == (2, 2, [])
+
+
 def test_claims_find_a_command_that_is_a_shells_argument() -> None:
     bench = Bench()
     bench.call("make test")

@@ -37,8 +37,11 @@ _SHORT: Final = 200
 _SHELLS: Final = frozenset({"sh", "bash", "dash", "zsh", "ash", "busybox"})
 _LEFT_OUT: Final = {ord(char): None for char in "'\"\\ \t\r\n"}
 _BEFORE: Final = "&&eval"
-_BEHIND: Final = re.compile(r"</dev/null&&pwd-P>\|[\w./-]*")
-"""What Claude Code puts around a command, without blanks: it sources its snapshot, evaluates, and keeps the folder."""
+_NO_INPUT: Final = "</dev/null"
+_BEHIND: Final = "&&pwd-P>|"
+_KEPT: Final = re.compile(r"[\w./-]*")
+"""What Claude Code puts around a command, without blanks: it sources its snapshot, evaluates, gives no input but to a
+command with a here-document of its own, and keeps the folder."""
 
 
 @dataclass(frozen=True)
@@ -141,7 +144,7 @@ class Claims:
         argv = tuple(execution.argv)
         kernels = execution.arguments is Arguments.KERNEL
         is_shell = kernels and PurePosixPath(execution.exe).name in _SHELLS and execution.ppid == self._agent
-        commands = tuple(_evaluated(_bare(one)) for one in argv[1:]) if is_shell else ()
+        commands = tuple(each for one in argv[1:] for each in _evaluated(_bare(one))) if is_shell else ()
         self._runs.append(_Run(execution.pid, execution.ppid, execution.exe, argv, commands))
 
     def _match(self) -> _Result:
@@ -170,11 +173,13 @@ class Claims:
         return result
 
 
-def _evaluated(argument: str) -> str:
+def _evaluated(argument: str) -> tuple[str, ...]:
     """The command inside the wrapper, from its first word to the last: what it holds itself can't move either end."""
     _, before, rest = argument.partition(_BEFORE)
-    command, behind, tail = rest.rpartition("</dev/null")
-    return command if before and _BEHIND.fullmatch(behind + tail) else argument
+    command, behind, kept = rest.rpartition(_BEHIND)
+    if not (before and behind and _KEPT.fullmatch(kept)):
+        return (argument,)
+    return command, command.removesuffix(_NO_INPUT)
 
 
 def _command(call: AgentToolCall, member: str) -> str:
