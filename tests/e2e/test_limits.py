@@ -19,7 +19,9 @@ def ask():
     request = urllib.request.Request(os.environ["ANTHROPIC_BASE_URL"] + "/v1/messages", data=body, headers={
         "x-api-key": os.environ["ANTHROPIC_API_KEY"], "content-type": "application/json"})
     try:
-        print(urllib.request.urlopen(request).status, flush=True)
+        answer = urllib.request.urlopen(request)
+        answer.read()  # a request that is broken off is settled at what was seen of it
+        print(answer.status, flush=True)
     except urllib.error.HTTPError as error:
         print(error.code, json.load(error)["error"]["message"], flush=True)
 open("/artefacts/half.txt", "w").write("half of it")
