@@ -29,7 +29,7 @@ def test_timed_out_session_says_after_how_long(daemon):
 
 def test_without_an_engine_agents_are_listed_and_installed_and_doctor_says_what_to_do(tmp_path):
     missing = tmp_path / "docker.sock"
-    with running_daemon(str(missing), secret=None) as own:
+    with running_daemon(str(missing), secret=None, ELEAGENT_RUNTIME="docker") as own:
         assert own.cli("agent", "install", "claude").returncode == 0
         agents = {agent["name"]: agent for agent in own.json("agent", "ls", "--json")["agents"]}
         assert agents["claude"]["installed"]
