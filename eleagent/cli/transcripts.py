@@ -14,10 +14,8 @@ from typing import Final
 import click
 
 from eleagent.cli.invocation import Command, Invocation, pass_invocation
-from eleagent.cli.views import choose_view
 from eleagent.errors import BadRequest
 from eleagent.operations.sessions import SESSION_EVENTS, SESSION_EXPORT
-from eleagent.wire.events import Event
 
 LONGEST_PAUSE_S: Final = 3.0
 """A pause of the session that was longer is cut to this."""
@@ -55,6 +53,9 @@ def export(invocation: Invocation, key: str, form: str, output: str | None) -> N
 @pass_invocation
 def replay(invocation: Invocation, key: str, speed: float) -> None:
     """Play the timeline of session KEY as it happened. On a terminal: space holds, + and - change the speed, q ends."""
+    from eleagent.cli.views import choose_view  # what draws events is no list's business
+    from eleagent.wire.events import Event
+
     view = choose_view(invocation, key=key)
     with ExitStack() as stack:
         pace = Pace(speed)
