@@ -45,8 +45,9 @@ def test_progress_is_an_event_traffic_or_cpu() -> None:
     assert idle_after(progress, hands, 10, events=2, traffic=1) == 0.0
     assert idle_after(progress, hands, 10, events=2, traffic=1, cpu_s=1.0) == 0.0
     assert idle_after(progress, hands, 10, events=2, traffic=1, cpu_s=1.1) == 10.0, "1 % of a core is waiting"
-    assert idle_after(progress, hands, 10, events=2, traffic=1, cpu_s=0.5) == 20.0, "processes that ended do nothing"
-    assert idle_after(progress, hands, 10, events=2, traffic=1, cpu_s=None) == 30.0
+    assert idle_after(progress, hands, 10, events=2, traffic=1, cpu_s=0.5) == 0.0, "one that had worked has ended"
+    assert idle_after(progress, hands, 10, events=2, traffic=1, cpu_s=0.5) == 10.0, "and does nothing more"
+    assert idle_after(progress, hands, 10, events=2, traffic=1, cpu_s=None) == 20.0
     progress.begin_anew()
     assert progress.idle_s == 0.0
 

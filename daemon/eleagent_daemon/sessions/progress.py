@@ -56,8 +56,9 @@ class Progress:
         if (events, traffic) != self._seen:
             self._seen, self._last = (events, traffic), now
         if cpu_s is not None:
-            elapsed = now - self._looked
-            if self._cpu_s is None or (elapsed > 0 and cpu_s - self._cpu_s >= BUSY_SHARE * elapsed):
+            used, elapsed = cpu_s - (self._cpu_s or 0.0), now - self._looked
+            # Less than before: one that had worked has ended, and with it what it used.
+            if self._cpu_s is None or used < 0 or (elapsed > 0 and used >= BUSY_SHARE * elapsed):
                 self._last = now
             self._cpu_s, self._looked = cpu_s, now
 

@@ -284,7 +284,7 @@ class Runner:
         keeper = self._keeper
         if keeper is None or self.live.cause is not None or self.live.started is None:
             return
-        asked = asked or self.live.met is not None or keeper.due_s() == 0
+        asked = asked or self.live.met is not None
         if not asked and time.monotonic() - self._looked_at < LOOK_S:
             return
         self._looked_at = time.monotonic()
@@ -331,7 +331,8 @@ class Runner:
         if notice is not None and notice.violation:
             await self.live.timeline.append(SandboxViolation(differences=notice.violation))
             await self._stop(Cause.VIOLATION, "eleagentd", grace_s=0)
-        if notice is not None and notice.spooled and not notice.ended:
+        due = self._keeper is not None and self._keeper.due_s() == 0  # then its cpu must be known to judge it
+        if notice is not None and notice.spooled and not notice.ended and not due:
             await self._mind_limits(None, asked=False)
             return None
         inspected = await self._inspect()
