@@ -34,8 +34,8 @@ def test_layout_gives_away_nothing_behind_a_link(tmp_path: Path) -> None:
 
 @pytest.mark.engine
 def test_socket_folder_that_was_there_keeps_its_owner(tmp_path: Path) -> None:
-    _prepare_socket_folder(tmp_path, 10000, 10000)
-    _prepare_socket_folder(tmp_path / "run", 10000, 10000)
+    _prepare_socket_folder(tmp_path, 10000, 10000, shared_with=None)
+    _prepare_socket_folder(tmp_path / "run", 10000, 10000, shared_with=None)
     assert (tmp_path.stat().st_uid, (tmp_path / "run").stat().st_uid) == (os.getuid(), 10000)
 
 

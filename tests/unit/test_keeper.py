@@ -1,4 +1,4 @@
-"""Does a session that waits for a person count as one that hangs?"""
+"""Which silence counts as a hang?"""
 
 from __future__ import annotations
 
@@ -26,8 +26,17 @@ class Timeline:
         self.events.append(payload)
 
 
-@pytest.mark.parametrize(("state", "hangs"), [(State.RUNNING, True), (State.WAITING, False)])
-async def test_session_that_waits_for_a_person_does_not_hang(state: State, hangs: bool) -> None:
+@pytest.mark.parametrize(
+    ("state", "cpu_s", "hangs"),
+    [
+        pytest.param(State.RUNNING, 0.0, True, id="does nothing"),
+        pytest.param(State.WAITING, 0.0, False, id="a person is asked"),
+        pytest.param(State.RUNNING, None, False, id="nobody can say whether it works"),
+    ],
+)
+async def test_silence_is_a_hang_where_it_is_known_to_do_nothing(
+    state: State, cpu_s: float | None, hangs: bool
+) -> None:
     now = [0.0]
     live = SimpleNamespace(
         session=SimpleNamespace(limits=SessionLimits(idle_timeout_s=60)), usage=Usage(), egress_bytes=0, timeout_s=None,
@@ -36,8 +45,10 @@ async def test_session_that_waits_for_a_person_does_not_hang(state: State, hangs
     rules = Rules(warn_percent=80, on_hang="stop")
     keeper = Keeper(live=cast(Any, live), purses=cast(Any, None), rules=rules, clock=RunClock(clock=lambda: now[0]))
     keeper.progress = Progress(clock=lambda: now[0])
-    assert await keeper.look(None) is None
+    assert await keeper.look(0.0) is None
     now[0] = 61
-    met = await keeper.look(None)
+    met = await keeper.look(cpu_s)
     assert (met is not None) is hangs
     assert bool(live.timeline.events) is hangs
+    if not hangs:
+        assert keeper.due_s() == 60

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import math
 from dataclasses import dataclass
 from typing import Literal
 
@@ -51,10 +52,15 @@ class Keeper:
         return max(0.0, min(left)) if left else None
 
     async def look(self, cpu_s: float | None) -> tuple[LimitReached, Action] | None:
-        """The limit that is met, and what to do; it is in the timeline then. Nothing is met while it is paused."""
+        """The limit that is met, and what to do; it is in the timeline then. Nothing is met while it is paused.
+
+        `cpu_s` is None where nobody could say: the engine is away, or its last program has just ended. Then silence
+        proves nothing, and is counted anew.
+        """
         live = self._live
         self.progress.look(events=live.timeline.last_seq, traffic=live.model.traffic, cpu_s=cpu_s)
-        if live.awake is State.WAITING:  # a person is asked: that has a limit of its own
+        unjudged = cpu_s is None and self.progress.idle_s >= (live.session.limits.idle_timeout_s or math.inf)
+        if live.awake is State.WAITING or unjudged:  # while a person is asked, that has a limit of its own
             self.progress.begin_anew()
         if self.clock.paused:
             return None
