@@ -7,15 +7,18 @@ import os
 import pwd
 import stat
 from pathlib import Path
+from typing import Final
 
 from eleagent.client.address import UnixSocket
 from eleagent.client.locate import SERVICE_SETTINGS, SERVICE_SOCKET
 from eleagent.errors import DaemonUnreachable
 
+START: Final = "eleagent daemon run -d"
+
 
 def refused_way(address: UnixSocket, error: OSError) -> DaemonUnreachable:
-    """The advice that belongs to a failed connect."""
-    path = address.path
+    """The advice that belongs to a failed connect. Its field `command` is the command that the message ends with."""
+    path, command = address.path, None
     match error:
         case FileNotFoundError() | ConnectionRefusedError() if address.own:
             advice = f"no daemon of yours is running (it would answer at {path}): eleagent run starts one"
@@ -26,16 +29,18 @@ def refused_way(address: UnixSocket, error: OSError) -> DaemonUnreachable:
                 "as root, systemctl start eleagent or eleagent daemon run -d"
             )
         case FileNotFoundError():
-            advice = f"no daemon at {path}: start it with: eleagent daemon run -d"
+            command = START
+            advice = f"no daemon at {path}: start it with: {command}"
         case PermissionError():
             advice = f"no right to the daemon's socket {path}: {_who_may(path)}"
         case ConnectionRefusedError():
-            advice = f"nothing answers at {path}, the daemon is not running: start it with: eleagent daemon run -d"
+            command = START
+            advice = f"nothing answers at {path}, the daemon is not running: start it with: {command}"
         case TimeoutError():
             advice = f"the daemon at {path} does not answer in time"
         case _:
             advice = f"the daemon's socket {path} can't be used: {error.strerror or error}"
-    return DaemonUnreachable(advice, socket=str(path))
+    return DaemonUnreachable(advice, socket=str(path), **({"command": command} if command is not None else {}))
 
 
 def _who_may(path: Path) -> str:

@@ -30,7 +30,7 @@ async def test_without_a_daemon_it_says_how_to_start_one_and_goes_on_when_there_
 ) -> None:
     daemon.stop()
     async with tui() as seen:
-        await seen.until("start it with")
+        await seen.until(lambda: any(row.strip() == "eleagent daemon run -d" for row in seen.rows))
         assert "no daemon" in seen.rows[0]
         scene.add(session(1), *STORY)
         daemon.start()

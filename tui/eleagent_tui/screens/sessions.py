@@ -11,6 +11,7 @@ from textual.app import ComposeResult
 from textual.binding import Binding, BindingType
 
 from eleagent.cli.sessions import age
+from eleagent.errors import EleAgentError
 from eleagent.operations.sessions import SESSION_STOP
 from eleagent.wire.sessions import Session, SessionStop
 from eleagent.wire.states import Group
@@ -72,7 +73,7 @@ class Sessions(Place):
     def refill(self) -> None:
         link = self.link
         if link.why is not None and not link.known:
-            self.table.say_empty(shown_line(link.why.message))
+            self.table.say_empty(advice(link.why))
         elif link.known:
             self.table.say_empty("no session matches" if self._needle else "no sessions yet: n starts one")
         self.table.show(items(link.sessions.values()))
@@ -137,6 +138,14 @@ class Sessions(Place):
             self.say(f"stopping {what}")
 
         self.confirm(f"Stop {what}?", stop)
+
+
+def advice(error: EleAgentError) -> str:
+    """What is wrong; the command that helps on a line of its own, which is copied whole."""
+    command = error.fields.get("command")
+    if not isinstance(command, str) or not error.message.endswith(command):
+        return shown_line(error.message)
+    return f"{shown_line(error.message.removesuffix(command).rstrip())}\n\n  {shown_line(command)}"
 
 
 def items(sessions: Iterable[Session]) -> list[Item]:
