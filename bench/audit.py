@@ -15,7 +15,9 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from eleagent.transparency.verify import verify
-from eleagent_daemon.store.ledger import Entry, Ledger
+from eleagent.wire.audit import AuditRecord
+from eleagent_daemon.store.ledger import Ledger
+from eleagent_daemon.store.ledger.entry import entry
 from eleagent_daemon.store.ledger.index import Query
 
 RECORDS = int(os.environ.get("BENCH_AUDIT_RECORDS", "1000000"))
@@ -34,11 +36,11 @@ def _folder() -> Iterator[Path]:
         shutil.rmtree(name)
 
 
-def _entry(number: int, dice: random.Random) -> Entry:
+def _entry(number: int, dice: random.Random) -> AuditRecord:
     """As a team of forty at work for a year leaves them."""
     month, day, second = 1 + number * 12 // RECORDS, 1 + number % 28, number % DAY_S
     host = f"api{dice.randrange(50)}.example.com"
-    return Entry(
+    return entry(
         ts=f"2026-{month:02d}-{day:02d}T{second // 3600:02d}:{second // 60 % 60:02d}:{second % 60:02d}.000000Z",
         phase="event",
         action=dice.choice(("session.stop", "session.create", "egress.tunnel", "artefact.read", "session.read")),

@@ -95,7 +95,7 @@ DESCRIPTIONS: dict[Permission, str] = {
     Permission.USER_PASSWORD: "set a password",
     Permission.USER_ADMINISTER: "change a user's role, state and Unix account",
     Permission.USER_DELETE: "remove users",
-    Permission.DAEMON_KEYS: "replace the keys that sign access tokens",
+    Permission.DAEMON_KEYS: "rotate the keys that sign access tokens and the audit log",
     Permission.SESSION_CREATE: "start a session",
     Permission.SESSION_READ: "see that a session exists, its state and its isolation report",
     Permission.SESSION_CONTENT: "read a session's timeline",

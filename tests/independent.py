@@ -45,19 +45,45 @@ def signed_by(note: str, key: str) -> tuple[str, int, bytes] | None:
     return None
 
 
+def keys_of(folder: Path, key: str) -> list[str] | None:
+    """The keys of a log whose first one is `key`; None where one was not named by the one before it."""
+    keys = [key]
+    path = folder / "rotations"
+    for text in path.read_text().splitlines() if path.exists() else []:
+        rotation = json.loads(text)
+        record = json.loads(rotation["line"])
+        if record["action"] != "audit.key_rotated":
+            return None
+        if not proof_holds(rotation["proof"], rotation["line"].encode(), keys[-1]):
+            return None
+        keys.append(record["details"]["key"])
+    return keys if keys == (folder / "keys").read_text().splitlines() else None
+
+
 def log_holds(folder: Path, key: str) -> bool:
-    """Whether every checkpoint of one log is signed and fits its records, in order and without a gap."""
+    """Whether every checkpoint of one log is signed by the key whose turn it was and fits its records, in order and
+    without a gap. `key` is the log's first one.
+    """
+    keys = keys_of(folder, key)
+    if keys is None:
+        return False
     data = b"".join(path.read_bytes() for path in sorted((folder / "records").iterdir()))
     entries = data.split(b"\n")[:-1]
     notes = (folder / "checkpoints").read_text().split("\n— ")
     text, sizes = notes[0], []
     for part in notes[1:]:
         signature, _, following = part.partition("\n")
-        found = signed_by(f"{text}\n— {signature}\n", key)
+        note = f"{text}\n— {signature}\n"
+        found = signed_by(note, keys[0])
+        if found is None and len(keys) > 1 and (found := signed_by(note, keys[1])):
+            del keys[0]
         if found is None or found[1] > len(entries) or tree_hash(entries[: found[1]]) != found[2]:
             return False
         sizes.append(found[1])
         text = following
+    named = [json.loads(entry)["details"]["key"] for entry in entries if b'"audit.key_rotated"' in entry]
+    if named != keys_of(folder, key)[1:]:  # type: ignore[index]  # it was followed above
+        return False
     first = int((folder / "name").read_text().split()[1])
     chain = ["", *(sha256(b"\0" + entry).hexdigest() for entry in entries[:-1])]
     records = [json.loads(entry) for entry in entries]

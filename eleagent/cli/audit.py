@@ -19,7 +19,7 @@ from eleagent.cli.invocation import Group, Invocation, pass_invocation
 from eleagent.cli.screen import Span, Style
 from eleagent.client.locate import default_home
 from eleagent.errors import BadRequest, NotFound
-from eleagent.operations.audit import AUDIT_GET, AUDIT_LIST, AUDIT_RESTART
+from eleagent.operations.audit import AUDIT_GET, AUDIT_LIST, AUDIT_RESTART, AUDIT_ROTATE_KEY
 from eleagent.wire.audit import AuditEntry, AuditList, AuditRecord, LogHead, LogRestart
 
 if TYPE_CHECKING:
@@ -194,6 +194,21 @@ def restart(invocation: Invocation, reason: str) -> None:
         invocation.emit(head)
     else:
         invocation.screen.line(f"the log goes on as {head.note.splitlines()[0]} from record {head.first_seq}")
+
+
+@audit.command("rotate-key")
+@pass_invocation
+def rotate_key(invocation: Invocation) -> None:
+    """Sign the audit log with a fresh key from now on.
+
+    The log goes on: a record names the new key, and the old one signs it. Who has any of the log's keys can still
+    verify all of it.
+    """
+    head: LogHead = invocation.client.call(AUDIT_ROTATE_KEY)
+    if invocation.json:
+        invocation.emit(head)
+    else:
+        invocation.screen.line((Style.DIM, "key "), head.keys[-1])
 
 
 @audit.command()

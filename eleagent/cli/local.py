@@ -39,7 +39,10 @@ def run_daemon(arguments: tuple[str, ...]) -> None:
 @click.option("--at-once", is_flag=True, help="What the old keys signed counts no more: every login ends.")
 @pass_invocation
 def rotate_keys(invocation: Invocation, at_once: bool) -> None:
-    """Sign logins with fresh keys; what the old ones signed counts for a day more."""
+    """Sign logins with fresh keys; what the old ones signed counts for a day more.
+
+    The audit log has a key of its own: eleagent audit rotate-key.
+    """
     from eleagent.operations.organization import KEYS_ROTATE
     from eleagent.wire.system import KeysRotate, KeysRotated
 

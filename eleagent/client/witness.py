@@ -101,7 +101,7 @@ class Witness:
         import binascii
 
         from eleagent.transparency.merkle import check_consistency
-        from eleagent.transparency.note import Checkpoint, VerifierKey, open_checkpoint, split_note
+        from eleagent.transparency.note import Checkpoint, split_note
 
         shown = Checkpoint.parse(split_note(head.note)[0])
         if shown.origin != seen.origin:
@@ -109,14 +109,11 @@ class Witness:
         try:
             proof = [base64.b64decode(one, validate=True) for one in head.consistency]
             check_consistency(seen.size, base64.b64decode(seen.root), shown.size, shown.root, proof)
-            if thorough:
-                open_checkpoint(head.note, [VerifierKey.parse(key) for key in seen.keys or head.keys])
+            keys = _signers(seen.keys, head) if thorough else seen.keys or head.keys
         except (TamperFound, binascii.Error) as err:
             raise self._forked(seen, shown.size) from err
-        return Seen(
-            self._daemon, shown.origin, shown.size, base64.b64encode(shown.root).decode(), head.note,
-            seen.keys or head.keys,
-        )  # fmt: skip
+        root = base64.b64encode(shown.root).decode()
+        return Seen(self._daemon, shown.origin, shown.size, root, head.note, keys)
 
     def trust(self, head: LogHead) -> Seen:
         """Take the log as it is shown for the right one. Raises TamperFound unless it is signed."""
@@ -127,10 +124,11 @@ class Witness:
     def _met(self, head: LogHead) -> Seen:
         import base64
 
-        from eleagent.transparency.note import VerifierKey, open_checkpoint
+        from eleagent.transparency.note import Checkpoint, split_note
 
-        shown = open_checkpoint(head.note, [VerifierKey.parse(key) for key in head.keys])
-        return Seen(self._daemon, shown.origin, shown.size, base64.b64encode(shown.root).decode(), head.note, head.keys)
+        keys = _signers([], head)
+        shown = Checkpoint.parse(split_note(head.note)[0])
+        return Seen(self._daemon, shown.origin, shown.size, base64.b64encode(shown.root).decode(), head.note, keys)
 
     def _forked(self, seen: Seen, size: int) -> Forked:
         return Forked(
@@ -140,6 +138,25 @@ class Witness:
             seen=str(seen.size),
             shown=str(size),
         )
+
+
+def _signers(known: list[str], head: LogHead) -> list[str]:
+    """The log's keys, where the newest of those that are known, or one that came after it, signed the checkpoint.
+    Raises TamperFound.
+    """
+    from eleagent.transparency.note import Checkpoint, VerifierKey, open_checkpoint, split_note
+    from eleagent.transparency.succession import follow
+
+    keys = [VerifierKey.parse(key) for key in head.keys]
+    if not keys:
+        raise TamperFound("the log has no key")
+    succession = follow(keys[0], head.rotations)
+    signing = succession.number_at(Checkpoint.parse(split_note(head.note)[0]).size)
+    first = succession.first_of([VerifierKey.parse(key) for key in known[-1:]]) if known else 0
+    if succession.keys != keys or first is None or signing < first:
+        raise TamperFound("the log is signed by a key that the one that was seen did not name")
+    open_checkpoint(head.note, [keys[signing]])
+    return head.keys
 
 
 def witness_folder(environ: Mapping[str, str] = os.environ) -> Path:

@@ -36,3 +36,9 @@ AUDIT_RESTART: Final = Operation(
     summary="Begin a new log, whose first record names the old one, how far it was signed and what is wrong with it",
     body=audit.LogRestart, body_kind=Body.JSON, result=audit.LogHead, status=201,
 )  # fmt: skip
+AUDIT_ROTATE_KEY: Final = Operation(
+    id="audit_rotate_key", method="POST", path="/v1/audit/keys", permission=Permission.DAEMON_KEYS,
+    audit="audit.rotate_key", effect=Effect.ACT,
+    summary="Sign the audit log with a fresh key, which a record names that the old one signs",
+    result=audit.LogHead, step_up=True,
+)  # fmt: skip

@@ -3,11 +3,12 @@
     ledger/log-0001/name            its origin, and the seq of its first record
                     first           that record, which outlives retention
                     keys            verifier keys, the newest last
+                    rotations       the records that name them from the second on, each with its proof
                     records/…jsonl  segments of records, named for the seq of their first one
                     tree/0 1 2 …    hashes of complete subtrees of 256**N leaves, 32 bytes each
                     checkpoints     signed notes, in order
 
-Retention takes the oldest segments; hashes and checkpoints stay. A later log (log-0002) goes on where its first record
+Retention takes the oldest segments; all else stays. A later log (log-0002) goes on where its first record
 says.
 """
 
@@ -21,15 +22,19 @@ from pathlib import Path
 from types import TracebackType
 from typing import Final
 
+import msgspec
+
 from eleagent.errors import BadRequest, TamperFound
 from eleagent.transparency.merkle import HASH_BYTES, node_hash
 from eleagent.transparency.note import MARK, VerifierKey
+from eleagent.wire.audit import KeyRotation
 
 TILE_BITS: Final = 8
 _BLOCK: Final = 1 << 20
 _TAIL_BYTES: Final = 1 << 16
 _FOLDER = re.compile(r"log-(\d{4,})")
 _SEGMENT = re.compile(r"(\d{16})\.jsonl")
+_rotation = msgspec.json.Decoder(KeyRotation)
 
 
 def log_folders(ledger: Path) -> list[Path]:
@@ -84,6 +89,18 @@ class LogFolder:
             return [VerifierKey.parse(line) for line in self.keys_file.read_text().splitlines()]
         except (OSError, BadRequest, UnicodeDecodeError):
             raise TamperFound(f"{self.keys_file} with the log's verifier keys can't be read") from None
+
+    @property
+    def rotations_file(self) -> Path:
+        return self.path / "rotations"
+
+    def rotations(self) -> list[KeyRotation]:
+        try:
+            return [_rotation.decode(line) for line in self.rotations_file.read_bytes().splitlines()]
+        except FileNotFoundError:
+            return []
+        except (OSError, msgspec.DecodeError, UnicodeDecodeError):
+            raise TamperFound(f"{self.rotations_file} with the records that name other keys can't be read") from None
 
     def segments(self) -> list[tuple[int, Path]]:
         """(seq of the first record, file), in order."""

@@ -14,7 +14,9 @@ import msgspec
 from eleagent.errors import TamperFound
 from eleagent.transparency.logfiles import LogFolder, TreeFiles, fold, lines, log_folders
 from eleagent.transparency.merkle import HASH_BYTES, Frontier, leaf_hash
-from eleagent.transparency.note import Checkpoint, VerifierKey, open_checkpoint
+from eleagent.transparency.note import Checkpoint, VerifierKey
+from eleagent.transparency.signed import read_signed
+from eleagent.transparency.succession import KEY_ROTATED, Succession
 from eleagent.wire.audit import AuditRecord
 
 STEP: Final = 1024
@@ -59,19 +61,23 @@ class Verdict:
 
 
 def verify(ledger: Path, *, keys: Sequence[VerifierKey] = ()) -> list[Verdict]:
-    """A verdict for each log below `ledger`. Without `keys` those beside the files are believed, which shows damage but
-    no forger who brought a key of his own. Raises TamperFound where there is no log at all.
+    """A verdict for each log below `ledger`. One of `keys` that a log had is enough: each key names the next. Without
+    `keys` the first one beside the files is believed, which shows damage but no forger who brought a key of his own.
+    Raises TamperFound where there is no log at all.
     """
     folders = log_folders(ledger)
     if not folders:
         raise TamperFound(f"{ledger} holds no log: there is no folder log-NNNN in it")
     verdicts: list[Verdict] = []
     checks: list[_Check] = []
+    trusted = keys
     for number, folder in enumerate(folders):
         verdict = Verdict(folder)
-        check = _Check(LogFolder(folder), keys, verdict)
+        check = _Check(LogFolder(folder), trusted, verdict)
         for _ in check.run():
             pass
+        if keys and check.succession is not None:  # the next log goes on with the newest key, and no older one
+            trusted = [check.succession.newest]
         verdicts.append(verdict)
         checks.append(check)
         if number:
@@ -127,6 +133,10 @@ class _Check:
         self._edge = Frontier()
         self._prev = ""
         self._due: list[Checkpoint] = []
+        self._sizes: list[int] = []
+        self._rotated: list[tuple[int, bytes]] = []
+        self.succession: Succession | None = None
+        """The log's keys, once one of those that are trusted is seen to be among them."""
         self.pruned_to = 0
         self.first: AuditRecord | None = None
 
@@ -145,34 +155,13 @@ class _Check:
             _fault(verdict, "", f"a file of the log can't be read: {err}")
 
     def _read_checkpoints(self) -> None:
-        """All of them, signed by a key that counts, growing."""
-        verdict = self._verdict
-        own = self._log.keys()
-        # one key serves all logs of an installation, under the name of each
-        keys = [VerifierKey(verdict.origin, key.public) for key in self._keys] or own
-        size = -1
-        if not self._log.checkpoints.exists():
-            return
-        end = 0
-        for note in self._log.notes():
-            verdict.checkpoints += 1
-            end += len(note.encode())
-            try:
-                found = open_checkpoint(note, keys)
-            except TamperFound as err:
-                _fault(verdict, f"checkpoint {verdict.checkpoints}: ", err.message)
-                return
-            if found.origin != verdict.origin:
-                _fault(verdict, f"checkpoint {verdict.checkpoints}: ", f"it is of another log, {found.origin}")
-                return
-            if found.size <= size:
-                _fault(verdict, f"checkpoint {verdict.checkpoints}: ", f"size {found.size} does not follow {size}")
-                return
-            size = found.size
-            self._due.append(found)
-        if (torn := self._log.checkpoints.stat().st_size - end) > 0:
-            verdict.notes.append(f"{torn} bytes after the last checkpoint are no whole one")
-        self._due.reverse()
+        verdict, found = self._verdict, read_signed(self._log, self._keys)
+        verdict.checkpoints = found.seen
+        verdict.notes += found.notes
+        self.succession = found.succession
+        self._due = found.checkpoints[::-1]
+        if found.problem:
+            _fault(verdict, "", found.problem)
 
     def _walk(self, tree: TreeFiles) -> Iterator[None]:
         verdict, first_seq = self._verdict, self._verdict.first_seq
@@ -242,7 +231,7 @@ class _Check:
             first = seq if stored or not index else seq - 1
             _fault(verdict, f"record {first}: ", f"it was changed, or record {seq}, which does not follow it", first)
             return False
-        if link.action in (RESTARTED, PRUNED) or index == 0:
+        if link.action in (RESTARTED, PRUNED, KEY_ROTATED) or index == 0:
             self._remember(line, index)
         self._prev = binascii.hexlify(leaf).decode()
         return self._take(leaf, index)
@@ -251,6 +240,8 @@ class _Check:
         record = _record.decode(line)
         if index == 0:
             self.first = record
+        if record.action == KEY_ROTATED:
+            self._rotated.append((index, line[:-1]))
         if record.action == PRUNED and record.phase == "intent":
             self.pruned_to = max(self.pruned_to, int(record.details.get("to", "0")))
 
@@ -267,6 +258,7 @@ class _Check:
                 _fault(verdict, f"records {first} to {verdict.first_seq + index}: ", what, first)
                 return False
             verdict.checkpoint = signed
+            self._sizes.append(signed.size)
         return True
 
     def _check_upper(self, tree: TreeFiles) -> None:
@@ -288,9 +280,23 @@ class _Check:
             missing = verdict.first_seq + verdict.records
             what = f"it is missing: {self._due[0].size} records were signed and {verdict.records} are here"
             _fault(verdict, f"record {missing}: ", what, missing)
+        self._check_rotations()
         if not verdict.checkpoints:
             _fault(verdict, "", "it has no checkpoint, which every log has from its first record on")
         verdict.unsigned = verdict.records - (verdict.checkpoint.size if verdict.checkpoint else 0)
+
+    def _check_rotations(self) -> None:
+        """A record that names another key was heeded: the one that was given up signs nothing after it."""
+        heeded = self.succession.lines if self.succession else frozenset()
+        for index, line in self._rotated:
+            if line in heeded:
+                continue
+            seq = self._verdict.first_seq + index
+            if sum(size > index for size in self._sizes) > 1:
+                what = f"it names another key, and the one before signed on: it is not in {self._log.rotations_file}"
+                _fault(self._verdict, f"record {seq}: ", what, seq)
+            else:
+                self._verdict.notes.append(f"record {seq} names another key, which has signed nothing yet")
 
     def judge_dropped(self, through: int) -> None:
         """Records that are not there any more were dropped by a record that says so, in this log or a later one."""

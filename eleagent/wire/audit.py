@@ -70,9 +70,17 @@ class AuditEntry(msgspec.Struct, frozen=True):
     proof: str = ""
 
 
+class KeyRotation(msgspec.Struct, frozen=True):
+    """The record that names a log's next key, as it was hashed, and its proof under a checkpoint of the key before."""
+
+    line: str
+    proof: str
+
+
 class LogHead(msgspec.Struct, frozen=True):
-    """The newest checkpoint as a signed note, and the keys that the daemon says it is signed by. `consistency` are the
-    hashes (base64) that lead to it from the size that was asked from. `begins` is the log's first record.
+    """The newest checkpoint as a signed note. `keys` are the log's, the newest last; `rotations` prove that each was
+    named by the one before. `consistency` are the hashes (base64) that lead to the checkpoint from the size that was
+    asked from. `begins` is the log's first record.
     """
 
     note: str
@@ -80,6 +88,7 @@ class LogHead(msgspec.Struct, frozen=True):
     first_seq: int
     begins: AuditRecord
     consistency: list[str] = []
+    rotations: list[KeyRotation] = []
 
 
 class LogRestart(msgspec.Struct, frozen=True, forbid_unknown_fields=True):

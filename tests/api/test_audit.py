@@ -11,17 +11,18 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, cast
 
+import msgspec
 import pytest
 
 from eleagent.errors import BadRequest, NotFound
-from eleagent.operations.audit import AUDIT_GET, AUDIT_HEAD, AUDIT_LIST, AUDIT_RESTART
+from eleagent.operations.audit import AUDIT_GET, AUDIT_HEAD, AUDIT_LIST, AUDIT_RESTART, AUDIT_ROTATE_KEY
 from eleagent.operations.operation import Operation
 from eleagent.permissions import Role
 from eleagent.transparency.merkle import check_consistency
 from eleagent.transparency.note import VerifierKey, open_checkpoint
 from eleagent.transparency.proof import InclusionProof
 from eleagent.transparency.verify import verify
-from eleagent.wire.audit import LogRestart
+from eleagent.wire.audit import AuditRecord, LogRestart
 from eleagent_daemon.api.audit import AuditHandlers
 from eleagent_daemon.api.identity import Caller
 from eleagent_daemon.api.pipeline import Call
@@ -120,3 +121,19 @@ async def test_audit_restart_begins_a_log_that_names_the_old_one_and_who_did_it(
         assert (await ask(AUDIT_GET, seq="3")).origin == "eleagent/x/1"
         verdicts = await asyncio.to_thread(verify, ask.ledger.folder)
         assert [verdict.problem for verdict in verdicts] == ["", ""]
+
+
+async def test_audit_key_is_rotated_by_a_record_that_names_who_did_it(tmp_path: Path) -> None:
+    async with asking(tmp_path) as ask:
+        (first,) = (await ask(AUDIT_HEAD)).keys
+        head = await ask(AUDIT_ROTATE_KEY)
+        assert head.keys[0] == first
+        record = msgspec.json.decode(head.rotations[0].line, type=AuditRecord)
+        assert (record.action, record.actor) == ("audit.key_rotated", "ada")
+        assert record.details["key"] == head.keys[1]
+        await ask.ledger.write(phase="event", action="session.stop", actor="x")
+        await ask.ledger.checkpoint()
+        later = await ask(AUDIT_HEAD)
+        assert open_checkpoint(later.note, [VerifierKey.parse(head.keys[1])]).size == 13
+        (verdict,) = await asyncio.to_thread(verify, ask.ledger.folder, keys=[VerifierKey.parse(first)])
+        assert verdict.problem == ""

@@ -18,7 +18,7 @@ from eleagent.operations.table import BY_ID
 from eleagent.wire import events as ev
 from eleagent.wire.agents import Agent, AgentList, AgentLock, BuildStep, Image, ImageBuild, ImageList
 from eleagent.wire.attestation import Binding, Control, ControlClass, Report
-from eleagent.wire.audit import AuditEntry, AuditList, AuditRecord
+from eleagent.wire.audit import AuditEntry, AuditList, AuditRecord, LogHead
 from eleagent.wire.limits import LimitsUpdate, SessionLimits, UsageBy, UsageReport, UsageRow
 from eleagent.wire.sessions import Accepted, InputAccepted, SessionDetail, SessionInput, SessionList
 from eleagent.wire.states import State
@@ -424,6 +424,12 @@ def test_audit_tail_show_and_export_read_the_same_records(eleagent: CommandLine)
     lines = eleagent("audit", "export", "-o", "out.jsonl")
     assert (lines.code, (eleagent.folder / "out.jsonl").stat().st_mode & 0o777) == (0, 0o600)
     assert eleagent("audit", "export", "-o", "out.jsonl").code == 125, "nothing is written over"
+
+
+def test_audit_rotate_key_tells_the_new_one(eleagent: CommandLine) -> None:
+    begun = AuditRecord(seq=1, ts=NOW, phase="event", action="audit.begun", actor="eleagentd")
+    eleagent.daemon.scripts["audit_rotate_key"] = lambda call: LogHead("", ["x+old", "x+new"], 1, begun)
+    assert eleagent("audit", "rotate-key").out == "key x+new\n"
 
 
 def test_audit_csv_holds_no_formula(eleagent: CommandLine) -> None:

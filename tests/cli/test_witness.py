@@ -12,9 +12,10 @@ import pytest
 
 from eleagent.client.witness import Seen
 from eleagent.errors import NotFound
-from eleagent.transparency.merkle import consistency_proof, leaf_hash, node_hash, root
-from eleagent.transparency.note import Checkpoint, Signer
-from eleagent.wire.audit import AuditRecord, LogHead
+from eleagent.transparency.merkle import consistency_proof, inclusion_proof, leaf_hash, node_hash, root
+from eleagent.transparency.note import Checkpoint, Signer, VerifierKey
+from eleagent.transparency.proof import InclusionProof
+from eleagent.wire.audit import AuditRecord, KeyRotation, LogHead
 from eleagent.wire.sessions import SessionList
 from eleagent.wire.system import Doctor
 
@@ -34,6 +35,8 @@ class FakeLog:
     signer: Signer = SIGNER
     begins: AuditRecord = BEGUN
     proofs: int = 0
+    keys: list[VerifierKey] = field(default_factory=list)
+    rotations: list[KeyRotation] = field(default_factory=list)
 
     def node(self, level: int, index: int) -> bytes:
         if level == 0:
@@ -54,11 +57,26 @@ class FakeLog:
             raise NotFound("there is no such size")
         return LogHead(
             note=self.signer.sign(self.head.text, self.origin),
-            keys=[str(self.signer.verifier(self.origin))],
+            keys=[str(key) for key in self.keys or [self.signer.verifier(self.origin)]],
+            rotations=self.rotations,
             first_seq=self.begins.seq,
             begins=self.begins,
             consistency=[base64.b64encode(one).decode() for one in consistency_proof(self, old, len(self.entries))],
         )
+
+    def rotate(self, signer: Signer, *, by: Signer) -> None:
+        """Go on under `signer`, which a record names that `by` signs."""
+        key = signer.verifier(self.origin)
+        record = AuditRecord(
+            seq=len(self.entries) + 1, ts=NOW, phase="event", action="audit.key_rotated", actor="root",
+            details={"key": str(key)},
+        )  # fmt: skip
+        self.entries.append(msgspec.json.encode(record))
+        path = inclusion_proof(self, len(self.entries) - 1, len(self.entries))
+        proof = InclusionProof(len(self.entries) - 1, path, by.sign(self.head.text, self.origin))
+        self.rotations.append(KeyRotation(self.entries[-1].decode(), str(proof)))
+        self.keys = [self.signer.verifier(self.origin), key]
+        self.signer = signer
 
 
 @pytest.fixture
@@ -135,6 +153,26 @@ def test_witness_finds_a_split_view(eleagent: CommandLine, log: FakeLog) -> None
 def test_witness_finds_a_log_signed_by_another_key(eleagent: CommandLine, log: FakeLog) -> None:
     eleagent("doctor")
     log.signer = Signer(b"k" * 32)
+    log.entries.append(b"one more")
+    done = eleagent("doctor")
+    assert (done.code, "was changed" in done.err) == (125, True)
+
+
+def test_witness_follows_a_log_to_another_key(eleagent: CommandLine, log: FakeLog) -> None:
+    eleagent("doctor")
+    log.rotate(Signer(b"k" * 32), by=SIGNER)
+    log.entries.append(b"one more")
+    assert eleagent("doctor").code == 0
+    assert remembered(eleagent).keys == [str(key) for key in log.keys]
+    log.signer, log.rotations, log.keys = SIGNER, [], []
+    log.entries.append(b"by the key that was given up")
+    assert eleagent("doctor").code == 125
+
+
+def test_witness_finds_a_key_that_named_itself(eleagent: CommandLine, log: FakeLog) -> None:
+    eleagent("doctor")
+    forger = Signer(b"k" * 32)
+    log.rotate(forger, by=forger)
     log.entries.append(b"one more")
     done = eleagent("doctor")
     assert (done.code, "was changed" in done.err) == (125, True)

@@ -19,8 +19,7 @@ from eleagent.transparency.note import open_checkpoint
 from eleagent.transparency.proof import InclusionProof
 from eleagent.transparency.verify import Verdict, verify
 from eleagent.wire.audit import AuditRecord
-from eleagent_daemon.store.ledger import Ledger
-from eleagent_daemon.store.ledger import ledger as writing
+from eleagent_daemon.store.ledger import Ledger, groups
 from eleagent_daemon.store.ledger.reading import read_entry
 from eleagent_daemon.store.ledger.recovery import take_up
 
@@ -252,14 +251,14 @@ async def test_ledger_without_its_key_takes_no_record(tmp_path: Path, pool: Thre
 async def test_ledger_that_is_slow_refuses_and_says_what_became_of_it(
     tmp_path: Path, pool: ThreadPoolExecutor, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(writing, "PATIENCE_S", 0.05)
+    monkeypatch.setattr(groups, "PATIENCE_S", 0.05)
     async with opened(tmp_path, pool) as ledger:
-        slow = asyncio.get_running_loop().run_in_executor(ledger._writer, _sleep)
+        slow = asyncio.get_running_loop().run_in_executor(ledger._thread, _sleep)
         with pytest.raises(AuditUnavailable, match="can't be written"):
             await write(ledger, phase="intent", request="r1")
         await slow
         await asyncio.sleep(0.05)
-        monkeypatch.setattr(writing, "PATIENCE_S", 5.0)
+        monkeypatch.setattr(groups, "PATIENCE_S", 5.0)
         await ledger._resume()
         assert await ledger.index.open_intents() == []
     outcomes = [one for one in await records(tmp_path) if one.phase == "outcome"]

@@ -49,9 +49,9 @@ def pristine(tmp_path_factory: pytest.TempPathFactory) -> Path:
             await ledger.checkpoint()
             for number in range(UNSIGNED):
                 await ledger.write(phase="event", action="session.stop", actor=f"late{number}")
-            await asyncio.get_running_loop().run_in_executor(ledger._writer, ledger._shut)
+            await asyncio.get_running_loop().run_in_executor(ledger._thread, ledger._writer.close)
             await ledger.index.close()
-            ledger._writer.shutdown(wait=False)
+            ledger._thread.shutdown(wait=False)
 
     asyncio.run(make())
     return folder

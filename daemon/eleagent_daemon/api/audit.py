@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import asyncio
-import base64
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from typing import Final, TypeVar, TypeVarTuple
 
 from eleagent.errors import AuditUnavailable, BadRequest, NotFound
-from eleagent.operations.audit import AUDIT_GET, AUDIT_HEAD, AUDIT_LIST, AUDIT_RESTART
+from eleagent.operations.audit import AUDIT_GET, AUDIT_HEAD, AUDIT_LIST, AUDIT_RESTART, AUDIT_ROTATE_KEY
 from eleagent.permissions import Permission, Reach
 from eleagent.wire.audit import AuditEntry, AuditList, LogHead
 from eleagent_daemon.api.identity import Caller
@@ -36,6 +35,7 @@ class AuditHandlers:
             AUDIT_GET: self.get_record,
             AUDIT_HEAD: self.head,
             AUDIT_RESTART: self.restart,
+            AUDIT_ROTATE_KEY: self.rotate_key,
         }
 
     async def list_records(self, call: Call) -> AuditList:
@@ -72,20 +72,17 @@ class AuditHandlers:
         await self._ledger.restart(actor=call.caller.name, reason=call.body.reason)
         return await self._head(0)
 
+    async def rotate_key(self, call: Call) -> LogHead:
+        await self._ledger.rotate_key(actor=call.caller.name)
+        return await self._head(0)
+
     async def _head(self, old: int) -> LogHead:
         log, signed = self._ledger.current, self._ledger.signed
         if signed is None:
             raise AuditUnavailable("the audit log has no checkpoint yet: ask again in a moment")
         if old > signed.size:
             raise NotFound(f"the log {signed.origin} was signed up to {signed.size}, there is no size {old}")
-        consistency, begins, keys = await self._read(read_head, log, old, signed.size)
-        return LogHead(
-            note=self._ledger.note,
-            keys=keys,
-            first_seq=begins.seq,
-            begins=begins,
-            consistency=[base64.b64encode(one).decode() for one in consistency],
-        )
+        return await self._read(read_head, log, self._ledger.note, old, signed.size)
 
     async def _resolved(self, text: str, caller: Caller) -> str:
         """The session that is meant; what none of today's is called may have been one of those that are gone."""

@@ -1,4 +1,4 @@
-"""When is a new file there for good? Once its bytes and the name in its folder are on the disk."""
+"""When are bytes there for good? Once they, and the name of a new file in its folder, are on the disk."""
 
 from __future__ import annotations
 
@@ -37,3 +37,42 @@ def discard(file: BinaryIO) -> None:
     """Blocking. Close a file from `open_beside`; it is gone unless it was put in a place."""
     file.close()
     Path(file.name).unlink(missing_ok=True)
+
+
+def replace(path: Path, data: bytes) -> None:
+    """Blocking. A file (0600) of this content takes the place of `path`, whole and durable."""
+    file = open_beside(path, mode=0o600)
+    try:
+        file.write(data)
+        put(file, path)
+    finally:
+        discard(file)
+
+
+def write_new(path: Path, data: bytes) -> None:
+    """Blocking. A file (0600) that is not there yet; its name is not durable until its folder is synced."""
+    fd = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
+    try:
+        write_all(fd, data)
+        os.fsync(fd)
+    finally:
+        os.close(fd)
+
+
+def write_all(fd: int, data: bytes) -> None:
+    view = memoryview(data)
+    while view:
+        view = view[os.write(fd, view) :]
+
+
+def write_at(path: Path, offset: int, data: bytes) -> None:
+    """Blocking. Durable, from a byte of the file on; the file (0600) is made where it is not there."""
+    fd = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_CLOEXEC, 0o600)
+    try:
+        view = memoryview(data)
+        while view:
+            written = os.pwrite(fd, view, offset)
+            view, offset = view[written:], offset + written
+        os.fdatasync(fd)
+    finally:
+        os.close(fd)

@@ -1,4 +1,3 @@
 """What was asked of the daemon, by whom, and what came of it? The audit log, durable before the act."""
 
-from eleagent_daemon.store.ledger.entry import Entry as Entry
 from eleagent_daemon.store.ledger.ledger import Ledger as Ledger

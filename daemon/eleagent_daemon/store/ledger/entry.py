@@ -2,58 +2,27 @@
 
 from __future__ import annotations
 
-from typing import Final
+from typing import Any, Final
 
 import msgspec
 
-from eleagent.wire.audit import AuditRecord, Provenance
+from eleagent.wire.audit import AuditRecord
 from eleagent_daemon.store.timeline import now
 
 VALUE_LIMIT: Final = 4096
 """Characters of one value. A record stays far below the 65,535 bytes that an entry of a log may have."""
 
+NOWHERE: Final = 0
+"""The seq of a record that has no place in the log yet."""
 
-class Entry(msgspec.Struct, frozen=True, kw_only=True):
-    """The fields of an AuditRecord. `ts` is when it happened, which is before it was written."""
 
-    ts: str = msgspec.field(default_factory=now)
-    phase: str
-    action: str
-    actor: str
-    behalf: str = ""
-    decision: str = ""
-    rule: str = ""
-    target: str = ""
-    organization: str = ""
-    project: str = ""
-    session: str = ""
-    request: str = ""
-    intent: int | None = None
-    outcome: str = ""
-    provenance: str = Provenance.OBSERVED
-    details: dict[str, str] = {}
+def entry(*, target: str = "", ts: str | None = None, **fields: Any) -> AuditRecord:
+    """A record without a place; `target` is its object. `ts` is when it happened, which is before it was written."""
+    return AuditRecord(seq=NOWHERE, ts=ts or now(), object=target, **fields)
 
-    def record(self, seq: int, prev: str) -> AuditRecord:
-        return AuditRecord(
-            seq=seq,
-            ts=self.ts,
-            phase=self.phase,
-            action=self.action,
-            actor=self.actor,
-            behalf=self.behalf,
-            decision=self.decision,
-            rule=self.rule,
-            object=self.target,
-            organization=self.organization,
-            project=self.project,
-            session=self.session,
-            request=self.request,
-            intent=self.intent,
-            outcome=self.outcome,
-            provenance=str(self.provenance),
-            details=self.details,
-            prev=prev,
-        )
+
+def placed(record: AuditRecord, seq: int, prev: str) -> AuditRecord:
+    return msgspec.structs.replace(record, seq=seq, prev=prev)
 
 
 def trimmed(text: str) -> str:

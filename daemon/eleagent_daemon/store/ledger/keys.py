@@ -4,33 +4,54 @@ from __future__ import annotations
 
 import hmac
 import secrets
-from dataclasses import dataclass
 from hashlib import sha256
 from pathlib import Path
 from typing import Final
 
 from eleagent.errors import AuditUnavailable
 from eleagent.transparency.note import Signer
-from eleagent_daemon.store.durable import discard, open_beside, put
+from eleagent_daemon.store.durable import replace, sync_folder
 
 _SEED_BYTES: Final = 32
 SIGNING_KEY: Final = "audit-signing-key"
 SEALING_KEY: Final = "audit-sealing-key"
 
 
-@dataclass(frozen=True)
 class Keys:
-    signer: Signer
-    sealing: bytes
+    """Blocking. Each key has a file of its own (0600), made at the first start. Raises AuditUnavailable.
 
-    @classmethod
-    def load(cls, folder: Path) -> Keys:
-        """Blocking. Each key has a file of its own (0600), made at the first start. Raises AuditUnavailable."""
-        return cls(Signer(_load(folder / SIGNING_KEY)), _load(folder / SEALING_KEY))
+    `next` is the signer that is to follow, from `prepare` until the log has named it (`adopt`) or has not (`drop`).
+    """
+
+    def __init__(self, folder: Path) -> None:
+        self._path = folder / SIGNING_KEY
+        self._next_path = folder / f"{SIGNING_KEY}.next"
+        self.signer = Signer(_load(self._path))
+        self.next = Signer(_load(self._next_path)) if self._next_path.exists() else None
+        self._sealing = _load(folder / SEALING_KEY)
+
+    def prepare(self) -> Signer:
+        """Another signer, durable before a record names it. Raises OSError."""
+        self._next_path.unlink(missing_ok=True)
+        _make(self._next_path)
+        self.next = Signer(_load(self._next_path))
+        return self.next
+
+    def adopt(self) -> None:
+        """Sign with the next one, and have the old one no more. Raises OSError."""
+        self._next_path.rename(self._path)
+        sync_folder(self._path.parent)
+        if self.next is not None:
+            self.signer, self.next = self.next, None
+
+    def drop(self) -> None:
+        """Raises OSError."""
+        self._next_path.unlink(missing_ok=True)
+        self.next = None
 
     def seal(self, value: str) -> str:
         """What the log says of a secret: the same for the same one, and nothing about it."""
-        return "hmac:" + hmac.new(self.sealing, value.encode(errors="surrogateescape"), sha256).hexdigest()[:32]
+        return "hmac:" + hmac.new(self._sealing, value.encode(errors="surrogateescape"), sha256).hexdigest()[:32]
 
 
 def _load(path: Path) -> bytes:
@@ -49,9 +70,4 @@ def _load(path: Path) -> bytes:
 
 
 def _make(path: Path) -> None:
-    file = open_beside(path, mode=0o600)
-    try:
-        file.write(secrets.token_hex(_SEED_BYTES).encode() + b"\n")
-        put(file, path)
-    finally:
-        discard(file)
+    replace(path, secrets.token_hex(_SEED_BYTES).encode() + b"\n")

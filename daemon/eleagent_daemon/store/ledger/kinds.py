@@ -8,6 +8,7 @@ from typing import Final
 
 from eleagent.operations.operation import Effect
 from eleagent.operations.table import OPERATIONS
+from eleagent.transparency.succession import KEY_ROTATED
 from eleagent.transparency.verify import PRUNED, RESTARTED
 
 LATE: Final = "late"
@@ -70,6 +71,7 @@ _OWN: Final = (
         RESTARTED, "The first record of a log that follows another, which it names",
         ("origin", "size", "root", "records", "damage", "reason", "key"),
     ),
+    Kind(KEY_ROTATED, "The log goes on under another key, which this record names", ("key",)),
     Kind("audit.recovered", "The log was opened again after a writer died over it", ("torn_bytes", "open_intents")),
     Kind("audit.resumed", "The log can be written again", ("since", "why", "refused", "late", "lost")),
     Kind(PRUNED, "Records whose time was over were dropped; their hashes stay", ("to", "days")),

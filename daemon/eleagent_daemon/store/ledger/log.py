@@ -12,11 +12,15 @@ import msgspec
 
 from eleagent.errors import TamperFound
 from eleagent.transparency.logfiles import LogFolder, TreeFiles, fold, lines, segment_name
-from eleagent.transparency.merkle import HASH_BYTES, Frontier, leaf_hash, root
-from eleagent.transparency.note import Checkpoint, Signer, open_checkpoint
-from eleagent.wire.audit import AuditRecord
-from eleagent_daemon.store.durable import sync_folder
-from eleagent_daemon.store.ledger.entry import Entry
+from eleagent.transparency.merkle import HASH_BYTES, Frontier, inclusion_proof, leaf_hash, root
+from eleagent.transparency.note import Checkpoint, VerifierKey, open_checkpoint
+from eleagent.transparency.proof import InclusionProof
+from eleagent.transparency.succession import KEY_ROTATED
+from eleagent.wire.audit import AuditRecord, KeyRotation
+from eleagent_daemon.store.durable import replace, sync_folder, write_all, write_at, write_new
+from eleagent_daemon.store.ledger.entry import entry, placed
+from eleagent_daemon.store.ledger.keys import Keys
+from eleagent_daemon.store.ledger.reading import read_line
 
 SEGMENT_RECORDS: Final = 1 << 16
 _encoder = msgspec.json.Encoder()
@@ -29,11 +33,11 @@ class Log:
     After an OSError nothing is known of what the disk holds: close it and open another.
     """
 
-    def __init__(self, folder: LogFolder, *, signer: Signer) -> None:
+    def __init__(self, folder: LogFolder, *, keys: Keys) -> None:
         self.folder = folder
         self.torn_bytes = 0
         self.note = ""
-        self._signer = signer
+        self._keys = keys
         self._fd = -1
         self._segment = (0, "")
         self.origin, self.first_seq = folder.name()
@@ -44,34 +48,34 @@ class Log:
         self._leaves: list[bytes] = []
 
     @classmethod
-    def create(cls, path: Path, *, origin: str, first_seq: int, signer: Signer, first: Entry) -> Log:
+    def create(cls, path: Path, *, origin: str, first_seq: int, keys: Keys, first: AuditRecord) -> Log:
         """A log with its first record, signed. It is there whole or not at all."""
         new = path.with_name(f".{path.name}.new")
         shutil.rmtree(new, ignore_errors=True)
         folder = LogFolder(new)
         for part in (new, folder.records, folder.tree):
             part.mkdir(mode=0o700, parents=True)
-        line = _encoder.encode(first.record(first_seq, ""))
-        _write_new(new / "name", f"{origin}\n{first_seq}\n".encode())
-        _write_new(new / "first", line)
-        _write_new(folder.keys_file, f"{signer.verifier(origin)}\n".encode())
-        _write_new(folder.records / segment_name(first_seq), line + b"\n")
-        _write_new(folder.tree / "0", leaf_hash(line))
+        line = _encoder.encode(placed(first, first_seq, ""))
+        write_new(new / "name", f"{origin}\n{first_seq}\n".encode())
+        write_new(new / "first", line)
+        write_new(folder.keys_file, f"{keys.signer.verifier(origin)}\n".encode())
+        write_new(folder.records / segment_name(first_seq), line + b"\n")
+        write_new(folder.tree / "0", leaf_hash(line))
         signed = Checkpoint(origin, 1, leaf_hash(line))
-        _write_new(folder.checkpoints, signer.sign(signed.text, origin).encode())
+        write_new(folder.checkpoints, keys.signer.sign(signed.text, origin).encode())
         for part in (folder.records, folder.tree, new):
             sync_folder(part)
         new.rename(path)
         sync_folder(path.parent)
-        return cls.open(path, signer=signer)
+        return cls.open(path, keys=keys)
 
     @classmethod
-    def open(cls, path: Path, *, signer: Signer) -> Log:
+    def open(cls, path: Path, *, keys: Keys) -> Log:
         """Take up a log where it ends: what a writer tore off is cut, what does not fit the last checkpoint refused.
 
         Raises TamperFound, OSError. Records before the last checkpoint are judged by their hashes; `verify` reads them.
         """
-        log = cls(LogFolder(path), signer=signer)
+        log = cls(LogFolder(path), keys=keys)
         try:
             log._recover()
         except BaseException:
@@ -87,20 +91,20 @@ class Log:
     def unsigned(self) -> int:
         return self.size - (self.signed.size if self.signed else 0)
 
-    def append(self, entries: Sequence[Entry]) -> int:
+    def append(self, entries: Sequence[AuditRecord]) -> int:
         """Make the entries durable, in order; returns the seq of the first. Raises OSError."""
         self._turn_over(entries[0].ts[:7])
         seq, head = self.last_seq, self.head
         written: list[bytes] = []
         leaves: list[bytes] = []
-        for entry in entries:
+        for record in entries:
             seq += 1
-            line = _encoder.encode(entry.record(seq, head))
+            line = _encoder.encode(placed(record, seq, head))
             leaf = leaf_hash(line)
             head = leaf.hex()
             leaves.append(leaf)
             written += (line, b"\n")
-        _write_all(self._fd, b"".join(written))
+        write_all(self._fd, b"".join(written))
         os.fdatasync(self._fd)
         first = self.last_seq + 1
         self.last_seq, self.head = seq, head
@@ -113,15 +117,44 @@ class Log:
             return None
         self._grow_tree()
         signed = Checkpoint(self.origin, self._edge.size, self._edge.root)
-        note = self._signer.sign(signed.text, self.origin)
+        note = self._keys.signer.sign(signed.text, self.origin)
         fd = os.open(self.folder.checkpoints, os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC, 0o600)
         try:
-            _write_all(fd, note.encode())
+            write_all(fd, note.encode())
             os.fdatasync(fd)
         finally:
             os.close(fd)
         self.signed, self.note = signed, note
         return note
+
+    def rotate_key(self, *, actor: str) -> None:
+        """Go on under another key, which a record names that the one before signs. Raises OSError: `open` then ends
+        what was begun.
+        """
+        key = self._keys.prepare().verifier(self.origin)
+        self.append(
+            [entry(phase="event", action=KEY_ROTATED, actor=actor, decision="allowed", details={"key": str(key)})]
+        )
+        self._hand_over()
+
+    def _hand_over(self) -> None:
+        """The last record names the key that comes next. What was done of it is done again."""
+        self.checkpoint()
+        assert self._keys.next is not None  # noqa: S101 - a record names it
+        assert self.signed is not None  # noqa: S101 - the record is signed
+        key = self._keys.next.verifier(self.origin)
+        keys = self.folder.keys()
+        if key not in keys:
+            index = self.size - 1
+            with TreeFiles(self.folder.tree) as tree:
+                proof = InclusionProof(index, inclusion_proof(tree, index, self.signed.size), self.note)
+            rotation = KeyRotation(read_line(self.folder, self.last_seq).decode(), str(proof))
+            rotations = [one for one in self.folder.rotations() if one.line != rotation.line]
+            replace(
+                self.folder.rotations_file, b"".join(_encoder.encode(one) + b"\n" for one in [*rotations, rotation])
+            )
+            replace(self.folder.keys_file, "".join(f"{one}\n" for one in [*keys, key]).encode())
+        self._keys.adopt()
 
     def close(self) -> None:
         if self._fd >= 0:
@@ -144,13 +177,13 @@ class Log:
         begin = self._edge.size
         for leaf in self._leaves:
             self._edge.add(leaf)
-        _store(self.folder.tree / "0", begin, b"".join(self._leaves))
+        write_at(self.folder.tree / "0", begin * HASH_BYTES, b"".join(self._leaves))
         self._leaves = []
         size, level = self._edge.size, 1
         with TreeFiles(self.folder.tree) as tree:
             while (begin := begin >> 8) < (size := size >> 8):
                 rows = (tree.hashes(level - 1, index << 8, 256) for index in range(begin, size))
-                _store(self.folder.tree / str(level), begin, b"".join(map(fold, rows)))
+                write_at(self.folder.tree / str(level), begin * HASH_BYTES, b"".join(map(fold, rows)))
                 level += 1
         if level > 1:
             sync_folder(self.folder.tree)
@@ -168,10 +201,21 @@ class Log:
         self._truncate_tree(size)
         self.last_seq = self.first_seq + size - 1
         self._read_tail(size)
+        if self._keys.next is not None:
+            self._end_rotation(self._keys.next.verifier(self.origin))
+
+    def _end_rotation(self, key: VerifierKey) -> None:
+        """A writer died, or a disk refused, while the key was being rotated: it was where the last record names it."""
+        last = _decoder.decode(read_line(self.folder, self.last_seq))
+        if last.action == KEY_ROTATED and last.details.get("key") == str(key):
+            self._hand_over()
+        else:
+            self._keys.drop()
 
     def _read_last_note(self) -> None:
         keys = self.folder.keys()
-        if self._signer.verifier(self.origin) not in keys:
+        ours = [one.verifier(self.origin) for one in (self._keys.signer, self._keys.next) if one is not None]
+        if not keys or keys[-1] not in ours:
             raise TamperFound(f"{self.folder.keys_file} does not have the key that this daemon signs with")
         try:
             fd = os.open(self.folder.checkpoints, os.O_RDWR | os.O_CLOEXEC)
@@ -242,33 +286,6 @@ class Log:
         leaf = leaf_hash(line)
         self.last_seq, self.head = seq, leaf.hex()
         self._leaves.append(leaf)
-
-
-def _write_all(fd: int, data: bytes) -> None:
-    view = memoryview(data)
-    while view:
-        view = view[os.write(fd, view) :]
-
-
-def _write_new(path: Path, data: bytes) -> None:
-    fd = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
-    try:
-        _write_all(fd, data)
-        os.fsync(fd)
-    finally:
-        os.close(fd)
-
-
-def _store(path: Path, first: int, hashes: bytes) -> None:
-    fd = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_CLOEXEC, 0o600)
-    try:
-        view, offset = memoryview(hashes), first * HASH_BYTES
-        while view:
-            written = os.pwrite(fd, view, offset)
-            view, offset = view[written:], offset + written
-        os.fdatasync(fd)
-    finally:
-        os.close(fd)
 
 
 def _month(line: bytes) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 from pathlib import Path
 
 import msgspec
@@ -11,7 +12,7 @@ from eleagent.transparency.logfiles import LogFolder, TreeFiles, lines, log_fold
 from eleagent.transparency.merkle import consistency_proof, inclusion_proof
 from eleagent.transparency.note import Checkpoint, split_note
 from eleagent.transparency.proof import InclusionProof
-from eleagent.wire.audit import AuditEntry, AuditRecord
+from eleagent.wire.audit import AuditEntry, AuditRecord, LogHead
 
 _decoder = msgspec.json.Decoder(AuditRecord)
 
@@ -25,11 +26,22 @@ def find_log(ledger: Path, seq: int) -> LogFolder:
     raise NotFound(f"there is no audit record {seq}")
 
 
+def read_line(log: LogFolder, seq: int) -> bytes:
+    """A record as it was hashed. Raises NotFound."""
+    for first, path in reversed(log.segments()):
+        if first <= seq:
+            for number, line in enumerate(lines(path), first):
+                if number == seq and line.endswith(b"\n"):
+                    return line[:-1]
+            break
+    raise NotFound(f"there is no audit record {seq}, or its time was over and it was dropped")
+
+
 def read_entry(ledger: Path, seq: int) -> AuditEntry:
     """Blocking. A record with its proof. Raises NotFound where it is not there (any more)."""
     log = find_log(ledger, seq)
     origin, first_seq = log.name()
-    line = _line(log, seq)
+    line = read_line(log, seq)
     signed, note = _last_checkpoint(log)
     index = seq - first_seq
     proof = ""
@@ -39,11 +51,19 @@ def read_entry(ledger: Path, seq: int) -> AuditEntry:
     return AuditEntry(record=_decoder.decode(line), line=line.decode(), origin=origin, proof=proof)
 
 
-def read_head(log: LogFolder, old: int, size: int) -> tuple[list[bytes], AuditRecord, list[str]]:
-    """Blocking. What leads from `old` to `size`, the log's first record, and its keys."""
+def read_head(log: LogFolder, note: str, old: int, size: int) -> LogHead:
+    """Blocking. The log's first record, its keys, and what leads from `old` to the checkpoint `note` at `size`."""
     with TreeFiles(log.tree) as tree:
         proof = consistency_proof(tree, old, size)
-    return proof, _first(log), list(map(str, log.keys()))
+    begins = _first(log)
+    return LogHead(
+        note=note,
+        keys=list(map(str, log.keys())),
+        first_seq=begins.seq,
+        begins=begins,
+        consistency=[base64.b64encode(one).decode() for one in proof],
+        rotations=log.rotations(),
+    )
 
 
 def _last_checkpoint(log: LogFolder) -> tuple[Checkpoint | None, str]:
@@ -55,13 +75,3 @@ def _last_checkpoint(log: LogFolder) -> tuple[Checkpoint | None, str]:
 def _first(log: LogFolder) -> AuditRecord:
     """It outlives retention."""
     return _decoder.decode((log.path / "first").read_bytes())
-
-
-def _line(log: LogFolder, seq: int) -> bytes:
-    for first, path in reversed(log.segments()):
-        if first <= seq:
-            for number, line in enumerate(lines(path), first):
-                if number == seq and line.endswith(b"\n"):
-                    return line[:-1]
-            break
-    raise NotFound(f"there is no audit record {seq}, or its time was over and it was dropped")

@@ -7,7 +7,6 @@ from collections.abc import Awaitable, Callable
 
 from eleagent.errors import AuditUnavailable, EleAgentError
 from eleagent.wire.audit import AuditRecord, Phase
-from eleagent_daemon.store.ledger.entry import Entry
 from eleagent_daemon.store.ledger.ledger import Ledger
 
 log = logging.getLogger(__name__)
@@ -37,11 +36,11 @@ async def take_up(ledger: Ledger, *, version: str, look: Look) -> None:
             ledger.write_later(entry)
 
 
-def _by_daemon(ledger: Ledger, action: str, **details: str) -> Entry:
+def _by_daemon(ledger: Ledger, action: str, **details: str) -> AuditRecord:
     return ledger.entry(phase=Phase.EVENT, action=action, actor="eleagentd", details=details)
 
 
-def _closing(ledger: Ledger, intent: AuditRecord, found: str) -> Entry:
+def _closing(ledger: Ledger, intent: AuditRecord, found: str) -> AuditRecord:
     return ledger.entry(
         phase=Phase.OUTCOME,
         action=intent.action,
