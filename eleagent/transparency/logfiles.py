@@ -2,7 +2,7 @@
 
     ledger/log-0001/name            its origin, and the seq of its first record
                     first           that record, which outlives retention
-                    keys            verifier keys, the newest last
+                    keys            its first verifier key
                     rotations       the records that name them from the second on, each with its proof
                     records/…jsonl  segments of records, named for the seq of their first one
                     tree/0 1 2 …    hashes of complete subtrees of 256**N leaves, 32 bytes each
@@ -27,7 +27,7 @@ import msgspec
 from eleagent.errors import BadRequest, TamperFound
 from eleagent.transparency.merkle import HASH_BYTES, node_hash
 from eleagent.transparency.note import MARK, VerifierKey
-from eleagent.wire.audit import KeyRotation
+from eleagent.wire.audit import AuditRecord, KeyRotation
 
 TILE_BITS: Final = 8
 _BLOCK: Final = 1 << 20
@@ -35,12 +35,21 @@ _TAIL_BYTES: Final = 1 << 16
 _FOLDER = re.compile(r"log-(\d{4,})")
 _SEGMENT = re.compile(r"(\d{16})\.jsonl")
 _rotation = msgspec.json.Decoder(KeyRotation)
+_record = msgspec.json.Decoder(AuditRecord)
 
 
 def log_folders(ledger: Path) -> list[Path]:
     """The logs below `ledger`, oldest first."""
     found = [path for path in ledger.iterdir() if _FOLDER.fullmatch(path.name)] if ledger.is_dir() else []
     return sorted(found, key=lambda path: int(path.name.partition("-")[2]))
+
+
+def named_key(rotation: KeyRotation) -> VerifierKey:
+    """The key that a record names. Raises TamperFound."""
+    try:
+        return VerifierKey.parse(_record.decode(rotation.line.encode()).details.get("key", ""))
+    except (msgspec.DecodeError, UnicodeError, BadRequest):
+        raise TamperFound("a record that is to name the log's next key names none") from None
 
 
 def segment_name(first_seq: int) -> str:
@@ -84,11 +93,16 @@ class LogFolder:
             raise TamperFound(f"{self.path / 'name'} does not say the log's origin and first record")
         return origin, number
 
-    def keys(self) -> list[VerifierKey]:
+    def first_key(self) -> VerifierKey:
         try:
-            return [VerifierKey.parse(line) for line in self.keys_file.read_text().splitlines()]
-        except (OSError, BadRequest, UnicodeDecodeError):
-            raise TamperFound(f"{self.keys_file} with the log's verifier keys can't be read") from None
+            (line,) = self.keys_file.read_text().splitlines()
+            return VerifierKey.parse(line)
+        except (OSError, ValueError, BadRequest):
+            raise TamperFound(f"{self.keys_file} with the log's first verifier key can't be read") from None
+
+    def keys(self) -> list[VerifierKey]:
+        """The newest last, as the files say: who is to believe it follows them."""
+        return [self.first_key(), *map(named_key, self.rotations())]
 
     @property
     def rotations_file(self) -> Path:

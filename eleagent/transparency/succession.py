@@ -9,6 +9,7 @@ from typing import Final
 import msgspec
 
 from eleagent.errors import BadRequest, TamperFound
+from eleagent.transparency.logfiles import named_key
 from eleagent.transparency.note import Checkpoint, VerifierKey
 from eleagent.transparency.proof import InclusionProof
 from eleagent.wire.audit import AuditRecord, KeyRotation
@@ -51,8 +52,7 @@ def follow(first: VerifierKey, rotations: Sequence[KeyRotation]) -> Succession:
         try:
             line = rotation.line.encode()
             signed = InclusionProof.parse(rotation.proof).check(line, keys[-1:])
-            record = _record.decode(line)
-            named = VerifierKey.parse(record.details.get("key", ""))
+            record, named = _record.decode(line), named_key(rotation)
         except (TamperFound, BadRequest) as err:
             raise TamperFound(f"{where}: {err.message}") from None
         except (msgspec.DecodeError, UnicodeError) as err:

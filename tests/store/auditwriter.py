@@ -16,6 +16,9 @@ from eleagent.wire.audit import AuditRecord
 from eleagent_daemon.store.ledger import Ledger
 from eleagent_daemon.store.ledger.recovery import take_up
 
+ROTATES_AT = 6
+"""After which of its acts a worker rotates the log's key."""
+
 
 async def main(folder: Path, count: int, workers: int) -> None:
     with ThreadPoolExecutor(max_workers=2) as pool:
@@ -38,6 +41,8 @@ async def _act(ledger: Ledger, name: str, count: int) -> None:
             _tell(seq, f"{name}-{number}")
             if number % 5 == 4:
                 await ledger.checkpoint()
+            if number == ROTATES_AT:
+                await ledger.rotate_key(actor=name)
         except AuditUnavailable:
             await asyncio.sleep(0.01)
 

@@ -13,10 +13,11 @@ import pytest
 
 from eleagent.errors import AuditUnavailable
 from eleagent.transparency.logfiles import LogFolder
-from eleagent.transparency.merkle import Frontier, leaf_hash
+from eleagent.transparency.merkle import Frontier, inclusion_proof, leaf_hash, node_hash
 from eleagent.transparency.note import Checkpoint, Signer, VerifierKey
+from eleagent.transparency.proof import InclusionProof
 from eleagent.transparency.verify import Verdict, verify
-from eleagent.wire.audit import AuditRecord
+from eleagent.wire.audit import AuditRecord, KeyRotation
 from eleagent_daemon.store.ledger import Ledger, log
 
 from ..independent import keys_of, log_holds
@@ -126,24 +127,35 @@ def sign_on(folder: Path, signer: Signer, *records: AuditRecord) -> None:
         notes.write(signer.sign(Checkpoint(ORIGIN, edge.size, edge.root).text, ORIGIN))
 
 
+class _Leaves:
+    """The tree over a few lines, as it is defined."""
+
+    def __init__(self, lines: list[bytes]) -> None:
+        self._lines = lines
+
+    def node(self, level: int, index: int) -> bytes:
+        if level == 0:
+            return leaf_hash(self._lines[index])
+        return node_hash(self.node(level - 1, 2 * index), self.node(level - 1, 2 * index + 1))
+
+
 STOP = AuditRecord(seq=0, ts="2026-01-01T00:00:00Z", phase="event", action="session.stop", actor="mallory")
-
-
-def add_key(folder: Path, key: VerifierKey) -> None:
-    with one_log(folder).keys_file.open("a") as file:
-        file.write(f"{key}\n")
 
 
 def no_record_names_it(folder: Path, _: Signer) -> None:
     sign_on(folder, FORGER, STOP)
-    add_key(folder, FORGER.verifier(ORIGIN))
 
 
 def a_record_names_it_that_it_signed_itself(folder: Path, _: Signer) -> None:
     key = FORGER.verifier(ORIGIN)
     naming = msgspec.structs.replace(STOP, action="audit.key_rotated", details={"key": str(key)})
-    sign_on(folder, FORGER, naming, STOP)
-    add_key(folder, key)
+    sign_on(folder, FORGER, naming)
+    lines = lines_of(folder)
+    path = inclusion_proof(_Leaves(lines), len(lines) - 1, len(lines))
+    proof = InclusionProof(len(lines) - 1, path, one_log(folder).last_note())
+    with one_log(folder).rotations_file.open("ab") as file:
+        file.write(msgspec.json.encode(KeyRotation(lines[-1].decode(), str(proof))) + b"\n")
+    sign_on(folder, FORGER, STOP)
 
 
 def the_proof_is_of_another_record(folder: Path, _: Signer) -> None:
@@ -154,8 +166,6 @@ def the_proof_is_of_another_record(folder: Path, _: Signer) -> None:
     forged = msgspec.structs.replace(rotations[-1], line=line)
     data = [msgspec.json.encode(one) + b"\n" for one in [*rotations[:-1], forged]]
     one_log(folder).rotations_file.write_bytes(b"".join(data))
-    keys = one_log(folder).keys()
-    one_log(folder).keys_file.write_text("".join(f"{one}\n" for one in [*keys[:-1], key]))
 
 
 def the_key_that_was_given_up_signs_on(folder: Path, old: Signer) -> None:
@@ -164,7 +174,6 @@ def the_key_that_was_given_up_signs_on(folder: Path, old: Signer) -> None:
 
 def the_key_that_was_given_up_signs_on_as_if_there_were_no_other(folder: Path, old: Signer) -> None:
     one_log(folder).rotations_file.unlink()
-    one_log(folder).keys_file.write_text(f"{old.verifier(ORIGIN)}\n")
     size = 5  # the record that names the other key is the last that the old one signed
     path = one_log(folder).segments()[-1][1]
     path.write_bytes(b"".join(path.read_bytes().splitlines(keepends=True)[:size]))
@@ -185,7 +194,7 @@ def its_key_names_the_trusted_one_as_if_it_came_before(folder: Path, old: Signer
     note = FORGER.sign(Checkpoint(ORIGIN, 1, leaf_hash(line)).text, ORIGIN)
     one_log(folder).checkpoints.write_text(note)
     (one_log(folder).tree / "0").write_bytes(leaf_hash(line))
-    one_log(folder).keys_file.write_text(f"{FORGER.verifier(ORIGIN)}\n{old.verifier(ORIGIN)}\n")
+    one_log(folder).keys_file.write_text(f"{FORGER.verifier(ORIGIN)}\n")
     proof = f"c2sp.org/tlog-proof@v1\nindex 0\n\n{note}"
     one_log(folder).rotations_file.write_bytes(msgspec.json.encode({"line": line.decode(), "proof": proof}) + b"\n")
 
@@ -193,8 +202,8 @@ def its_key_names_the_trusted_one_as_if_it_came_before(folder: Path, old: Signer
 @pytest.mark.parametrize(
     ("change", "told"),
     [
-        (no_record_names_it, "has a key that no record names"),
-        (a_record_names_it_that_it_signed_itself, "has a key that no record names"),
+        (no_record_names_it, "signed by no key that is trusted"),
+        (a_record_names_it_that_it_signed_itself, "rotation 2 of the log's key: "),
         (the_proof_is_of_another_record, "rotation 2 of the log's key: "),
         (the_key_that_was_given_up_signs_on, "signed by no key that is trusted"),
         (the_key_that_was_given_up_signs_on_as_if_there_were_no_other, "record 5: it names another key"),
@@ -224,7 +233,7 @@ def test_foreign_key_is_found(tmp_path: Path, change: Callable[[Path, Signer], N
     assert not log_holds(one_log(tmp_path).path, str(first))
 
 
-STEPS = ("rotations", "keys", "audit-signing-key")
+STEPS = ("rotations", "audit-signing-key")
 
 
 @pytest.mark.parametrize("step", STEPS)

@@ -143,17 +143,14 @@ class Log:
         assert self._keys.next is not None  # noqa: S101 - a record names it
         assert self.signed is not None  # noqa: S101 - the record is signed
         key = self._keys.next.verifier(self.origin)
-        keys = self.folder.keys()
-        if key not in keys:
+        named = self.folder.keys()
+        if key not in named:
             index = self.size - 1
             with TreeFiles(self.folder.tree) as tree:
                 proof = InclusionProof(index, inclusion_proof(tree, index, self.signed.size), self.note)
             rotation = KeyRotation(read_line(self.folder, self.last_seq).decode(), str(proof))
-            rotations = [one for one in self.folder.rotations() if one.line != rotation.line]
-            replace(
-                self.folder.rotations_file, b"".join(_encoder.encode(one) + b"\n" for one in [*rotations, rotation])
-            )
-            replace(self.folder.keys_file, "".join(f"{one}\n" for one in [*keys, key]).encode())
+            rotations = [*self.folder.rotations(), rotation]
+            replace(self.folder.rotations_file, b"".join(_encoder.encode(one) + b"\n" for one in rotations))
         self._keys.adopt()
 
     def close(self) -> None:
