@@ -24,7 +24,9 @@ from eleagent.client.exchange import (
 )  # fmt: skip
 from eleagent.client.transport import ANSWER_TIMEOUT_S
 from eleagent.client.way import Way, way_to
-from eleagent.errors import EleAgentError, Unauthenticated
+from eleagent.client.witness import AUDIT_HEADER, Witness, unproved
+from eleagent.errors import AuditUnavailable, EleAgentError, NotFound, Unauthenticated
+from eleagent.operations.audit import AUDIT_HEAD
 from eleagent.operations.operation import Operation
 from eleagent.operations.sessions import SESSION_EVENTS, SESSION_GET
 from eleagent.version import VERSION_HEADER
@@ -33,12 +35,16 @@ from eleagent.wire.sessions import SessionDetail
 
 
 class AsyncClient:
-    """An asynchronous client, used as `async with AsyncClient(at=…) as client`."""
+    """An asynchronous client, used as `async with AsyncClient(at=…) as client`.
+
+    `audit_head` is what the last answer told of the audit log, for a Witness.
+    """
 
     def __init__(self, *, at: Address, patience_s: float = PATIENCE_S) -> None:
         self._way = way_to(at)
         self._patience_s = patience_s
         self._http: aiohttp.ClientSession
+        self.audit_head: str | None = None
 
     async def __aenter__(self) -> Self:
         self._http = aiohttp.ClientSession(
@@ -99,6 +105,19 @@ class AsyncClient:
             async for piece in answer.content.iter_any():
                 yield piece
 
+    async def bear_witness(self, witness: Witness) -> None:
+        """Hold what the last answer told of the audit log against what was seen before, signatures too, and remember
+        it. Raises Forked, OtherLog, and what a call raises.
+        """
+        size = await asyncio.to_thread(witness.question, self.audit_head, thorough=True)
+        if size is None:
+            return
+        try:
+            head = await self.call(AUDIT_HEAD, query={"from_size": size})
+        except (NotFound, AuditUnavailable) as error:
+            raise unproved(error) from error
+        await asyncio.to_thread(witness.take, head, thorough=True)
+
     @asynccontextmanager
     async def _send(
         self,
@@ -133,6 +152,7 @@ class AsyncClient:
                 timeout=timeout,
             ) as answer:
                 answered = self._way.worked = True
+                self.audit_head = answer.headers.get(AUDIT_HEADER)
                 content = await answer.read() if answer.status >= 400 else None
                 check_answer(answer.status, answer.headers.get(VERSION_HEADER), content)
                 yield answer

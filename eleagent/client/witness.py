@@ -77,23 +77,38 @@ class Witness:
 
         Raises Forked, OtherLog, and what `ask` raises.
         """
+        size = self.question(header, thorough=thorough)
+        if size is not None:
+            self.take(ask(size), thorough=thorough)
+
+    def question(self, header: str | None, *, thorough: bool) -> int | None:
+        """From which size on the daemon has to prove that its log only grew (then `take` its head); None where there is
+        nothing to ask. Raises Forked, OtherLog.
+        """
         seen, shown = self.recall(), _parse(header)
         if shown is None:
             if seen is not None:
                 raise Forked(f"{self._daemon} shows no audit log; it had {seen.size} records when it was last seen")
-            return
+            return None
         origin, size, root = shown
         if seen is None:
-            self.remember(self._met(ask(0)) if thorough else Seen(self._daemon, origin, size, root))
-            return
+            if thorough:
+                return 0
+            self.remember(Seen(self._daemon, origin, size, root))
+            return None
         if origin != seen.origin:
             raise OtherLog(
                 f"{self._daemon} has another audit log ({origin}) than the one that was seen ({seen.origin})"
             )
-        if size < seen.size or (size == seen.size and root != seen.root):
+        if size == seen.size and root != seen.root:
             raise self._forked(seen, size)
-        if size > seen.size or (thorough and not seen.note):
-            self.remember(self.follow(seen, ask(seen.size), thorough=thorough))
+        # a smaller one may be an older answer, which came while another client saw a newer one
+        return seen.size if size != seen.size or (thorough and not seen.note) else None
+
+    def take(self, head: LogHead, *, thorough: bool) -> None:
+        """Remember a head that was asked for. Raises Forked, OtherLog."""
+        seen = self.recall()
+        self.remember(self._met(head) if seen is None else self.follow(seen, head, thorough=thorough))
 
     def follow(self, seen: Seen, head: LogHead, *, thorough: bool) -> Seen:
         """What is to be remembered of a log that only grew. Raises Forked, OtherLog."""
@@ -165,6 +180,10 @@ def witness_folder(environ: Mapping[str, str] = os.environ) -> Path:
     return Path(state) / "eleagent-witness"
 
 
+def unproved(why: EleAgentError) -> Forked:
+    return Forked(f"the audit log was changed: the daemon can't prove that it only grew: {why.message}")
+
+
 def asked(call: Callable[..., Any]) -> Callable[[int], LogHead]:
     """`ask` of `Witness.check` by a client's `call`."""
 
@@ -174,7 +193,7 @@ def asked(call: Callable[..., Any]) -> Callable[[int], LogHead]:
         try:
             head: LogHead = call(AUDIT_HEAD, query={"from_size": size})
         except (NotFound, AuditUnavailable) as err:
-            raise Forked(f"the daemon can't prove that its audit log only grew: {err.message}") from err
+            raise unproved(err) from err
         return head
 
     return ask

@@ -17,6 +17,7 @@ from textual.pilot import Pilot
 
 from eleagent.client.address import UnixSocket
 from eleagent.client.aio import AsyncClient
+from eleagent.client.witness import Witness
 from eleagent_tui.app import EleAgent
 from eleagent_tui.keep import Kept
 
@@ -94,6 +95,7 @@ def tui(daemon: FakeDaemon, tmp_path: Path) -> Open:
             kept=kept or Kept(),
             kept_file=tmp_path / "state" / "kept.json",
             remote=remote,
+            witness=Witness(str(daemon.path), tmp_path / "witness"),
         )
         async with app.run_test(size=size) as pilot:
             yield Tui(app, pilot)

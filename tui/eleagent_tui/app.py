@@ -34,6 +34,7 @@ from eleagent_tui.place import Place, declared
 
 if TYPE_CHECKING:
     from eleagent.client.aio import AsyncClient
+    from eleagent.client.witness import Witness
 
 THEMES: Final = ("ansi-dark", "ansi-light", "textual-dark", "textual-light")
 """The first two take the terminal's own colours, in the fewest bytes."""
@@ -89,13 +90,14 @@ class EleAgent(App[None]):
         kept: keep.Kept,
         kept_file: Path | None = None,
         remote: bool = False,
+        witness: Witness | None = None,
     ) -> None:
         super().__init__()
         self.where = where
         self.host = host
         self.kept = kept
         self.remote = remote
-        self.link = Link(connect=connect, tell=self._tell)
+        self.link = Link(connect=connect, tell=self._tell, witness=witness)
         self._kept_file = kept_file
         self._guard = Guard()
         self._colourless = NoColor()
@@ -347,10 +349,13 @@ def run(address: Address) -> int:
 
         return AsyncClient(at=address)
 
+    from eleagent.client.witness import Witness, witness_folder
+
     where = "local" if str(address).startswith("unix:") else str(address)
     app = EleAgent(
-        connect=connect, where=where, host=str(address), kept=kept, kept_file=path, remote=terminal.is_remote()
-    )
+        connect=connect, where=where, host=str(address), kept=kept, kept_file=path, remote=terminal.is_remote(),
+        witness=Witness(str(address), witness_folder()),
+    )  # fmt: skip
     app.run(mouse=kept.mouse)
     if app.crash:
         sys.stderr.write(

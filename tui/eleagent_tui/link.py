@@ -28,6 +28,7 @@ from eleagent.wire.system import Status
 
 if TYPE_CHECKING:
     from eleagent.client.aio import AsyncClient
+    from eleagent.client.witness import Witness
 
 POLL_S: Final = 1.0
 """Between two looks at the live sessions."""
@@ -47,6 +48,10 @@ class Online(Message):
         self.why = why
 
 
+class AuditJudged(Message):
+    """`Link.audit_alarm` is another."""
+
+
 class SessionsChanged(Message):
     """`Link.sessions` is another."""
 
@@ -59,9 +64,14 @@ class Link:
     """`tell` gets each message. `sessions` are all that the daemon listed, newest first."""
 
     def __init__(
-        self, *, connect: Callable[[], AbstractAsyncContextManager[AsyncClient]], tell: Callable[[Message], object]
+        self,
+        *,
+        connect: Callable[[], AbstractAsyncContextManager[AsyncClient]],
+        tell: Callable[[Message], object],
+        witness: Witness | None = None,
     ) -> None:
         self._connect = connect
+        self._witness = witness
         self._tell = tell
         self._client: AsyncClient | None = None
         self._there = asyncio.Event()
@@ -72,6 +82,9 @@ class Link:
         self.why: errors.EleAgentError | None = None
         self.known = False
         self.lag_s = 0.0
+        self.audit_alarm = ""
+        """Why the audit log that the daemon shows is not the one that was seen before."""
+        self._audit_head: str | None = ""
 
     async def stay(self) -> None:
         """Connect and keep looking, for ever: a daemon that is away is asked again each second."""
@@ -88,6 +101,7 @@ class Link:
                     whole_at = await self._list(client, whole_at)
                     await self._list_approvals(client)
                     self._is_online(None)
+                    await self._bear_witness(client)
                 except errors.EleAgentError as error:
                     self.status, whole_at = None, -WHOLE_LIST_S
                     self._is_online(error)
@@ -126,6 +140,27 @@ class Link:
         if asked != self.approvals:
             self.approvals = asked
             self._tell(ApprovalsChanged())
+
+    async def _bear_witness(self, client: AsyncClient) -> None:
+        """Each checkpoint that the daemon shows: has the audit log only grown since the last?"""
+        if self._witness is None or client.audit_head == self._audit_head:
+            return
+        from eleagent.client.witness import OtherLog
+
+        alarm, head = "", client.audit_head
+        try:
+            with suppress(OSError):  # a home that can't be written
+                await client.bear_witness(self._witness)
+        except OtherLog as error:
+            alarm = f"{error.message}: if that is right, say 'eleagent audit trust'"
+        except errors.TamperFound as error:
+            alarm = error.message
+        except errors.Refused:  # whose key may not ask for proofs is shown none
+            pass
+        self._audit_head = head
+        if alarm != self.audit_alarm:
+            self.audit_alarm = alarm
+            self._tell(AuditJudged())
 
     def _is_online(self, why: errors.EleAgentError | None) -> None:
         before, self.why = self.why, why

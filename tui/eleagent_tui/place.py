@@ -18,9 +18,9 @@ from textual.widget import Widget
 
 from eleagent.errors import EleAgentError
 from eleagent_tui.field import Field
-from eleagent_tui.link import ApprovalsChanged, Link, Online, SessionsChanged
+from eleagent_tui.link import ApprovalsChanged, AuditJudged, Link, Online, SessionsChanged
 from eleagent_tui.paint import Painted
-from eleagent_tui.rows import Row, Span, fit, shown_line, width_of
+from eleagent_tui.rows import Row, Span, fit, shown_line, width_of, wrap
 
 if TYPE_CHECKING:
     from eleagent_tui.app import EleAgent
@@ -47,6 +47,17 @@ class Line(Painted):
     def update(self) -> None:
         if self.size.width:
             self.repaint([self._layout(self.size.width)])
+
+
+class Alarm(Painted):
+    """As many rows as it takes to say what must not be missed; none where there is nothing."""
+
+    DEFAULT_CSS = "Alarm { height: auto; max-height: 6; display: none; }"
+
+    def show(self, text: str) -> None:
+        self.display = bool(text)
+        self.repaint(list(wrap(shown_line(text), self.app.size.width, "bad bold")))
+        self.styles.height = len(self.painted)
 
 
 class Foot(Widget):
@@ -149,6 +160,7 @@ class Place(Screen[None]):
 
     def compose(self) -> ComposeResult:
         yield Line(self._head, id="head")
+        yield Alarm()
         yield from self.body()
         yield Foot(self._keys)
 
@@ -311,9 +323,20 @@ class Place(Screen[None]):
     def _told_of_daemon(self) -> None:
         self.update_head()
 
+    @on(AuditJudged)
+    def _judged(self) -> None:
+        alarm = self.link.audit_alarm
+        for shown in self.query(Alarm):
+            shown.show(f"AUDIT LOG: {alarm}" if alarm else "")
+
+    @on(Resize)
+    def _resized(self) -> None:
+        self._judged()
+
     @on(ScreenResume)
     def _resumed(self) -> None:
         self.update_head()
+        self._judged()
         self.refill()
 
 
