@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from pathlib import Path
 
-from eleagent.permissions import DESCRIPTIONS, KEY_GROUPS, ROLES, Permission, Role
+from eleagent.permissions import DESCRIPTIONS, KEY_GROUPS, ROLES, SESSION_TOKEN, Permission, Role
 from eleagent.wire.states import STATES, Group, State
 from eleagent_daemon.domain.lifecycle import MOVES
 from eleagent_daemon.store.ledger.kinds import document
@@ -49,6 +49,7 @@ Every operation of the API needs one permission. A role's row says how far it go
 - **admin**: projects, agents, sessions, keys and data of all; reads members, changes none.
 - **member**: own projects, sessions and keys.
 - **agent**: for machines alone, never for a person.
+- **session**: no role, but what a session may do with itself, by the token in its sandbox ([inside.md](inside.md)).
 
 Reading what somebody else's session said or made, beyond what is shared, takes a reason (`--because TEXT`; `reason` in the request), which is in the audit log.
 
@@ -65,7 +66,7 @@ def roles() -> str:
     rows = [
         f"| `{permission}` | {DESCRIPTIONS[permission]} | "
         + " | ".join(str(ROLES[role][permission]) if permission in ROLES[role] else "-" for role in Role)
-        + " |"
+        + f" | {'itself' if permission in SESSION_TOKEN else '-'} |"
         for permission in Permission
     ]
     groups = [
@@ -76,8 +77,8 @@ def roles() -> str:
     return "\n".join(
         [
             ROLES_TEXT,
-            f"| Permission | Lets one | {' | '.join(Role)} |",
-            "|---|---|" + "---|" * len(Role),
+            f"| Permission | Lets one | {' | '.join(Role)} | session |",
+            "|---|---|" + "---|" * (len(Role) + 1),
             *rows,
             KEYS_TEXT,
             f"| Permission | {' | '.join(f'`{group}`' for group in KEY_GROUPS)} |",

@@ -59,8 +59,10 @@ class Permission(StrEnum):
     SESSION_DRIVE = "session:drive"
     SESSION_STOP = "session:stop"
     SESSION_REMOVE = "session:remove"
+    SESSION_REPORT = "session:report"
     APPROVAL_READ = "approval:read"
     APPROVAL_DECIDE = "approval:decide"
+    APPROVAL_REQUEST = "approval:request"
     ARTEFACT_READ = "artefact:read"
     AGENT_READ = "agent:read"
     AGENT_INSTALL = "agent:install"
@@ -102,8 +104,10 @@ DESCRIPTIONS: dict[Permission, str] = {
     Permission.SESSION_DRIVE: "send input to a session",
     Permission.SESSION_STOP: "interrupt, pause and stop a session",
     Permission.SESSION_REMOVE: "delete an ended session with all that it left",
+    Permission.SESSION_REPORT: "say in a session's timeline how far it is (a session itself alone)",
     Permission.APPROVAL_READ: "see what sessions ask for, and standing grants",
     Permission.APPROVAL_DECIDE: "answer what a session asks for, and revoke grants",
+    Permission.APPROVAL_REQUEST: "ask a person to allow something (a session itself alone)",
     Permission.ARTEFACT_READ: "list and read a session's artefacts",
     Permission.AGENT_READ: "list agents",
     Permission.AGENT_INSTALL: "install an agent's binary",
@@ -221,6 +225,10 @@ ROLES: Mapping[Role, Grants] = MappingProxyType(
 )
 """What is not in a role's row, the role may not."""
 
+SESSION_TOKEN: frozenset[Permission] = frozenset(
+    {Permission.SESSION_READ, Permission.SESSION_REPORT, Permission.SESSION_STOP, Permission.APPROVAL_REQUEST}
+)
+"""What a session may by the token in its sandbox: with itself alone, at its own door alone."""
 
 KEY_GROUPS: Mapping[str, frozenset[str]] = MappingProxyType(
     {

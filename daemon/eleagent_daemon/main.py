@@ -27,6 +27,7 @@ from eleagent_daemon.config import Config, load, parse_flags, take_credential
 from eleagent_daemon.gateway.credentials import Credential
 from eleagent_daemon.gateway.prices import read_prices
 from eleagent_daemon.gateway.service import Gateway
+from eleagent_daemon.identity.sessiontokens import SessionTokens
 from eleagent_daemon.idle import until_unneeded
 from eleagent_daemon.journal import start_logging
 from eleagent_daemon.layout import Layout
@@ -60,7 +61,8 @@ async def serve(config: Config, credential: Credential | None, way_in: WayIn | N
         gateway = Gateway(credential=credential, base_url=config.model.upstream, prices=prices)
         stack.push_async_callback(gateway.close)
 
-        # What runs, who may come in, and what people meet.
+        # Who may come in, what runs, and what people meet.
+        people = await open_people(stack, config=config, layout=layout, installation=installation)
         work = await open_work(
             stack,
             config=config,
@@ -69,9 +71,9 @@ async def serve(config: Config, credential: Credential | None, way_in: WayIn | N
             choice=choice,
             kept=kept,
             gateway=gateway,
+            tokens=SessionTokens(keyring=people.keyring),
             pool=pool,
         )
-        people = await open_people(stack, config=config, layout=layout, installation=installation)
         app = make_api(
             config=config,
             installation=installation,

@@ -107,6 +107,7 @@ def _asks(kind: ApprovalKind) -> str:
         ApprovalKind.CREDENTIAL: "The session asks to use the credential ",
         ApprovalKind.BUDGET: "The session asks to go on past its limit: ",
         ApprovalKind.TOOL: "The agent asks to use ",
+        ApprovalKind.REQUEST: "The agent asks, in its own words: ",
     }[kind]
 
 

@@ -11,6 +11,7 @@ from eleagent.cli.screen import Span, Style, To
 from eleagent.wire import events as ev
 from eleagent.wire.approvals import Deciding
 from eleagent.wire.driving import SessionDriver, SessionResumed
+from eleagent.wire.inside import AgentAsked, AgentReported
 
 RESULT_LINES: Final = 4
 CARD_CHARS: Final = 160
@@ -82,6 +83,11 @@ def lines(payload: ev.Payload) -> Iterator[Line]:
             yield _note(Style.DIM, f"  eleagent approve {payload.id}   or: eleagent deny {payload.id}")
         case ev.WallAsked():
             yield Line(To.OUT, ((Style.WARN, f"? {payload.kind} {payload.subject}  "), (Style.PLAIN, payload.why)))
+            yield _note(Style.DIM, f"  eleagent approve {payload.id}   or: eleagent deny {payload.id}")
+        case AgentReported():
+            yield Line(To.OUT, ((Style.DIM, "… "), (Style.PLAIN, payload.text)))
+        case AgentAsked():
+            yield Line(To.OUT, ((Style.WARN, f"? {payload.subject}  "), (Style.PLAIN, payload.why)))
             yield _note(Style.DIM, f"  eleagent approve {payload.id}   or: eleagent deny {payload.id}")
         case ev.ApprovalAnswered():
             yield _answered(payload)

@@ -21,6 +21,7 @@ from eleagent.errors import EleAgentError
 from eleagent.operations.artefacts import ARTEFACT_LIST
 from eleagent.operations.sessions import SESSION_GET, SESSION_INTERRUPT, SESSION_STOP
 from eleagent.wire.events import ApprovalRequested, Event, Notice, SessionEnded, WallAsked
+from eleagent.wire.inside import AgentAsked
 from eleagent.wire.sessions import ArtefactList, Session, SessionDetail, SessionStop, State, Usage
 
 INTERRUPTED = 130
@@ -92,7 +93,7 @@ class Follower:
             for item in self._client.follow(self._key, preview=preview):
                 self._view.show(item)
                 payload = payload_of(item) if self._asker and isinstance(item, Event) else None
-                if self._asker and isinstance(payload, ApprovalRequested | WallAsked):
+                if self._asker and isinstance(payload, ApprovalRequested | WallAsked | AgentAsked):
                     self._asker.put(payload.id)
                 ending = Ending.of_event(self._key, item) or ending
         self._view.finish()

@@ -11,6 +11,7 @@ from eleagent.cli.invocation import Invocation
 from eleagent.cli.observedcards import lines as observed_lines
 from eleagent.cli.screen import Screen, To
 from eleagent.wire import events as ev
+from eleagent.wire.inside import AgentAsked
 
 
 class View(Protocol):
@@ -93,7 +94,7 @@ class HumanView:
             self._screen.status(None)
             self._screen.text(payload.text, To.ERR if payload.stream == "err" else To.OUT)
             return
-        if not (self._asked and isinstance(payload, ev.ApprovalRequested | ev.WallAsked)):
+        if not (self._asked and isinstance(payload, ev.ApprovalRequested | ev.WallAsked | AgentAsked)):
             for line in (*lines(payload), *observed_lines(payload, verbose=self._verbose)):
                 self._print(line)
         self._wait_for(payload)

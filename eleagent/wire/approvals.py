@@ -11,21 +11,31 @@ COMMENT_LIMIT = 4096
 
 
 class ApprovalKind(StrEnum):
-    """What is asked for. All but TOOL are walls: enforced outside the sandbox, so that nothing in it can answer."""
+    """What is asked for. HOST, CREDENTIAL and BUDGET are walls: enforced outside the sandbox, so that nothing in it can
+    answer. TOOL is the agent's own question before it uses one, REQUEST one that it puts in its own words.
+    """
 
     HOST = "host"
     CREDENTIAL = "credential"
     BUDGET = "budget"
     TOOL = "tool"
+    REQUEST = "request"
 
     @property
     def wall(self) -> bool:
-        return self is not ApprovalKind.TOOL
+        return self not in (ApprovalKind.TOOL, ApprovalKind.REQUEST)
+
+    @property
+    def piped(self) -> bool:
+        """Whether the answer goes to the agent through its own pipes; else it is fetched at a door."""
+        return self is ApprovalKind.TOOL
 
     @property
     def grantable(self) -> bool:
-        """Whether it can be allowed for always. A budget can't: that is another budget."""
-        return self is not ApprovalKind.BUDGET
+        """Whether it can be allowed for always. A budget can't: that is another budget; nor can an agent's own words,
+        which mean what it likes.
+        """
+        return self not in (ApprovalKind.BUDGET, ApprovalKind.REQUEST)
 
 
 class ApprovalState(StrEnum):
@@ -67,9 +77,9 @@ class ApprovalMode(StrEnum):
 class Approval(msgspec.Struct, frozen=True, kw_only=True):
     """A durable question to a person, bound to whose session, which agent and policy, and the exact parameters.
 
-    `subject` is the host and port, the credential, the limit or the tool; `parameters` are a tool's whole input as JSON
-    text (left out of lists). `why` is what led to the question. `expires` is RFC 3339, None for never. `grant` names
-    the standing grant that answered it or that its answer made.
+    `subject` is the host and port, the credential, the limit, the tool or the agent's own words; `parameters` are a
+    tool's whole input as JSON text (left out of lists). `why` is what led to the question. `expires` is RFC 3339, None
+    for never. `grant` names the standing grant that answered it or that its answer made.
     """
 
     id: str

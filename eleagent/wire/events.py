@@ -13,6 +13,7 @@ import msgspec
 from eleagent.wire.approvals import ApprovalKind, Deciding
 from eleagent.wire.attestation import Report
 from eleagent.wire.driving import DRIVING
+from eleagent.wire.inside import REPORTS
 from eleagent.wire.limits import SessionLimits
 from eleagent.wire.observations import OBSERVATIONS
 from eleagent.wire.payload import Payload as Payload
@@ -425,4 +426,4 @@ class SessionEnded(Payload, frozen=True):
     artefacts: int = 0
 
 
-TYPES: dict[str, type[Payload]] = OBSERVATIONS | DRIVING | {cls.type: cls for cls in Payload.__subclasses__()}
+TYPES: dict[str, type[Payload]] = OBSERVATIONS | DRIVING | REPORTS | {cls.type: cls for cls in Payload.__subclasses__()}

@@ -46,7 +46,7 @@ def _key(group: str) -> Caller:
     )  # fmt: skip
 
 
-NOBODIES: Final = ("nobody", "malformed", "expired", "revoked", "disabled")
+NOBODIES: Final = ("nobody", "malformed", "expired", "revoked", "disabled", "session")
 PRINCIPALS: Final = (
     *(Principal(name, None) for name in NOBODIES),
     Principal("owner", _person("ada", Role.OWNER)),

@@ -14,6 +14,7 @@ from eleagent import errors
 from eleagent.operations.operation import Operation
 from eleagent.operations.table import OPERATIONS
 from eleagent.permissions import KEY_GROUPS, Permission, Role
+from eleagent_daemon.identity.sessiontokens import SessionTokens
 from eleagent_daemon.identity.throttle import Addresses
 from eleagent_daemon.store.people import UserState
 from eleagent_daemon.store.projects import ProjectRow
@@ -83,7 +84,10 @@ async def running() -> AsyncIterator[tuple[House, dict[str, str | None]]]:
             tokens, _ = await logins.login(user, PASSWORD, address="", note="")
             return tokens.access, tokens.login
 
-        sent: dict[str, str | None] = {"nobody": None, "malformed": "a.b.c"}
+        tokens = SessionTokens(keyring=home.identity.keyring)
+        sent: dict[str, str | None] = {
+            "nobody": None, "malformed": "a.b.c", "session": tokens.of("s-aaaaaaaaaa", 1)[0]
+        }  # fmt: skip
         for name, user in (("owner", "ada"), ("stale", "ada"), ("admin", "adam"), ("member", "bob"),
                            ("demoted", "carol"), ("agent", "robot"), ("disabled", "dora"), ("revoked", "ada"),
                            ("expired", "ada")):  # fmt: skip

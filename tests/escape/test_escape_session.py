@@ -5,13 +5,18 @@ These go through the command line, the daemon and the launcher; `daemon` is a ru
 
 from __future__ import annotations
 
+import contextlib
+import http.client
 import json
 import os
 import shutil
+import socket
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+
+from eleagent.version import VERSION_HEADER, __version__
 
 from ..daemonfixture import Daemon
 from .harness import PROBES, Engine, Told, list_probes, told
@@ -98,6 +103,47 @@ def test_session_holds_every_probe(
     assert set(answers) == set(names)
     assert [str(each) for each in answers.values() if not each.contained] == []
     assert escape_lab.seen() == before
+
+
+TELL = 'echo "$ELEAGENT_SESSION_TOKEN"; exec sleep 120'
+
+
+def _token_of(daemon: Daemon, key: str) -> str:
+    """As whoever reads the timeline of a session that prints it gets it."""
+    daemon.wait_for(key, "output.text")
+    told_by = [each["data"]["text"] for each in daemon.events(key) if each["type"] == "output.text"]
+    (token,) = "".join(told_by).split()
+    return token
+
+
+def _over_the_socket(daemon: Daemon, path: str, token: str) -> int:
+    connection = http.client.HTTPConnection("eleagent")
+    connection.sock = socket.socket(socket.AF_UNIX)
+    connection.sock.connect(str(daemon.socket))
+    with contextlib.closing(connection):
+        headers = {"Authorization": f"Bearer {token}", VERSION_HEADER: __version__}
+        connection.request("GET", path, headers=headers)
+        return connection.getresponse().status
+
+
+def test_token_of_a_session_is_worth_nothing_elsewhere(daemon: Daemon, probes: Path, tmp_path: Path) -> None:
+    """Not in another sandbox, not at the host's socket even for root, not after its session's end."""
+    victim = daemon.cli("run", "-d", "--", "sh", "-c", TELL).stdout.strip()
+    token = _token_of(daemon, victim)
+    given: dict[str, object] = {"stolen_token": token, "neighbour": victim}
+    names = [each.probe for each in list_probes() if each.group == "own"]
+    answers = _probe(daemon, probes, tmp_path / "out", given, names=[*names, "own-door-plain"])
+    assert set(answers) == {*names, "own-door-plain"}
+    assert [str(each) for each in answers.values() if not each.contained] == []
+    host = {_over_the_socket(daemon, path, token) for path in ("/v1/status", f"/v1/sessions/{victim}", "/v1/session")}
+    assert host == {401}
+    told_of = [each for each in daemon.events(victim) if each["type"] in ("agent.reported", "agent.asked")]
+    assert told_of == [], "nobody spoke in its name"
+    daemon.cli("stop", victim)
+    daemon.cli("wait", victim)
+    after = _probe(daemon, probes, tmp_path / "after", given, names=["own-door-stolen-token"])
+    assert after["own-door-stolen-token"].outcome.startswith("401:")
+    assert _over_the_socket(daemon, f"/v1/sessions/{victim}", token) == 401
 
 
 def test_planted_links_are_not_collected(daemon: Daemon, tmp_path: Path) -> None:

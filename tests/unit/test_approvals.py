@@ -24,6 +24,8 @@ from eleagent.wire.approvals import (
     Delivery,
 )
 from eleagent.wire.events import ApprovalAnswered, ApprovalRequested, SecurityFinding, WallAsked
+from eleagent.wire.inside import AgentAsked
+from eleagent.wire.payload import Provenance
 from eleagent.wire.sessions import Session, SessionCreate, State
 from eleagent_daemon.domain.doors import Ruling, Wall
 from eleagent_daemon.domain.policy import ApprovalRules
@@ -377,3 +379,45 @@ async def test_sessions_that_ended_unseen_leave_nothing_open(office: Office) -> 
     assert (await office.opened()).id == "a-tool"
     await office.approvals.recover(set())
     assert (await office.approvals.get("a-tool")).state is ApprovalState.WITHDRAWN
+
+
+async def test_question_in_an_agents_own_words_is_claimed_and_asked_once(office: Office) -> None:
+    desk = await office.desk()
+    asked = await desk.question("deploy", "all is green")
+    assert (asked.kind, asked.state, desk.open) == (ApprovalKind.REQUEST, ApprovalState.OPEN, {asked.id})
+    assert (await desk.question("deploy", "again")).id == asked.id
+    with pytest.raises(BadRequest, match="for always"):
+        await office.approvals.answer(asked.id, ApprovalAnswer(allow=True, always=True), by="ada")
+    waiting = asyncio.create_task(desk.own(asked.id, 5))
+    await asyncio.sleep(0)
+    await office.approvals.answer(asked.id, YES, by="ada")
+    assert (await waiting).state is ApprovalState.ALLOWED
+    kinds = [(type(one), one.by) for one in await office.events(desk.session.key)]
+    assert kinds == [(AgentAsked, Provenance.CLAIMED), (ApprovalAnswered, Provenance.OBSERVED)]
+
+
+async def test_question_of_another_session_is_not_there(office: Office) -> None:
+    desk, other = await office.desk(), await office.desk()
+    asked = await other.question("deploy", "")
+    waiting = asyncio.create_task(desk.wall(HOST))
+    wall = next(one for one in await _opened(office, 2) if one.id != asked.id)
+    for identifier in (asked.id, wall.id, "a-nothing"):
+        with pytest.raises(NotFound, match="this session has no question"):
+            await desk.own(identifier, 0)
+    await office.approvals.answer(wall.id, NO, by="ada")
+    assert not (await waiting).allowed
+
+
+async def test_question_in_own_words_outlives_the_daemon(office: Office) -> None:
+    desk = await office.desk()
+    asked = await desk.question("deploy", "")
+    again = await office.desk(key=desk.session.key)
+    assert again.open == {asked.id}
+    await office.approvals.answer(asked.id, YES, by="ada")
+    assert (await again.own(asked.id, 0)).state is ApprovalState.ALLOWED
+
+
+async def _opened(office: Office, count: int) -> list[Approval]:
+    while len(found := await office.approvals.list_approvals(everything=False, session=None, limit=10)) < count:
+        await asyncio.sleep(0.01)
+    return found

@@ -21,6 +21,7 @@ from eleagent_daemon.store.projects import ProjectRows
 from eleagent_daemon.store.registry import CallerIdentity
 
 _KEY: Final = "eak_"
+_SESSION: Final = "est_"
 
 
 class Door:
@@ -88,6 +89,9 @@ class Door:
         return self._peers.again(caller)
 
     def _by_login(self, token: str, identity: CallerIdentity, address: str) -> Caller:
+        if token.startswith(_SESSION):
+            why = "a session's token opens that session's own door alone, from inside its sandbox"
+            raise Unauthenticated(why, reason="invalid")
         claims = self._tokens.read(token)
         caller = self._of_login(claims.sid, identity, address)
         if caller.user_id != claims.sub:

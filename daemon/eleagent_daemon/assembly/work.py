@@ -13,6 +13,7 @@ from eleagent_daemon.checkpoints import Departures
 from eleagent_daemon.choice import Choice
 from eleagent_daemon.config import Config
 from eleagent_daemon.gateway.service import Gateway
+from eleagent_daemon.identity.sessiontokens import SessionTokens
 from eleagent_daemon.layout import Layout
 from eleagent_daemon.sessions.accounts import Accounts
 from eleagent_daemon.sessions.approvals import Approvals
@@ -50,6 +51,7 @@ async def open_work(
     choice: Choice,
     kept: Kept,
     gateway: Gateway,
+    tokens: SessionTokens,
     pool: ThreadPoolExecutor,
 ) -> Work:
     """At work until `stack` closes; sessions live on."""
@@ -74,6 +76,7 @@ async def open_work(
         limits=config.limits,
         mode=config.session.mode,
         forbidden=[config.home, str(Path(config.socket).parent)],
+        tokens=tokens.of,
     )
     spares = Spares(launcher=launcher, registry=kept.registry, count=config.session.spares)
     stack.push_async_callback(spares.close)

@@ -10,6 +10,7 @@ import msgspec
 
 from eleagent.wire.approvals import ApprovalKind
 from eleagent.wire.events import EgressModel, EgressTunnel, SecurityFinding
+from eleagent.wire.inside import OwnApproval, OwnSession, Question, Told
 from eleagent.wire.sessions import Usage
 from eleagent_daemon.domain.limits import Ask
 from eleagent_daemon.domain.policy import Policy
@@ -24,7 +25,8 @@ LOCAL = "local"
 
 class Terms(msgspec.Struct, frozen=True):
     """What one session may do at its doors. `model_script`: the text of a rehearsal script that plays the model.
-    `usage` and `stop_reason` are where an earlier daemon's view of the session ended.
+    `usage` and `stop_reason` are where an earlier daemon's view of the session ended. `tokens` are what may be shown at
+    the session door.
     """
 
     session: str
@@ -32,6 +34,7 @@ class Terms(msgspec.Struct, frozen=True):
     model_script: str | None = None
     usage: Usage = Usage()
     stop_reason: str = ""
+    tokens: tuple[str, ...] = ()
 
 
 class Grant(msgspec.Struct, frozen=True):
@@ -118,6 +121,23 @@ class Sink(Protocol):
         """What a person says; not allowed where nobody answers in time."""
 
 
+class Self(Protocol):
+    """What one session may do with itself, from inside its sandbox. All that it says is claimed."""
+
+    def read(self) -> OwnSession: ...
+
+    async def report(self, text: str) -> Told: ...
+
+    async def ask(self, question: Question) -> OwnApproval:
+        """Put, or as it stands where the same was asked before. Raises Throttled for one too many."""
+
+    async def approval(self, identifier: str, wait_s: float) -> OwnApproval:
+        """Once it is answered, or as it is after `wait_s`. Raises NotFound for what is no question of its own."""
+
+    async def end(self) -> Told:
+        """Returns before it is stopped."""
+
+
 class ModelView(Protocol):
     """What the model door saw of a session: the host's own word on usage and on whether a turn is over."""
 
@@ -149,5 +169,7 @@ class Gateway(Protocol):
     def check(self, terms: Terms) -> str:
         """The upstream that would serve these terms. Raises CredentialMissing or BadRequest (the script)."""
 
-    async def open(self, sockets: Mapping[str, socket.socket], terms: Terms, sink: Sink, purse: Purse) -> OpenDoors:
-        """Serve the listeners, by name (`tunnel`, `model`). They are the gateway's from here on."""
+    async def open(
+        self, sockets: Mapping[str, socket.socket], terms: Terms, sink: Sink, purse: Purse, own: Self
+    ) -> OpenDoors:
+        """Serve the listeners, by name (`tunnel`, `model`, `session`). They are the gateway's from here on."""

@@ -16,6 +16,7 @@ DAEMON_UID: Final = 10000
 
 TUNNEL_PORT: Final = 328
 MODEL_PORT: Final = 810
+SESSION_PORT: Final = 767
 """Doors lie below ip_unprivileged_port_start (1024), so nothing inside can take one while it is free."""
 
 UNPRIVILEGED_PORT_START: Final = 1024
@@ -89,9 +90,10 @@ class Doors(msgspec.Struct, frozen=True):
 
     tunnel: int = TUNNEL_PORT
     model: int = 0
+    session: int = 0
 
     def ports(self) -> dict[str, int]:
-        named = {"tunnel": self.tunnel, "model": self.model}
+        named = {"tunnel": self.tunnel, "model": self.model, "session": self.session}
         return {name: port for name, port in named.items() if port}
 
 
@@ -100,7 +102,8 @@ def sandbox_name(session: str, attempt: int) -> str:
 
 
 class SandboxSpec(msgspec.Struct, frozen=True, kw_only=True):
-    """One description, rendered by every runtime. It holds no secret.
+    """One description, rendered by every runtime. It holds no secret but, in `env`, the session's own token, which is
+    worth nothing outside the sandbox's network namespace.
 
     A spare is made ahead, up to its closed gate, under the key of a session that does not exist yet. That session takes
     it by asking for a sandbox that differs in program, environment and stdin alone.

@@ -1,4 +1,4 @@
-"""How does a connection to the model door behave before and between its requests?
+"""How does a connection to a door that speaks HTTP behave before and between its requests?
 
 Heads have to come in time, silence is not kept, and what is no HTTP is told to the door: aiohttp itself logs nothing.
 """
@@ -22,7 +22,7 @@ LINGER_S: Final = 2.0
 
 log = logging.getLogger(__name__)
 
-_SILENT: Final = logging.Logger("aiohttp at the model door", level=logging.CRITICAL + 1)
+_SILENT: Final = logging.Logger("aiohttp at a door", level=logging.CRITICAL + 1)
 """aiohttp logs a traceback for every malformed request, as fast as an agent can send them."""
 
 
@@ -43,7 +43,9 @@ class Patience:
 
 
 class Server(web.Server):
-    """aiohttp's low-level server. `lost` is called when a connection is gone, `malformed` for what is no request."""
+    """aiohttp's low-level server. `lost` is called when a connection is gone, `malformed` for what is no request;
+    `refusal` makes the body that answers it, of a status and a sentence.
+    """
 
     def __init__(
         self,
@@ -51,15 +53,17 @@ class Server(web.Server):
         *,
         patience: Patience,
         malformed: Callable[[str], None],
+        refusal: Callable[[int, str], bytes] = error_json,
     ) -> None:
         super().__init__(self._answer, handler_cancellation=True)
+        self._refusal = refusal
         self._handler = handler
         self._patience = patience
         self._malformed = malformed
         self.lost: Callable[[], None] | None = None
 
     def __call__(self) -> Connection:
-        return Connection(self, patience=self._patience, malformed=self._malformed)
+        return Connection(self, patience=self._patience, malformed=self._malformed, refusal=self._refusal)
 
     def connection_lost(self, handler: RequestHandler, exc: BaseException | None = None) -> None:
         super().connection_lost(handler, exc)
@@ -76,7 +80,14 @@ class Server(web.Server):
 class Connection(RequestHandler):
     """One connection of an agent, with as many requests as it likes, one after the other."""
 
-    def __init__(self, server: Server, *, patience: Patience, malformed: Callable[[str], None]) -> None:
+    def __init__(
+        self,
+        server: Server,
+        *,
+        patience: Patience,
+        malformed: Callable[[str], None],
+        refusal: Callable[[int, str], bytes],
+    ) -> None:
         super().__init__(
             server,
             loop=asyncio.get_running_loop(),
@@ -88,6 +99,7 @@ class Connection(RequestHandler):
         )
         self._head_s = patience.head_s
         self._malformed = malformed
+        self._refusal = refusal
         self._spoke = False
         self._answering = False
         self._head_due: asyncio.TimerHandle | None = None
@@ -119,11 +131,11 @@ class Connection(RequestHandler):
             what = f"this is no well-formed HTTP request ({type(exc).__name__})"  # its message can quote a key
             self._malformed(what)
         else:
-            what = "the model door failed; its log says why"
-            log.error("a request at the model door failed", exc_info=exc)
+            what = "this door failed; the daemon's log says why"
+            log.error("a request at a door failed", exc_info=exc)
         if request.writer.output_size > 0:
             raise ConnectionError("an answer is under way already")
-        body = error_json(status, f"EleAgent: {what}")
+        body = self._refusal(status, f"EleAgent: {what}")
         response = web.Response(status=status, body=body, content_type="application/json")
         response.force_close()
         return response

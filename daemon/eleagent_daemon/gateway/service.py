@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from typing import Final
 
 from eleagent.errors import CredentialMissing
-from eleagent_daemon.domain.doors import ModelView, Purse, Sink, Terms, Unbounded
+from eleagent_daemon.domain.doors import ModelView, Purse, Self, Sink, Terms, Unbounded
 from eleagent_daemon.domain.prices import PriceList
 from eleagent_daemon.gateway.credentials import Credential
 from eleagent_daemon.gateway.model import ModelDoor
@@ -16,10 +16,13 @@ from eleagent_daemon.gateway.network import HostNetwork, Network
 from eleagent_daemon.gateway.prices import SHIPPED
 from eleagent_daemon.gateway.record import Recorder, SessionView
 from eleagent_daemon.gateway.script import ScriptUpstream, parse_script
+from eleagent_daemon.gateway.session import SessionDoor
 from eleagent_daemon.gateway.tunnel import TunnelDoor
 from eleagent_daemon.gateway.upstream import PROVIDER_URL, ProviderUpstream, Upstream
 
-DOORS: Final = frozenset({"tunnel", "model"})
+DOORS: Final = frozenset({"tunnel", "model", "session"})
+
+Door = ModelDoor | TunnelDoor | SessionDoor
 
 
 class Gateway:
@@ -53,12 +56,14 @@ class Gateway:
         terms: Terms,
         sink: Sink,
         purse: Purse = Unbounded(),  # noqa: B008 - it has no state
+        own: Self | None = None,
     ) -> GatewayDoors:
+        """`own` is what the session door, where there is one, is a door to."""
         if foreign := sorted(sockets.keys() - DOORS):
             raise ValueError(f"no such door: {foreign[0]}")
         upstream = self._upstream(terms) if "model" in sockets else None
         recorder, view = Recorder(sink), SessionView(usage=terms.usage, stop_reason=terms.stop_reason)
-        doors: list[ModelDoor | TunnelDoor] = []
+        doors: list[Door] = []
         if upstream is not None:
             doors.append(
                 ModelDoor(
@@ -84,6 +89,10 @@ class Gateway:
                     ask=sink.ask,
                 )
             )
+        if "session" in sockets:
+            if own is None:
+                raise ValueError("a session door needs to know what it is a door to")
+            doors.append(SessionDoor(listener=sockets["session"], tokens=terms.tokens, own=own, recorder=recorder))
         return GatewayDoors(doors=doors, recorder=recorder, view=view)
 
     async def close(self) -> None:
@@ -105,7 +114,7 @@ class Gateway:
 class GatewayDoors:
     """One session's open doors (`domain.doors.OpenDoors`)."""
 
-    def __init__(self, *, doors: list[ModelDoor | TunnelDoor], recorder: Recorder, view: SessionView) -> None:
+    def __init__(self, *, doors: list[Door], recorder: Recorder, view: SessionView) -> None:
         self._doors = doors
         self._recorder = recorder
         self._view = view

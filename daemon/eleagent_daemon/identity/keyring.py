@@ -78,6 +78,11 @@ class Keyring:
         """The id of the pepper that new hashes are made with."""
         return self._keys.peppers[-1].id
 
+    @property
+    def peppers(self) -> list[str]:
+        """The ids of all, the one in use first."""
+        return [key.id for key in reversed(self._keys.peppers)]
+
     def hash(self, text: str, pepper: str | None = None) -> bytes:
         """HMAC-SHA-256 of a token of 256 random bits (no slow hash is needed), with the pepper of that id or the one in
         use. A pepper that is not there gives what nothing equals.

@@ -33,7 +33,12 @@ class Opaque(NamedTuple):
 def make(kind: Kind, identifier: str | None = None) -> Opaque:
     """A fresh token of the thing `identifier`, or of a new one."""
     identifier = identifier or "".join(secrets.choice(_DIGITS) for _ in range(_ID_DIGITS))
-    head = f"{kind}_{identifier}_{_base62(secrets.randbits(256), _SECRET_DIGITS)}"
+    return derive(kind, identifier, secrets.token_bytes(32))
+
+
+def derive(kind: Kind, identifier: str, secret: bytes) -> Opaque:
+    """The token of the thing `identifier` whose secret is these 32 bytes."""
+    head = f"{kind}_{identifier}_{_base62(int.from_bytes(secret, 'big'), _SECRET_DIGITS)}"
     return Opaque(kind, identifier, head + _check(head))
 
 

@@ -14,9 +14,11 @@ from eleagent_daemon.domain.sandbox import (
     MODEL_PORT,
     POOL_FIRST_UID,
     POOL_SIZE,
+    SESSION_PORT,
     TUNNEL_PORT,
     WORKSPACE_DIR,
     DataMount,
+    Doors,
     Limits,
     SandboxSpec,
 )
@@ -52,8 +54,9 @@ def check(spec: SandboxSpec, *, installation: str) -> None:
         raise BadRequest(f"image {spec.image!r} is no content digest (sha256:…)")
     if spec.workdir != WORKSPACE_DIR:
         raise BadRequest(f"workdir {spec.workdir!r} is not {WORKSPACE_DIR}")
-    if spec.doors.tunnel not in (0, TUNNEL_PORT) or spec.doors.model not in (0, MODEL_PORT):
-        raise BadRequest(f"doors {spec.doors.ports()} are not tunnel at {TUNNEL_PORT} and model at {MODEL_PORT}")
+    ours = Doors(tunnel=TUNNEL_PORT, model=MODEL_PORT, session=SESSION_PORT).ports()
+    if not spec.doors.ports().items() <= ours.items():
+        raise BadRequest(f"doors {spec.doors.ports()} are not some of {ours}")
     if spec.disk_of and (not re.fullmatch(KEY_PATTERN, spec.disk_of) or spec.disk_of == spec.session):
         raise BadRequest(f"disk_of {spec.disk_of!r} is no other session's key")
     _check_program(spec)

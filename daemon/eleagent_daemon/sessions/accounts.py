@@ -45,6 +45,10 @@ class Accounts:
             phase=Phase.EVENT, action="session.ended", actor=DAEMON, outcome=ended.state, details=details, **_of(live)
         )
 
+    async def left(self, live: Live) -> None:
+        """It asked at its own door to be ended."""
+        await self._say(phase=Phase.EVENT, action="session.stop", actor=live.key, decision="allowed", **_of(live))
+
     async def anchor(self, live: Live) -> None:
         """The timeline of a session that goes on, so far."""
         await self._say(phase=Phase.EVENT, action="session.anchored", actor=DAEMON, details=_head(live), **_of(live))

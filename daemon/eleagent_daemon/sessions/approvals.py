@@ -31,6 +31,7 @@ from eleagent.wire.approvals import (
 )
 from eleagent.wire.audit import Phase
 from eleagent.wire.events import ApprovalAnswered, ApprovalRequested, SecurityFinding, WallAsked
+from eleagent.wire.inside import AgentAsked
 from eleagent.wire.sessions import Session
 from eleagent_daemon.domain.doors import Ruling, Wall
 from eleagent_daemon.domain.policy import ApprovalRules
@@ -107,6 +108,20 @@ class Desk:
             approval = await self._approvals.decided(approval.id, wall.hold_s)
         return _ruling(approval)
 
+    async def question(self, subject: str, why: str) -> Approval:
+        """What the agent asks in its own words, as it stands; the same words are one question."""
+        asked = self._new(ApprovalKind.REQUEST, subject, why=why)
+        async with self._one_at_a_time:
+            return await self._approvals.ask_wall(self, asked, unattended=self._mode is ApprovalMode.DENY)
+
+    async def own(self, identifier: str, wait_s: float) -> Approval:
+        """A question of this session's in its own words, once it is closed or after `wait_s`. Raises NotFound."""
+        with contextlib.suppress(NotFound):
+            approval = await self._approvals.get(identifier)
+            if (approval.session, approval.kind) == (self.session.key, ApprovalKind.REQUEST):
+                return await self._approvals.decided(identifier, wait_s) if wait_s else approval
+        raise NotFound(f"this session has no question {identifier!r}")
+
     def _new(
         self, kind: ApprovalKind, subject: str, *, parameters: str = "", why: str = "", identifier: str = ""
     ) -> Approval:
@@ -160,7 +175,7 @@ class Approvals:
         self._desks[desk.session.key] = desk
         waiting = {question.id for question in questions}
         for approval in await self._store.list_approvals(open_only=True, session=desk.session.key, limit=ASKED_LIMIT):
-            if approval.kind.wall or approval.id in waiting:
+            if not approval.kind.piped or approval.id in waiting:
                 await self._watch(approval)
             else:
                 await self.withdraw(approval)
@@ -208,9 +223,7 @@ class Approvals:
             detail = f"{asked.kind} {asked.subject} was denied unasked: {len(questions)} questions are open already"
             await desk.timeline.append(SecurityFinding(kind="question_flood", detail=detail))
             return msgspec.structs.replace(asked, state=ApprovalState.DENIED, comment="too many questions")
-        await desk.timeline.append(
-            WallAsked(id=asked.id, kind=asked.kind, subject=asked.subject, why=asked.why, expires=asked.expires)
-        )
+        await desk.timeline.append(_told(asked))
         return await self.ask(desk, asked, unattended=unattended)
 
     async def decided(self, identifier: str, hold_s: float | None) -> Approval:
@@ -331,7 +344,7 @@ class Approvals:
             await desk.timeline.append(answered)
             desk.recorded[approval.id] = answered
         delivery = Delivery.DELIVERED
-        if not approval.kind.wall:
+        if approval.kind.piped:
             try:
                 await desk.deliver(answered)
             except NotFound:
@@ -415,6 +428,12 @@ def _ruling(approval: Approval) -> Ruling:
             by = f" by {approval.by_user}" if approval.by_user else ""
             reason = f"{name} was denied{by}" + (f": {approval.comment}" if approval.comment else "")
     return Ruling(allowed=False, approval=approval.id, reason=reason)
+
+
+def _told(asked: Approval) -> WallAsked | AgentAsked:
+    if asked.kind is ApprovalKind.REQUEST:
+        return AgentAsked(id=asked.id, subject=asked.subject, why=asked.why, expires=asked.expires)
+    return WallAsked(id=asked.id, kind=asked.kind, subject=asked.subject, why=asked.why, expires=asked.expires)
 
 
 def _grant_of(approval: Approval) -> Grant:

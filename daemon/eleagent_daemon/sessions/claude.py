@@ -23,7 +23,15 @@ from eleagent.wire.events import (
     SecurityFinding,
 )
 from eleagent_daemon.domain.doors import ModelView
-from eleagent_daemon.domain.sandbox import ARTEFACTS_DIR, DATA_DIR, HOME_DIR, MODEL_PORT, WORKSPACE_DIR, Doors
+from eleagent_daemon.domain.sandbox import (
+    ARTEFACTS_DIR,
+    DATA_DIR,
+    HOME_DIR,
+    MODEL_PORT,
+    SESSION_PORT,
+    WORKSPACE_DIR,
+    Doors,
+)
 from eleagent_daemon.sessions.adapter import QUESTION_WITHDRAWN, Item, Launch, Send, Verdict
 from eleagent_daemon.sessions.claude_messages import approval_id, blocks, clip, notice, preview, ready, turn_finished
 from eleagent_daemon.sessions.environment import base_environment
@@ -81,7 +89,7 @@ class ClaudeAdapter:
         self._view = view
 
     def launch(self) -> Launch:
-        doors = Doors(model=MODEL_PORT)
+        doors = Doors(model=MODEL_PORT, session=SESSION_PORT)
         permission = (
             ("--permission-mode", "default", "--permission-prompt-tool", "stdio")
             if self._ask

@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 
 from eleagent.errors import Conflict, NotFound
 from eleagent.wire.events import ApprovalAnswered, ApprovalRequested, OutputText, Payload
-from eleagent_daemon.domain.sandbox import MODEL_PORT, Doors
+from eleagent_daemon.domain.sandbox import MODEL_PORT, SESSION_PORT, Doors
 from eleagent_daemon.sessions.adapter import Item, Launch, Send, Verdict
 from eleagent_daemon.sessions.environment import base_environment
 
@@ -21,7 +21,7 @@ class CommandAdapter:
         self._model_door = model_door
 
     def launch(self) -> Launch:
-        doors = Doors(model=MODEL_PORT if self._model_door else 0)
+        doors = Doors(model=MODEL_PORT if self._model_door else 0, session=SESSION_PORT)
         return Launch(argv=self._argv, env=base_environment(doors) | self._env, stdin=False, doors=doors)
 
     def unread(self) -> Sequence[Send]:

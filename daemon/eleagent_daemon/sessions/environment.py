@@ -6,6 +6,7 @@ import re
 from typing import Final
 
 from eleagent.errors import BadRequest
+from eleagent.wire.inside import URL_VARIABLE
 from eleagent_daemon.domain.doors import PLACEHOLDER_KEY
 from eleagent_daemon.domain.root import AGENT_FOLDER
 from eleagent_daemon.domain.sandbox import HOME_DIR, Doors
@@ -18,8 +19,8 @@ _NAME: Final = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
 
 
 def base_environment(doors: Doors) -> dict[str, str]:
-    """HOME, PATH, and the proxy variables for the doors that are open. ALL_PROXY stays unset: some clients send it
-    keys.
+    """HOME, PATH, and the variables for the doors that are open, without the session's token, which is of one start.
+    ALL_PROXY stays unset: some clients send it keys.
     """
     env = {
         "HOME": HOME_DIR,
@@ -35,6 +36,8 @@ def base_environment(doors: Doors) -> dict[str, str]:
         env |= {"NO_PROXY": "127.0.0.1,localhost", "no_proxy": "127.0.0.1,localhost"}
     if doors.model:
         env |= {"ANTHROPIC_BASE_URL": f"http://127.0.0.1:{doors.model}", "ANTHROPIC_API_KEY": PLACEHOLDER_KEY}
+    if doors.session:
+        env[URL_VARIABLE] = f"http://127.0.0.1:{doors.session}"
     return env
 
 

@@ -28,6 +28,7 @@ class Cause(StrEnum):
     OVERFLOW = "output_limit"
     LIMIT = "limit_reached"
     HUNG = "no_progress"
+    LEFT = "ended_itself"
 
 
 @dataclass(frozen=True)
@@ -58,6 +59,8 @@ def decide(
             return Outcome(State.BUDGET_EXCEEDED, "limit_reached", BUDGET, own, why)
         case Cause.STOPPED:
             return Outcome(State.STOPPED, "stopped", KILLED, own, f"by {by}")
+        case Cause.LEFT:
+            return Outcome(State.STOPPED, "ended_itself", KILLED, own, "it asked at its own door to be ended")
         case Cause.OVERFLOW:
             detail = "the agent said more than a timeline may hold (session.output_bytes)"
             return Outcome(State.BUDGET_EXCEEDED, "output_limit", BUDGET, own, detail)

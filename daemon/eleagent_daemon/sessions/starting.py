@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import socket
+from collections.abc import Callable, Sequence
 from pathlib import PurePosixPath
 
 import msgspec
@@ -18,6 +19,7 @@ from eleagent.wire.events import (
     SessionStarted,
     SessionStarting,
 )
+from eleagent.wire.inside import TOKEN_VARIABLE
 from eleagent.wire.limits import SessionLimits
 from eleagent.wire.sessions import Session, State
 from eleagent_daemon.domain.attestation import refusal
@@ -40,6 +42,7 @@ from eleagent_daemon.domain.policy import Policy
 from eleagent_daemon.domain.sandbox import DATA_DIR, DataMount, Limits, Mode, SandboxSpec
 from eleagent_daemon.sessions.accounts import Accounts, DoorSink
 from eleagent_daemon.sessions.adapter import Launch, Send, first_input
+from eleagent_daemon.sessions.inside import Inside
 from eleagent_daemon.sessions.launchclient import LauncherClient
 from eleagent_daemon.sessions.live import Live
 from eleagent_daemon.sessions.purse import Purses
@@ -48,7 +51,9 @@ from eleagent_daemon.store.timeline import now
 
 
 class Starting:
-    """`forbidden` are our own folders, which no data source may be, hold or lie in."""
+    """`forbidden` are our own folders, which no data source may be, hold or lie in. `tokens` are what a session may
+    show at its own door, by its key and the count of its start; its sandbox is given the first.
+    """
 
     def __init__(
         self,
@@ -61,6 +66,7 @@ class Starting:
         limits: Limits,
         mode: Mode,
         forbidden: list[str],
+        tokens: Callable[[str, int], Sequence[str]],
     ) -> None:
         self._launcher = launcher
         self._gateway = gateway
@@ -70,6 +76,7 @@ class Starting:
         self._limits = limits
         self._mode = mode
         self._forbidden = forbidden
+        self._tokens = tokens
 
     async def open_sources(
         self, paths: list[str], caller: CallerIdentity, *, reader_uid: int
@@ -146,9 +153,11 @@ class Starting:
         record = live.record
         attempt = record.attempt + 1
         sources = await self.open_sources(record.session.data, record.caller, reader_uid=record.uid)
+        spec = self.spec(Reservation(live.key, record.uid), record.session, live.adapter.launch())
         spec = msgspec.structs.replace(
-            self.spec(Reservation(live.key, record.uid), record.session, live.adapter.launch()),
+            spec,
             attempt=attempt,
+            env=spec.env | {TOKEN_VARIABLE: self._tokens(live.key, attempt)[0]},
             data=place_data(sources),
             disk_of=record.session.resumed_from,
         )
@@ -206,10 +215,12 @@ class Starting:
             model_script=live.record.request.model_script,
             usage=live.usage_before,
             stop_reason=live.stop_reason,
+            tokens=tuple(self._tokens(live.key, live.record.attempt)),
         )
         upstream = self._gateway.check(terms) if "model" in sockets else ""
         sink = DoorSink(live, accounts=self._accounts)
-        live.doors = await self._gateway.open(sockets, terms, sink, self._purses.of(live))
+        own = Inside(live, accounts=self._accounts)
+        live.doors = await self._gateway.open(sockets, terms, sink, self._purses.of(live), own)
         await live.timeline.append(DoorsOpened(ports=live.adapter.launch().doors.ports(), upstream=upstream))
 
     async def give_back_doors(self, live: Live) -> None:

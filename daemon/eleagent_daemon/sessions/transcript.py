@@ -9,6 +9,7 @@ import msgspec
 from eleagent import textsafe
 from eleagent.wire import events as ev
 from eleagent.wire.driving import SessionDriver, SessionResumed
+from eleagent.wire.inside import AgentAsked, AgentReported
 from eleagent.wire.sessions import Session
 
 
@@ -51,6 +52,10 @@ def _section(payload: ev.Payload) -> str | None:
             return f"> Asked to use {textsafe.line(payload.tool)} ({payload.id})"
         case ev.WallAsked():
             return f"> Asked for {payload.kind} {textsafe.line(payload.subject)} ({payload.id})"
+        case AgentReported():
+            return f"> Reported: {textsafe.line(payload.text)}"
+        case AgentAsked():
+            return f"> Asked: {textsafe.line(payload.subject)} ({payload.id})"
         case ev.ApprovalAnswered():
             who = f" by {textsafe.line(payload.by_user)}" if payload.by_user else ""
             comment = f": {textsafe.line(payload.comment)}" if payload.comment else ""

@@ -19,10 +19,11 @@ import limits
 import memory_of_others
 import namespaces
 import network
+import session_door
 import sockets
 from registry import PROBES, Given, line, run
 
-PARTS = (identity, namespaces, kernel, sockets, network, files, devices, memory_of_others, limits, doors)
+PARTS = (identity, namespaces, kernel, sockets, network, files, devices, memory_of_others, limits, doors, session_door)
 
 
 def main() -> int:

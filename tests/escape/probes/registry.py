@@ -35,7 +35,7 @@ class Given:
     shm_bytes: int = 64 << 20
     disk_bytes: int = 4 << 30
     disk_inodes: int = 200_000
-    door_ports: list[int] = field(default_factory=lambda: [328, 810])
+    door_ports: list[int] = field(default_factory=lambda: [328, 767, 810])
     open_doors: list[int] = field(default_factory=list)
     lab_hosts: list[str] = field(default_factory=list)
     lab_metadata: str = ""
@@ -47,6 +47,10 @@ class Given:
     """Written backwards, so that telling them does not put them where they are looked for."""
     foreign_paths: list[str] = field(default_factory=list)
     denied_host: str = "denied.example.com"
+    neighbour: str = "s-aaaaaaaaaa"
+    """Another session that lives."""
+    stolen_token: str = ""
+    """Its token."""
 
     def canary_words(self) -> list[bytes]:
         return [each[::-1].encode() for each in self.canaries]
