@@ -18,6 +18,7 @@ from eleagent.client.locate import find_daemon
 if TYPE_CHECKING:
     from eleagent.client.address import Address
     from eleagent.client.api import Client
+    from eleagent.errors import StepUp
 
 
 @dataclass
@@ -47,7 +48,18 @@ class Invocation:
         from eleagent.client.api import Client
 
         say = None if self.quiet or self.json else self.screen.note
-        return Client(at=self.address, say=say, because=self.because)
+        return Client(at=self.address, say=say, because=self.because, ask_password=self._password_again)
+
+    def _password_again(self, why: StepUp) -> str:
+        from eleagent.cli.password import ask_password
+        from eleagent.errors import BadRequest, StepUp
+
+        wanted = why.message.partition(":")[0]
+        try:
+            return ask_password(f"{wanted}.\nYour password at {self.address}: ")
+        except BadRequest:
+            advice = f"eleagent login {self.address} --password-stdin gives it"
+            raise StepUp(f"{wanted}, and there is no terminal to ask for it on: {advice}") from None
 
     @property
     def used_client(self) -> Client | None:

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, NamedTuple
 import click
 
 from eleagent.cli.invocation import Command, Invocation, pass_invocation
+from eleagent.cli.password import ask_password
 from eleagent.cli.screen import Style
 from eleagent.client.address import parse_host
 from eleagent.client.contexts import Context, Contexts
@@ -90,14 +91,8 @@ def _read_key() -> str:
 def _ask(user: str | None, address: Web, *, from_stdin: bool) -> _Secrets:
     """Never from an argument, which anybody on the machine can read."""
     user = user or getpass.getuser()
-    if from_stdin:
-        password = sys.stdin.readline().rstrip("\r\n")
-    else:
-        try:
-            with open("/dev/tty"):  # noqa: PTH123  # getpass would read an echoed one where there is none
-                password = getpass.getpass(f"Password of {user} at {address}: ")
-        except OSError:
-            raise BadRequest("there is no terminal to ask for the password on: use --password-stdin") from None
+    ask = f"Password of {user} at {address}: "
+    password = sys.stdin.readline().rstrip("\r\n") if from_stdin else ask_password(ask)
     if not password:
         raise BadRequest("the password is empty")
     return _Secrets(user, password)

@@ -20,12 +20,14 @@ from eleagent.client.exchange import (
     check_answer,
     decode,
     decode_line,
+    is_wrong_password,
     request_for,
 )  # fmt: skip
+from eleagent.client.stepup import AskPasswordSoon, confirmation
 from eleagent.client.transport import ANSWER_TIMEOUT_S
 from eleagent.client.way import Way, way_to
 from eleagent.client.witness import AUDIT_HEADER, Witness, unproved
-from eleagent.errors import AuditUnavailable, EleAgentError, NotFound, Unauthenticated
+from eleagent.errors import AuditUnavailable, EleAgentError, NotFound, StepUp, Unauthenticated
 from eleagent.operations.audit import AUDIT_HEAD
 from eleagent.operations.operation import Operation
 from eleagent.operations.sessions import SESSION_EVENTS, SESSION_GET
@@ -38,9 +40,14 @@ class AsyncClient:
     """An asynchronous client, used as `async with AsyncClient(at=…) as client`.
 
     `audit_head` is what the last answer told of the audit log, for a Witness.
+
+    `ask_password` is asked where the daemon wants the login's password once more; the call is made again then.
     """
 
-    def __init__(self, *, at: Address, patience_s: float = PATIENCE_S) -> None:
+    def __init__(
+        self, *, at: Address, patience_s: float = PATIENCE_S, ask_password: AskPasswordSoon | None = None
+    ) -> None:
+        self._ask_password = ask_password
         self._way = way_to(at)
         self._patience_s = patience_s
         self._http: aiohttp.ClientSession
@@ -130,9 +137,27 @@ class AsyncClient:
         request = request_for(operation, body=body, query=query, path=path)
         async with AsyncExitStack() as opened:
             try:
+                answer = await opened.enter_async_context(self._known(request, wait_s))
+            except StepUp as why:
+                if self._ask_password is None:
+                    raise
+                await self.confirm(await self._ask_password(why))
+                answer = await opened.enter_async_context(self._known(request, wait_s))
+            yield answer
+
+    async def confirm(self, password: str) -> None:
+        """Give the login's password once more. Raises Unauthenticated for a wrong one."""
+        async with self._known(confirmation(password), ANSWER_TIMEOUT_S) as answer:
+            await answer.read()
+
+    @asynccontextmanager
+    async def _known(self, request: Request, wait_s: float | None) -> AsyncIterator[aiohttp.ClientResponse]:
+        """Who is not known any more says anew who is calling."""
+        async with AsyncExitStack() as opened:
+            try:
                 answer = await opened.enter_async_context(self._once(request, wait_s))
-            except Unauthenticated:
-                if request.anonymous or not await asyncio.to_thread(self._way.renew):
+            except Unauthenticated as error:
+                if request.anonymous or is_wrong_password(error) or not await asyncio.to_thread(self._way.renew):
                     raise
                 answer = await opened.enter_async_context(self._once(request, wait_s))
             yield answer

@@ -12,23 +12,27 @@ from __future__ import annotations
 import time
 from collections.abc import Iterator, Mapping
 from functools import partial
-from typing import Any, BinaryIO
+from typing import TYPE_CHECKING, Any, BinaryIO
 
 from eleagent.client.address import Address
 from eleagent.client.exchange import PATIENCE_S, Cursor, Request, StreamBroken, decode, decode_line, request_for
 from eleagent.client.transport import Answer, send
 from eleagent.client.way import Say, way_to
 from eleagent.client.witness import AUDIT_HEADER
-from eleagent.errors import EleAgentError
+from eleagent.errors import EleAgentError, StepUp
 from eleagent.operations.operation import Operation
 from eleagent.operations.sessions import SESSION_EVENTS, SESSION_GET
 from eleagent.wire.events import Event, Notice
 from eleagent.wire.sessions import SessionDetail
 
+if TYPE_CHECKING:
+    from eleagent.client.stepup import AskPassword
+
 
 class Client:
     """A synchronous client; each call is a connection of its own, so it can be used from a signal handler too.
 
+    `ask_password` is asked where the daemon wants the login's password once more; the call is made again then.
     `audit_head` is what the last answer told of the audit log, for a Witness; `answered`: there was one.
     """
 
@@ -40,16 +44,31 @@ class Client:
         start: bool = True,
         patience_s: float = PATIENCE_S,
         because: str | None = None,
+        ask_password: AskPassword | None = None,
     ) -> None:
         self._way = way_to(at, say=say, start=start)
         self._dialled = partial(send, self._way)
         self._patience_s = patience_s
         self._request = partial(request_for, because=because)
+        self._ask_password = ask_password
         self.audit_head: str | None = None
         self.answered = False
 
+    def confirm(self, password: str) -> None:
+        """Give the login's password once more. Raises Unauthenticated for a wrong one."""
+        from eleagent.client.stepup import confirmation
+
+        with self._dialled(confirmation(password)) as answer:
+            answer.read()
+
     def _send(self, request: Request, **more: Any) -> Answer:
-        answer = self._dialled(request, **more)
+        try:
+            answer = self._dialled(request, **more)
+        except StepUp as why:
+            if self._ask_password is None:
+                raise
+            self.confirm(self._ask_password(why))
+            answer = self._dialled(request, **more)
         self.audit_head, self.answered = answer.headers.get(AUDIT_HEADER), True
         return answer
 

@@ -69,6 +69,11 @@ def request_for(
     return Request(operation.method, target, headers, content, anonymous=operation.anyone)
 
 
+def is_wrong_password(error: errors.Unauthenticated) -> bool:
+    """Who calls is known, and gave a wrong password."""
+    return error.fields.get("reason") == "password"
+
+
 def check_answer(status: int, version: str | None, content: bytes | None) -> None:
     """Raise what a problem stands for, or VersionSkew; `content` is the body of an answer that is a problem."""
     if status < 400:

@@ -12,7 +12,7 @@ from contextlib import ExitStack, contextmanager, suppress
 from io import BufferedReader
 from typing import BinaryIO, Final, Self
 
-from eleagent.client.exchange import Request, StreamBroken, check_answer
+from eleagent.client.exchange import Request, StreamBroken, check_answer, is_wrong_password
 from eleagent.client.way import Way
 from eleagent.errors import Unauthenticated
 from eleagent.version import VERSION_HEADER
@@ -100,12 +100,13 @@ def send(
     """Send `request` (with `upload` as its body, Content-Length given) and wait for the head of the answer.
 
     `wait_s` bounds each wait for bytes; None waits for ever. Raises DaemonUnreachable where nobody listens, and what a
-    problem stands for. Who is not known any more and can say anew who is calling is asked a second time.
+    problem stands for. Who is not known any more and can say anew who is calling is asked a second time; a wrong
+    password is not given a second time.
     """
     try:
         return _send(way, request, upload, wait_s)
-    except Unauthenticated:
-        if request.anonymous or not way.renew():
+    except Unauthenticated as error:
+        if request.anonymous or is_wrong_password(error) or not way.renew():
             raise
     if upload:
         upload.seek(0)

@@ -15,7 +15,7 @@ import pytest
 from eleagent.client.aio import AsyncClient
 from eleagent.client.api import Client
 from eleagent.client.remote import Web
-from eleagent.errors import NotFound, Unauthenticated
+from eleagent.errors import NotFound, StepUp, Unauthenticated
 from eleagent.operations.table import BY_ID
 from eleagent.wire import events as ev
 from eleagent.wire.agents import Agent
@@ -286,6 +286,63 @@ def test_async_client_renews_and_raises_like_the_other(
 
 
 # Who is not trusted, and what is not there
+
+
+# The password once more
+
+
+def test_password_is_asked_once_more_where_it_must_be_fresh(ada: CommandLine, daemon: WebDaemon) -> None:
+    terminal = ada.on_terminal("user", "rm", "bob")
+    terminal.read_until("user.delete takes a password that was given in the last 5 minutes.")
+    terminal.read_until(f"Your password at {daemon.url}: ")
+    terminal.type(f"{PASSWORD}\n")
+    assert terminal.wait() == 0
+    assert PASSWORD.encode() not in terminal.seen
+    assert [call.operation for call in daemon.calls].count("login_confirm") == 1
+
+
+def test_wrong_password_is_given_once_and_nothing_is_done(ada: CommandLine, daemon: WebDaemon) -> None:
+    terminal = ada.on_terminal("user", "rm", "bob")
+    terminal.read_until(f"Your password at {daemon.url}: ")
+    terminal.type("wrong\n")
+    terminal.read_until("user or password is wrong")
+    assert terminal.wait() == 126
+    assert [call.operation for call in daemon.calls if call.operation.startswith(("login_c", "login_r", "user"))] == [
+        "user_delete", "login_confirm",
+    ]  # fmt: skip
+
+
+def test_script_is_told_in_one_line_how_to_give_the_password(ada: CommandLine, daemon: WebDaemon) -> None:
+    done = subprocess.run(
+        ada.command("user", "rm", "bob"), env=ada.env, capture_output=True, text=True, stdin=subprocess.DEVNULL,
+        start_new_session=True,
+    )  # fmt: skip
+    assert done.returncode == 126
+    assert done.stderr == (
+        "eleagent: user.delete takes a password that was given in the last 5 minutes, and there is no terminal to ask"
+        f" for it on: eleagent login {daemon.url} --password-stdin gives it\n"
+    )
+
+
+@pytest.mark.parametrize("said", [PASSWORD, "wrong", None])
+def test_async_client_asks_for_the_password_as_the_other_does(
+    ada: CommandLine, daemon: WebDaemon, authority: Authority, monkeypatch: pytest.MonkeyPatch, said: str | None
+) -> None:
+    monkeypatch.setenv("XDG_CONFIG_HOME", ada.env["XDG_CONFIG_HOME"])
+
+    async def say(why: StepUp) -> str:
+        assert "user.delete" in why.message
+        return str(said)
+
+    async def ask() -> None:
+        async with AsyncClient(at=at(daemon, authority), ask_password=say if said else None) as client:
+            assert (await client.call(BY_ID["user_delete"], user="bob")).name == "bob"
+
+    if said == PASSWORD:
+        asyncio.run(ask())
+        return
+    with pytest.raises(Unauthenticated if said else StepUp):
+        asyncio.run(ask())
 
 
 def refused(eleagent: CommandLine, *arguments: str) -> str:

@@ -18,9 +18,20 @@ from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import NameOID
 
-from eleagent.errors import Unauthenticated
+from eleagent.errors import StepUp, Unauthenticated
 from eleagent.operations.table import BY_ID
-from eleagent.wire.logins import LoginCreate, LoginEnded, LoginRefresh, Tokens, Via, Whoami
+from eleagent.permissions import Role
+from eleagent.wire.logins import (
+    Login,
+    LoginConfirm,
+    LoginCreate,
+    LoginEnded,
+    LoginRefresh,
+    Tokens,
+    Via,
+    Whoami,
+)
+from eleagent.wire.users import User
 
 from .fakedaemon import Call, FakeDaemon, Handler, Script
 
@@ -50,7 +61,9 @@ class _Server(socketserver.ThreadingMixIn, socketserver.TCPServer):
 
 @dataclass
 class WebDaemon(FakeDaemon):
-    """Knows `ada` by her password, refresh tokens that are good once, and one API key. `life_s`: of access tokens."""
+    """Knows `ada` by her password, refresh tokens that are good once, and one API key. `life_s`: of access tokens;
+    `fresh`: the password was given just now, without which no user is deleted.
+    """
 
     tls: ssl.SSLContext | None = None
     port: int = 0
@@ -58,12 +71,14 @@ class WebDaemon(FakeDaemon):
     access: set[str] = field(default_factory=set)
     refresh: set[str] = field(default_factory=set)
     refreshed: int = 0
+    fresh: bool = False
 
     def __post_init__(self) -> None:
         super().__post_init__()
         self._lock = threading.Lock()
         self._made = 0
-        self.scripts |= {"login": self._login, "login_refresh": self._refresh, "logout": self._logout,
+        self.scripts |= {"login_confirm": self._confirm, "user_delete": self._user_delete,
+                         "login": self._login, "login_refresh": self._refresh, "logout": self._logout,
                          "whoami": self._whoami}  # fmt: skip
 
     @property
@@ -111,6 +126,18 @@ class WebDaemon(FakeDaemon):
         self.access.clear()
         self.refresh.clear()
         return LoginEnded(id="l-1")
+
+    def _confirm(self, call: Call) -> Login:
+        if call.decoded(LoginConfirm).password != PASSWORD:
+            raise Unauthenticated("user or password is wrong", reason="password")
+        self.fresh = True
+        now = datetime.now(UTC).isoformat()
+        return Login(id="l-1", user="ada", created=now, confirmed=now, seen=now, expires=now)
+
+    def _user_delete(self, call: Call) -> User:
+        if not self.fresh:
+            raise StepUp("user.delete takes a password that was given in the last 5 minutes: give it once more")
+        return User(id="u-2", name="bob", role=Role.MEMBER, state="active", source="owner", created="")
 
     def _whoami(self, call: Call) -> Whoami:
         via = Via.KEY if API_KEY in call.headers["Authorization"] else Via.LOGIN
