@@ -7,7 +7,7 @@ from tempfile import TemporaryDirectory
 
 import click
 
-from eleagent.cli.cards import human_size
+from eleagent.cli.amounts import human_size
 from eleagent.cli.invocation import Group, Invocation, pass_invocation
 from eleagent.cli.obtain import obtain
 from eleagent.cli.screen import Span, Style

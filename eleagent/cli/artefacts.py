@@ -6,7 +6,7 @@ from pathlib import Path
 
 import click
 
-from eleagent.cli.cards import human_size
+from eleagent.cli.amounts import human_size
 from eleagent.cli.copying import copy
 from eleagent.cli.invocation import Command, Group, Invocation, pass_invocation
 from eleagent.cli.outdir import OutDir

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from eleagent.cli.cards import human_size, some
+from eleagent.cli.amounts import human_size
+from eleagent.cli.cards import some
 from eleagent.cli.copying import complain, copy
 from eleagent.cli.follow import Ending, Follower, answers
 from eleagent.cli.invocation import Invocation

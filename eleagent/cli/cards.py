@@ -7,6 +7,7 @@ from typing import Final, NamedTuple
 
 import msgspec
 
+from eleagent.cli.amounts import human_size
 from eleagent.cli.screen import Span, Style, To
 from eleagent.wire import events as ev
 from eleagent.wire.approvals import Deciding
@@ -221,13 +222,3 @@ def _cut(text: str) -> str:
 def some(items: list[str], limit: int = 5) -> str:
     """A few of `items` and how many there are beside them."""
     return ", ".join(items[:limit]) + (f" and {len(items) - limit} more" if len(items) > limit else "")
-
-
-def human_size(size_bytes: int) -> str:
-    """12 B, 3.4 kB, 5.6 MB."""
-    size = float(size_bytes)
-    for unit in ("B", "kB", "MB"):
-        if size < 1000:
-            return f"{size:.3g} {unit}"
-        size /= 1000
-    return f"{size:.3g} GB"

@@ -7,7 +7,7 @@ from typing import Any, Final
 
 import click
 
-from eleagent.cli.cards import human_size
+from eleagent.cli.amounts import human_size
 from eleagent.cli.invocation import Group, Invocation, pass_invocation
 from eleagent.cli.screen import Span, Style
 from eleagent.operations.egress import EGRESS_LIST, EGRESS_TOP

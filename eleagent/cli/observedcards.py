@@ -6,7 +6,8 @@ import shlex
 from collections.abc import Iterator
 from typing import Final
 
-from eleagent.cli.cards import Line, human_size
+from eleagent.cli.amounts import human_size
+from eleagent.cli.cards import Line
 from eleagent.cli.screen import Span, Style, To
 from eleagent.wire.observations import (
     Arguments,

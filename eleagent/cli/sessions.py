@@ -8,6 +8,7 @@ from typing import Any
 
 import click
 
+from eleagent.cli.amounts import age
 from eleagent.cli.invocation import Command, Group, Invocation, pass_invocation
 from eleagent.cli.limits import read_update, spending_options, told
 from eleagent.cli.screen import Screen, Span, To
@@ -82,15 +83,6 @@ def _row(session: Session) -> list[Span | str]:
         state = (state[0], f"{session.state} (place {session.queue_position})")
     name = session.name if session.name != session.key else ""
     return [session.key, name, state, session.agent, age(session.created, datetime.now(UTC)), session.title]
-
-
-def age(created: str, now: datetime) -> str:
-    """How long ago: 12s, 3m, 5h, 2d."""
-    seconds = int((now - datetime.fromisoformat(created)).total_seconds())
-    for unit, size in (("d", 86400), ("h", 3600), ("m", 60)):
-        if seconds >= size:
-            return f"{seconds // size}{unit}"
-    return f"{max(0, seconds)}s"
 
 
 @click.command(cls=Command)

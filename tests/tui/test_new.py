@@ -41,6 +41,17 @@ async def test_form_starts_what_was_filled_in_and_shows_it(
     )
 
 
+async def test_text_keeps_its_order_with_keys_that_are_commands(scene: Scene, daemon: FakeDaemon, tui: Open) -> None:
+    async with tui() as seen:
+        await seen.until("n starts one")
+        await seen.press("n")
+        await seen.until("claude: ready")
+        await seen.press(*"make it", "home", *"please ", "up", "ctrl+u", *"command", "ctrl+s")
+        await seen.until("new-otter")
+    (call,) = daemon.called(SESSION_CREATE)
+    assert call.decoded(SessionCreate).argv == ["sh", "-c", "please make it"]
+
+
 async def test_form_says_what_is_wrong_and_starts_nothing(scene: Scene, daemon: FakeDaemon, tui: Open) -> None:
     async with tui() as seen:
         await seen.until("n starts one")

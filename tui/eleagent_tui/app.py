@@ -97,6 +97,9 @@ class EleAgent(App[None]):
         self.host = host
         self.kept = kept
         self.remote = remote
+        # Before the style sheets are parsed for another one.
+        self.set_reactive(App.theme, kept.theme if kept.theme in THEMES else THEMES[0])
+        self.stylesheet.set_variables(self.get_css_variables())
         self.link = Link(connect=connect, tell=self._tell, witness=witness)
         self._kept_file = kept_file
         self._guard = Guard()
@@ -235,7 +238,6 @@ class EleAgent(App[None]):
     # The terminal.
 
     def on_mount(self) -> None:
-        self.theme = self.kept.theme if self.kept.theme in THEMES else THEMES[0]
         self.theme_changed_signal.subscribe(self, self._keep_theme)
         loop = asyncio.get_running_loop()
         for number in (signal.SIGTERM, signal.SIGHUP):
@@ -264,7 +266,7 @@ class EleAgent(App[None]):
             self._key_at = monotonic()
             if isinstance(self.focused, Field):
                 self.typed_at = self._key_at
-                if not event.is_forwarded and self.focused.goes_on(event.key):
+                if not event.is_forwarded and await self.focused.take(event):
                     return
         await super().on_event(event)
 

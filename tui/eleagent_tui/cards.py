@@ -8,7 +8,8 @@ from typing import Final, NamedTuple
 
 import msgspec
 
-from eleagent.cli.cards import human_size, lines, telling
+from eleagent.cli.amounts import human_size
+from eleagent.cli.cards import lines, telling
 from eleagent.cli.observedcards import lines as observed_lines
 from eleagent.cli.report import tokens
 from eleagent.cli.screen import Style

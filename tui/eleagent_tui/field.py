@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from textual.events import Key
 from textual.widgets import Input
 
 
@@ -12,10 +13,14 @@ class Field(Input):
         super().__init__(value, placeholder=placeholder, compact=True, select_on_focus=False, id=id)
         self.cursor_blink = False
 
-    def goes_on(self, key: str) -> bool:
-        """Whether this key is the next field's: then that one has the focus, and gets what is typed behind it.
-
-        Asked by the application before the key is sent here, so that the order of keys is kept however quickly they
-        come.
+    async def take(self, event: Key) -> bool:
+        """Do what the key does here, as soon as the application gets it. Textual looks for a key's binding when the key
+        has come back from the widget, and text that was typed behind it has overtaken it by then.
         """
+        if event.is_printable and event.character:
+            self.replace(event.character, *self.selection)
+            return True
+        for binding in self._bindings.key_to_bindings.get(event.key, ()):
+            if await self.app.run_action(binding.action, default_namespace=self):
+                return True
         return False

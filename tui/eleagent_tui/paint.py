@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import ClassVar, Final, Self
+from typing import Final, Self
 
 from rich.segment import Segment
 from rich.style import Style
@@ -15,7 +15,23 @@ from textual.widget import Widget
 from eleagent import textsafe
 from eleagent_tui.rows import Row
 
-ROLES: Final = ("dim", "bold", "good", "warn", "bad", "name", "think", "add", "remove", "code", "head", "cursor", "hit")
+ROLES: Final = {
+    "dim": ("", Style(dim=True)),
+    "bold": ("", Style(bold=True)),
+    "good": ("text-success", Style()),
+    "warn": ("text-warning", Style()),
+    "bad": ("text-error", Style()),
+    "name": ("text-primary", Style()),
+    "think": ("", Style(dim=True, italic=True)),
+    "add": ("text-success", Style()),
+    "remove": ("text-error", Style()),
+    "code": ("text-accent", Style()),
+    "head": ("", Style(bold=True, underline=True)),
+    "cursor": ("", Style(reverse=True)),
+    "hit": ("", Style(bold=True, reverse=True)),
+}
+"""Which of the theme's colours a role has, and in which style. No style sheet: it would be applied to each widget and
+each role before the first paint."""
 
 
 class Guard(LineFilter):
@@ -39,23 +55,7 @@ def _guarded(segment: Segment) -> Segment:
 class Painted(Widget):
     """A widget of rows. A subclass sets `painted` by `repaint`, and only the rows that changed are drawn again."""
 
-    COMPONENT_CLASSES: ClassVar[set[str]] = {f"paint--{role}" for role in ROLES}
-    DEFAULT_CSS = """
-    Painted { height: 1fr; width: 1fr; }
-    Painted > .paint--dim { text-style: dim; }
-    Painted > .paint--bold { text-style: bold; }
-    Painted > .paint--good { color: $text-success; }
-    Painted > .paint--warn { color: $text-warning; }
-    Painted > .paint--bad { color: $text-error; }
-    Painted > .paint--name { color: $text-primary; }
-    Painted > .paint--think { text-style: dim italic; }
-    Painted > .paint--add { color: $text-success; }
-    Painted > .paint--remove { color: $text-error; }
-    Painted > .paint--code { color: $text-accent; }
-    Painted > .paint--head { text-style: bold underline; }
-    Painted > .paint--cursor { text-style: reverse; }
-    Painted > .paint--hit { text-style: bold reverse; }
-    """
+    DEFAULT_CSS = "Painted { height: 1fr; width: 1fr; }"
 
     def __init__(self, *, id: str | None = None, classes: str | None = None) -> None:  # noqa: A002  # Textual's name
         super().__init__(id=id, classes=classes, markup=False)
@@ -98,25 +98,20 @@ class Painted(Widget):
         return super().refresh(*regions, repaint=repaint, layout=layout, recompose=recompose)
 
     def role(self, name: str) -> Style:
+        """Roles may be joined: `good cursor`."""
         if name not in self._roles:
-            base = self.rich_style
-            self._roles[name] = base + self.get_component_rich_style(f"paint--{name}", partial=True) if name else base
+            style = self.rich_style
+            for one in name.split():
+                colour, more = ROLES[one]
+                if colour:
+                    style += Style(color=Color.parse(self.app.theme_variables[colour]).rich_color)
+                style += more
+            self._roles[name] = style
         return self._roles[name]
 
     def render_line(self, y: int) -> Strip:
         width, base = self.size.width, self.role("")
         if y >= len(self.painted):
             return Strip.blank(width, base)
-        segments = [Segment(text, self._styled(role)) for role, text in self.painted[y]]
+        segments = [Segment(text, self.role(role)) for role, text in self.painted[y]]
         return Strip(segments).adjust_cell_length(width, base)
-
-    def _styled(self, role: str) -> Style:
-        """Roles may be joined: `good cursor`."""
-        if " " not in role:
-            return self.role(role)
-        if role not in self._roles:
-            joined = self.role("")
-            for name in role.split(" "):
-                joined += self.get_component_rich_style(f"paint--{name}", partial=True) if name else joined
-            self._roles[role] = joined
-        return self._roles[role]

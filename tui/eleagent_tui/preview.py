@@ -10,7 +10,7 @@ from typing import Final
 
 import msgspec
 
-from eleagent.cli.cards import human_size
+from eleagent.cli.amounts import human_size
 from eleagent_tui import markdown
 from eleagent_tui.rows import Row, fit, pad, shown, shown_line, wrap
 

@@ -10,7 +10,7 @@ from textual import on
 from textual.app import ComposeResult
 from textual.binding import Binding, BindingType
 
-from eleagent.cli.cards import human_size
+from eleagent.cli.amounts import human_size
 from eleagent.errors import BadRequest
 from eleagent.operations.artefacts import ARTEFACT_GET, ARTEFACT_LIST
 from eleagent.wire.sessions import Artefact, ArtefactList

@@ -10,7 +10,7 @@ from textual import on
 from textual.app import ComposeResult
 from textual.binding import Binding, BindingType
 
-from eleagent.cli.cards import human_size
+from eleagent.cli.amounts import human_size
 from eleagent.operations.egress import EGRESS_LIST, EGRESS_TOP
 from eleagent.wire.egress import EgressDecision, EgressHost, EgressList, EgressTop
 from eleagent_tui.cards import clock

@@ -49,16 +49,22 @@ class FormField(Field):
     """One line of the form."""
 
     BINDINGS: ClassVar[list[BindingType]] = [
+        Binding("down", "line(1)", show=False),
+        Binding("up", "line(-1)", show=False),
         Binding("ctrl+s", "start", "start it", show=False),
         Binding("ctrl+g", "editor", "write the prompt in $EDITOR", show=False),
         Binding("escape", "leave", "leave without starting", show=False),
     ]
 
-    def goes_on(self, key: str) -> bool:
-        if key in ("down", "up") or (key == "enter" and self.id != list(FIELDS)[-1]):
-            (self.screen.focus_previous if key == "up" else self.screen.focus_next)(FormField)
-            return True
-        return False
+    def action_line(self, way: int) -> None:
+        (self.screen.focus_previous if way < 0 else self.screen.focus_next)(FormField)
+
+    async def action_submit(self) -> None:
+        """Enter: the next line; behind the last one it starts."""
+        if self.id != list(FIELDS)[-1]:
+            self.action_line(1)
+        else:
+            self.form.start()
 
     @property
     def form(self) -> NewSession:
@@ -133,11 +139,6 @@ class NewSession(Place):
 
     def _value(self, name: str) -> str:
         return self.query_one(f"#{name}", Field).value.strip()
-
-    @on(Input.Submitted)
-    def _submitted(self, event: Input.Submitted) -> None:
-        event.stop()
-        self.start()
 
     @on(Input.Changed, "#prompt")
     def _changed(self, event: Input.Changed) -> None:

@@ -10,7 +10,7 @@ from textual import on
 from textual.app import ComposeResult
 from textual.binding import Binding, BindingType
 
-from eleagent.cli.sessions import age
+from eleagent.cli.amounts import age
 from eleagent.errors import EleAgentError
 from eleagent.operations.sessions import SESSION_STOP
 from eleagent.wire.sessions import Session, SessionStop
