@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-import csv
-import io
 import os
 import re
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Final
+from typing import Any, Final
 
 import click
 import msgspec
@@ -22,15 +20,10 @@ from eleagent.errors import BadRequest, NotFound
 from eleagent.operations.audit import AUDIT_GET, AUDIT_LIST, AUDIT_RESTART, AUDIT_ROTATE_KEY
 from eleagent.wire.audit import AuditEntry, AuditList, AuditRecord, LogHead, LogRestart
 
-if TYPE_CHECKING:
-    from eleagent.transparency.note import VerifierKey
-    from eleagent.transparency.verify import Verdict
-
 _PAGE: Final = 1000
 _POLL_S: Final = 1.0
 _UNITS: Final = {"s": 1, "m": 60, "h": 3600, "d": 86400}
 _HEAD: Final = ["SEQ", "TIME", "PHASE", "ACTOR", "ACTION", "DECISION", "OBJECT", "OUTCOME"]
-_COLUMNS: Final = [field.name for field in msgspec.structs.fields(AuditRecord)]
 
 
 @click.group(cls=Group)
@@ -137,12 +130,16 @@ def show(invocation: Invocation, seq: int, proof: bool) -> None:
 @audit.command()
 @_filters
 @click.option("--format", "form", type=click.Choice(["jsonl", "csv"]), default="jsonl", show_default=True)
+@click.option("--proofs", is_flag=True, help="Each with what proves it: audit verify FILE needs no daemon.")
 @click.option("-o", "--output", type=click.Path(path_type=Path), help="Into this new file, not to the terminal.")
 @pass_invocation
-def export(invocation: Invocation, /, form: str, output: Path | None, **filters: Any) -> None:
+def export(invocation: Invocation, /, form: str, proofs: bool, output: Path | None, **filters: Any) -> None:
     """Export audit records, oldest first, as JSONL or CSV."""
-    write = _to_csv if form == "csv" else _to_jsonl
-    pieces = write(_all(invocation, _query(**filters)))
+    from eleagent.cli.exporting import pieces_of
+
+    if proofs and form == "csv":
+        raise BadRequest("--proofs come as JSONL: leave --format csv away")
+    pieces = pieces_of(invocation.client, _query(**filters), form="proofs" if proofs else form)
     if output is None:
         for piece in pieces:
             invocation.screen.data(piece.encode())
@@ -153,27 +150,26 @@ def export(invocation: Invocation, /, form: str, output: Path | None, **filters:
 
 
 @audit.command()
-@click.argument("folder", type=click.Path(exists=True, file_okay=False, path_type=Path), required=False)
+@click.argument("path", type=click.Path(exists=True, path_type=Path), required=False)
 @click.option("--key", "keys", metavar="KEY|FILE", multiple=True, help="The public key that you trust (repeatable).")
 @pass_invocation
-def verify(invocation: Invocation, folder: Path | None, keys: tuple[str, ...]) -> int:
-    """Verify a copy of the audit log, FOLDER, or this host's, by its files and the public key alone.
+def verify(invocation: Invocation, path: Path | None, keys: tuple[str, ...]) -> int:
+    """Verify the audit log, or an export of it with proofs, by its files and the public key alone.
 
-    It needs no daemon. Exits with 125 and names the first bad record when the log was changed. Without --key the keys
-    beside the files are believed: that shows damage, but not a forger who brought a key of his own.
+    PATH is a copy of the ledger folder, or a file from audit export --proofs; without it, it is this host's log. No
+    daemon is needed. Exits with 125 and names the first bad record when something was changed. One key that the log
+    ever had is enough. Without --key the first one beside the records is believed: that shows damage, but not a forger
+    who brought a key of his own.
     """
-    from eleagent.transparency.verify import verify as check
+    from eleagent.cli import verdicts
 
-    trusted = [key for text in keys for key in _keys(text)]
-    verdicts = check(folder or default_home(os.getuid()) / "ledger", keys=trusted)
-    holds = all(verdict.holds for verdict in verdicts)
-    if invocation.json:
-        invocation.emit({"holds": holds, "logs": [_told(verdict) for verdict in verdicts]})
-        return 0 if holds else 125
-    for verdict in verdicts:
-        _report(invocation, verdict)
-    if not trusted:
-        invocation.screen.note("judged by the keys beside the files; give --key to rule out another's")
+    trusted = verdicts.keys_of(keys)
+    if path is not None and path.is_file():
+        holds = verdicts.tell_export(invocation, path, trusted)
+    else:
+        holds = verdicts.tell_log(invocation, path or default_home(os.getuid()) / "ledger", trusted)
+    if not trusted and not invocation.json:
+        invocation.screen.note("judged by the key beside the records; give --key to rule out another's")
     return 0 if holds else 125
 
 
@@ -229,38 +225,6 @@ def trust(invocation: Invocation) -> None:
         invocation.screen.line((Style.DIM, "key "), key)
 
 
-def _all(invocation: Invocation, query: dict[str, Any]) -> Iterator[AuditRecord]:
-    after: int | None = 0
-    while after is not None:
-        found: AuditList = invocation.client.call(AUDIT_LIST, query=query | {"after": after, "limit": _PAGE})
-        yield from found.records
-        after = found.next
-
-
-def _to_jsonl(records: Iterator[AuditRecord]) -> Iterator[str]:
-    for record in records:
-        yield msgspec.json.encode(record).decode() + "\n"
-
-
-def _to_csv(records: Iterator[AuditRecord]) -> Iterator[str]:
-    """RFC 4180. What a spreadsheet would take for a formula gets an apostrophe before it."""
-    line = io.StringIO()
-    writer = csv.writer(line)
-    writer.writerow(_COLUMNS)
-    for record in records:
-        fields = msgspec.structs.asdict(record)
-        fields["details"] = msgspec.json.encode(record.details).decode()
-        writer.writerow([_inert("" if value is None else str(value)) for value in fields.values()])
-        yield line.getvalue()
-        line.seek(0)
-        line.truncate()
-    yield line.getvalue()
-
-
-def _inert(text: str) -> str:
-    return f"'{text}" if text[:1] in ("=", "+", "-", "@", "\t", "\r") else text
-
-
 def _row(record: AuditRecord) -> list[Span | str]:
     return [
         str(record.seq), record.ts[:19], record.phase, record.actor, record.action, _decision(record),
@@ -279,50 +243,3 @@ def _say(invocation: Invocation, record: AuditRecord) -> None:
         (Style.DIM, f"{record.seq} {record.ts[:19]} "), f"{record.actor} {record.action} {record.phase} ",
         _decision(record), f" {rest}",
     )  # fmt: skip
-
-
-def _keys(text: str) -> list[VerifierKey]:
-    """A verifier key, or those of a file."""
-    from eleagent.transparency.note import VerifierKey
-
-    if "+" in text and not Path(text).exists():
-        return [VerifierKey.parse(text)]
-    try:
-        return [VerifierKey.parse(line) for line in Path(text).read_text().splitlines() if line.strip()]
-    except (OSError, UnicodeDecodeError) as err:
-        raise BadRequest(f"--key {text}: neither a verifier key nor a file with some: {err}") from None
-
-
-def _told(verdict: Verdict) -> dict[str, Any]:
-    signed = verdict.checkpoint
-    return {
-        "folder": str(verdict.folder),
-        "origin": verdict.origin,
-        "holds": verdict.holds,
-        "records": verdict.records,
-        "first_seq": verdict.first_seq,
-        "dropped": verdict.dropped,
-        "checkpoints": verdict.checkpoints,
-        "signed": signed.size if signed else 0,
-        "root": signed.root.hex() if signed else "",
-        "unsigned": verdict.unsigned,
-        "problem": verdict.problem,
-        "record": verdict.record,
-        "notes": verdict.notes,
-    }
-
-
-def _report(invocation: Invocation, verdict: Verdict) -> None:
-    level: Span = (Style.GOOD, "holds") if verdict.holds else (Style.BAD, "DOES NOT HOLD")
-    invocation.screen.line((Style.BOLD, verdict.origin or str(verdict.folder)), " ", level)
-    if verdict.problem:
-        invocation.screen.line((Style.BAD, "  first fault: "), verdict.problem)
-    signed = verdict.checkpoint
-    counted = f"  {verdict.records} records, {verdict.checkpoints} checkpoints"
-    invocation.screen.line(counted + (f", signed up to {verdict.first_seq + signed.size - 1}" if signed else ""))
-    if signed:
-        invocation.screen.line((Style.DIM, f"  root {signed.root.hex()}"))
-    for note in verdict.notes:
-        invocation.screen.line("  ", note)
-    if verdict.unsigned and not verdict.problem:
-        invocation.screen.line(f"  the last {verdict.unsigned} are chained and not signed yet")

@@ -166,11 +166,11 @@ def _signers(known: list[str], head: LogHead) -> list[str]:
     if not keys:
         raise TamperFound("the log has no key")
     succession = follow(keys[0], head.rotations)
-    signing = succession.number_at(Checkpoint.parse(split_note(head.note)[0]).size)
-    first = succession.first_of([VerifierKey.parse(key) for key in known[-1:]]) if known else 0
-    if succession.keys != keys or first is None or signing < first:
+    size = Checkpoint.parse(split_note(head.note)[0]).size
+    signer = succession.signer_at(size, [VerifierKey.parse(key) for key in known[-1:]] or keys)
+    if succession.keys != keys or signer is None:
         raise TamperFound("the log is signed by a key that the one that was seen did not name")
-    open_checkpoint(head.note, [keys[signing]])
+    open_checkpoint(head.note, [signer])
     return head.keys
 
 

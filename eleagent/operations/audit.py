@@ -8,10 +8,8 @@ from eleagent.operations.operation import Body, Effect, Operation
 from eleagent.permissions import Permission
 from eleagent.wire import audit
 
-_FILTERS: Final = tuple(
-    (name, str)
-    for name in ("since", "until", "actor", "action", "object", "session", "decision", "host", "path", "text")
-)
+FILTERS: Final = ("since", "until", "actor", "action", "object", "session", "decision", "host", "path", "text")
+_FILTERS: Final = tuple((name, str) for name in FILTERS)
 
 AUDIT_LIST: Final = Operation(
     id="audit_list", method="GET", path="/v1/audit", permission=Permission.AUDIT_READ, audit="audit.read",
@@ -23,6 +21,11 @@ AUDIT_GET: Final = Operation(
     id="audit_get", method="GET", path="/v1/audit/records/{seq}", permission=Permission.AUDIT_READ, audit="audit.read",
     effect=Effect.CONTENT, summary="One audit record, the bytes that were hashed, and its inclusion proof",
     result=audit.AuditEntry,
+)  # fmt: skip
+AUDIT_PROVE: Final = Operation(
+    id="audit_prove", method="GET", path="/v1/audit/proofs", permission=Permission.AUDIT_READ, audit="audit.export",
+    effect=Effect.CONTENT, summary="Audit records after a seq, oldest first, each with what proves it without a daemon",
+    result=audit.AuditProofs, query=(("after", int), ("limit", int), *_FILTERS),
 )  # fmt: skip
 AUDIT_HEAD: Final = Operation(
     id="audit_head", method="GET", path="/v1/audit/checkpoint", permission=Permission.AUDIT_VERIFY,

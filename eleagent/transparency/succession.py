@@ -41,6 +41,11 @@ class Succession:
         public = {key.public for key in known}
         return next((number for number, key in enumerate(self.keys) if key.public in public), None)
 
+    def signer_at(self, size: int, known: Iterable[VerifierKey]) -> VerifierKey | None:
+        """The key that signs at this size, where it is known or came after one that is."""
+        first, number = self.first_of(known), self.number_at(size)
+        return None if first is None or number < first else self.keys[number]
+
 
 def follow(first: VerifierKey, rotations: Sequence[KeyRotation]) -> Succession:
     """From a log's first key to its newest. Raises TamperFound where a key was not named by the one before it."""

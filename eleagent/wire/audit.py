@@ -95,3 +95,31 @@ class LogRestart(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """Body of `POST /v1/audit/logs`: why a new log begins."""
 
     reason: str
+
+
+class LogProof(msgspec.Struct, frozen=True, tag="log", tag_field="kind"):
+    """What the records of one log are proved by: its newest checkpoint, its keys as in a LogHead."""
+
+    origin: str
+    note: str
+    keys: list[str]
+    rotations: list[KeyRotation]
+
+
+class ProvenRecord(msgspec.Struct, frozen=True, tag="record", tag_field="kind"):
+    """A record as it was hashed, and the hashes (base64) that lead from it, the leaf `index`, to the checkpoint of its
+    log. `path` is None where no checkpoint covers it.
+    """
+
+    origin: str
+    line: str
+    index: int
+    path: list[str] | None
+
+
+class AuditProofs(msgspec.Struct, frozen=True):
+    """Records oldest first, and what proves them. `next` is the cursor for the following page, None at the end."""
+
+    logs: list[LogProof]
+    records: list[ProvenRecord]
+    next: int | None = None

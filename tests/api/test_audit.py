@@ -15,9 +15,10 @@ import msgspec
 import pytest
 
 from eleagent.errors import BadRequest, NotFound
-from eleagent.operations.audit import AUDIT_GET, AUDIT_HEAD, AUDIT_LIST, AUDIT_RESTART, AUDIT_ROTATE_KEY
+from eleagent.operations.audit import AUDIT_GET, AUDIT_HEAD, AUDIT_LIST, AUDIT_PROVE, AUDIT_RESTART, AUDIT_ROTATE_KEY
 from eleagent.operations.operation import Operation
 from eleagent.permissions import Role
+from eleagent.transparency.export import verify_export
 from eleagent.transparency.merkle import check_consistency
 from eleagent.transparency.note import VerifierKey, open_checkpoint
 from eleagent.transparency.proof import InclusionProof
@@ -137,3 +138,16 @@ async def test_audit_key_is_rotated_by_a_record_that_names_who_did_it(tmp_path: 
         assert open_checkpoint(later.note, [VerifierKey.parse(head.keys[1])]).size == 13
         (verdict,) = await asyncio.to_thread(verify, ask.ledger.folder, keys=[VerifierKey.parse(first)])
         assert verdict.problem == ""
+
+
+async def test_audit_proofs_are_given_to_each_for_what_he_may_see(tmp_path: Path) -> None:
+    async with asking(tmp_path) as ask:
+        await ask.ledger.write(phase="event", action="session.stop", actor="ada")
+        first = await ask(AUDIT_PROVE, limit=7)
+        rest = await ask(AUDIT_PROVE, after=first.next)
+        assert (first.next, rest.next, len(first.records), len(rest.records)) == (7, None, 7, 5)
+        lines = [msgspec.json.encode(one) for one in (*first.logs, *first.records, *rest.logs, *rest.records)]
+        verdict = verify_export(lines, keys=[VerifierKey.parse(key) for key in first.logs[0].keys])
+        assert (verdict.problem, verdict.records, verdict.left_out) == ("", 12, 0)
+        own = await ask(AUDIT_PROVE, Role.MEMBER)
+        assert [msgspec.json.decode(one.line)["seq"] for one in own.records] == [3, 4, 5, 7, 9, 11, 12]

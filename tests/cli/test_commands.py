@@ -18,14 +18,15 @@ from eleagent.operations.table import BY_ID
 from eleagent.wire import events as ev
 from eleagent.wire.agents import Agent, AgentList, AgentLock, BuildStep, Image, ImageBuild, ImageList
 from eleagent.wire.attestation import Binding, Control, ControlClass, Report
-from eleagent.wire.audit import AuditEntry, AuditList, AuditRecord, LogHead
+from eleagent.wire.audit import AuditEntry, AuditList, AuditProofs, AuditRecord, LogHead, LogProof, ProvenRecord
 from eleagent.wire.limits import LimitsUpdate, SessionLimits, UsageBy, UsageReport, UsageRow
 from eleagent.wire.sessions import Accepted, InputAccepted, SessionDetail, SessionInput, SessionList
 from eleagent.wire.states import State
 from eleagent.wire.system import Doctor, Finding, Status
 
 from .conftest import CommandLine
-from .fakedaemon import KEY, NOW, FakeSession, created, ended
+from .fakedaemon import KEY, NOW, Call, FakeSession, created, ended
+from .fakelog import FakeLog
 
 STATUS = Status(
     version="0.1.0", installation="i", pid=7, user="eleagent", caller="root", role="owner", started=NOW, home="/h",
@@ -424,6 +425,24 @@ def test_audit_tail_show_and_export_read_the_same_records(eleagent: CommandLine)
     lines = eleagent("audit", "export", "-o", "out.jsonl")
     assert (lines.code, (eleagent.folder / "out.jsonl").stat().st_mode & 0o777) == (0, 0o600)
     assert eleagent("audit", "export", "-o", "out.jsonl").code == 125, "nothing is written over"
+
+
+def test_audit_export_with_proofs_is_verified_without_a_daemon(eleagent: CommandLine) -> None:
+    record = AuditRecord(seq=4, ts=NOW, phase="event", action="session.stop", actor="ada")
+    log = FakeLog(entries=[msgspec.json.encode(record)])
+    head = log.answer(Call("audit_head", {}, {}, {}, b""))
+    proof = LogProof(origin=log.origin, note=head.note, keys=head.keys, rotations=[])
+    proven = ProvenRecord(origin=log.origin, line=log.entries[0].decode(), index=0, path=[])
+    eleagent.daemon.scripts["audit_prove"] = lambda call: AuditProofs([proof], [proven])
+    assert eleagent("audit", "export", "--proofs", "-o", "proven.jsonl", "--actor", "ada").code == 0
+    eleagent.daemon.scripts.clear()
+    told = eleagent("audit", "verify", "proven.jsonl", "--key", head.keys[0])
+    assert (told.code, "1 records, 4 to 4" in told.out) == (0, True)
+    path = eleagent.folder / "proven.jsonl"
+    path.write_text(path.read_text().replace("ada", "eve"))
+    told = eleagent("audit", "verify", "proven.jsonl", "--json")
+    assert (told.code, msgspec.json.decode(told.out)["record"]) == (125, 4)
+    assert eleagent("audit", "export", "--proofs", "--format", "csv").code == 2
 
 
 def test_audit_rotate_key_tells_the_new_one(eleagent: CommandLine) -> None:

@@ -8,15 +8,23 @@ from concurrent.futures import ThreadPoolExecutor
 from typing import Final, TypeVar, TypeVarTuple
 
 from eleagent.errors import AuditUnavailable, BadRequest, NotFound
-from eleagent.operations.audit import AUDIT_GET, AUDIT_HEAD, AUDIT_LIST, AUDIT_RESTART, AUDIT_ROTATE_KEY
+from eleagent.operations.audit import (
+    AUDIT_GET,
+    AUDIT_HEAD,
+    AUDIT_LIST,
+    AUDIT_PROVE,
+    AUDIT_RESTART,
+    AUDIT_ROTATE_KEY,
+    FILTERS,
+)
 from eleagent.permissions import Permission, Reach
-from eleagent.wire.audit import AuditEntry, AuditList, LogHead
+from eleagent.wire.audit import AuditEntry, AuditList, AuditProofs, LogHead
 from eleagent_daemon.api.identity import Caller
 from eleagent_daemon.api.pipeline import Call, Handlers
 from eleagent_daemon.sessions.service import Sessions
 from eleagent_daemon.store.ledger import Ledger
 from eleagent_daemon.store.ledger.index import Query
-from eleagent_daemon.store.ledger.reading import read_entry, read_head
+from eleagent_daemon.store.ledger.reading import read_entry, read_head, read_proofs
 
 _LIST_LIMIT: Final = 1000
 _Result = TypeVar("_Result")
@@ -33,18 +41,16 @@ class AuditHandlers:
         return {
             AUDIT_LIST: self.list_records,
             AUDIT_GET: self.get_record,
+            AUDIT_PROVE: self.prove,
             AUDIT_HEAD: self.head,
             AUDIT_RESTART: self.restart,
             AUDIT_ROTATE_KEY: self.rotate_key,
         }
 
     async def list_records(self, call: Call) -> AuditList:
-        asked = dict(call.query)
-        after, before = asked.pop("after", 0), asked.pop("before", None)
-        limit, newest = max(1, min(asked.pop("limit", _LIST_LIMIT), _LIST_LIMIT)), asked.pop("newest", False)
-        if asked.get("session"):
-            asked["session"] = await self._resolved(asked["session"], call.caller)
-        query = Query(own=_own(call.caller), **{name: value for name, value in asked.items() if value})
+        after, before = call.query.get("after", 0), call.query.get("before")
+        limit, newest = _limit(call), call.query.get("newest", False)
+        query = await self._query(call)
         found = await self._ledger.index.find(query, after=after, before=before, limit=limit + 1, newest=newest)
         more = len(found) > limit
         if newest:
@@ -52,6 +58,15 @@ class AuditHandlers:
             return AuditList(records=records, next=records[0].seq if more else None)
         records = found[:limit]
         return AuditList(records=records, next=records[-1].seq if more else None)
+
+    async def prove(self, call: Call) -> AuditProofs:
+        await self._ledger.checkpoint()  # what is newer would have no proof
+        limit = _limit(call)
+        found = await self._ledger.index.find_lines(
+            await self._query(call), after=call.query.get("after", 0), limit=limit + 1
+        )
+        logs, records = await self._read(read_proofs, self._ledger.folder, found[:limit])
+        return AuditProofs(logs=logs, records=records, next=found[limit - 1][0] if len(found) > limit else None)
 
     async def get_record(self, call: Call) -> AuditEntry:
         text = call.path["seq"]
@@ -84,6 +99,12 @@ class AuditHandlers:
             raise NotFound(f"the log {signed.origin} was signed up to {signed.size}, there is no size {old}")
         return await self._read(read_head, log, self._ledger.note, old, signed.size)
 
+    async def _query(self, call: Call) -> Query:
+        asked = {name: value for name, value in call.query.items() if name in FILTERS and value}
+        if "session" in asked:
+            asked["session"] = await self._resolved(asked["session"], call.caller)
+        return Query(own=_own(call.caller), **asked)
+
     async def _resolved(self, text: str, caller: Caller) -> str:
         """The session that is meant; what none of today's is called may have been one of those that are gone."""
         try:
@@ -93,6 +114,11 @@ class AuditHandlers:
 
     async def _read(self, work: Callable[[*_Values], _Result], *values: *_Values) -> _Result:
         return await asyncio.get_running_loop().run_in_executor(self._pool, work, *values)
+
+
+def _limit(call: Call) -> int:
+    asked: int = call.query.get("limit", _LIST_LIMIT)
+    return max(1, min(asked, _LIST_LIMIT))
 
 
 def _own(caller: Caller) -> str | None:

@@ -59,6 +59,10 @@ CREATE INDEX IF NOT EXISTS by_time ON records (ts);
 """Made when what is there already is in: one by one they cost a multiple."""
 
 
+Found = tuple[int, int, bytes]
+"""A record's seq, the number of its log, and the bytes that were hashed."""
+
+
 class Query(msgspec.Struct, frozen=True, kw_only=True):
     """What to look for; what is None does not matter. A trailing or leading * stands for anything, in all but `text`,
     whose words have to be there as they stand in a row (the last may be longer). `own` are the only names whose records
@@ -102,6 +106,13 @@ class Index:
         self, query: Query, *, after: int, before: int | None, limit: int, newest: bool
     ) -> list[AuditRecord]:
         """Records between two seqs, oldest first: the first `limit` of them, or the `newest`. Raises BadRequest."""
+        found = await self.find_lines(query, after=after, before=before, limit=limit, newest=newest)
+        return [_decoder.decode(line) for _, _, line in found]
+
+    async def find_lines(
+        self, query: Query, *, after: int, before: int | None = None, limit: int, newest: bool = False
+    ) -> list[Found]:
+        """As `find`, as they are in the files."""
         async with self._lock:
             return await self._run(lambda: self._find(query, after, before, limit, newest))
 
@@ -111,7 +122,7 @@ class Index:
         def read() -> list[AuditRecord]:
             self._catch_up()
             places = "SELECT seq, log, segment, place FROM records JOIN open_intents USING (seq) ORDER BY seq"
-            return list(self._read(self._connection().execute(places)))
+            return [_decoder.decode(line) for _, _, line in self._read(self._connection().execute(places))]
 
         async with self._lock:
             return await self._run(read)
@@ -276,7 +287,7 @@ class Index:
         self._ids[text] = number
         return number
 
-    def _find(self, query: Query, after: int, before: int | None, limit: int, newest: bool) -> list[AuditRecord]:
+    def _find(self, query: Query, after: int, before: int | None, limit: int, newest: bool) -> list[Found]:
         self._catch_up()
         db = self._connection()
         where, values = ["seq > ?"], [after]
@@ -294,10 +305,12 @@ class Index:
         rows = db.execute(statement, (*values, limit)).fetchall()
         return list(self._read(iter(sorted(rows))))
 
-    def _read(self, rows: Iterator[tuple[int, int, int, int]]) -> Iterator[AuditRecord]:
+    def _read(self, rows: Iterator[tuple[int, int, int, int]]) -> Iterator[Found]:
         for seq, number, segment, place in rows:
             try:
-                yield _decoder.decode(_line_at(self._file(number, segment), place))
+                line = _line_at(self._file(number, segment), place)
+                _decoder.decode(line)
+                yield seq, number, line.rstrip(b"\n")
             except (OSError, msgspec.DecodeError, UnicodeDecodeError):
                 raise TamperFound(f"record {seq} is not where it was: see 'eleagent audit verify'") from None
 

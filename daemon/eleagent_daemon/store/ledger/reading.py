@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import base64
+from collections.abc import Sequence
+from itertools import groupby
+from operator import itemgetter
 from pathlib import Path
 
 import msgspec
@@ -12,7 +15,8 @@ from eleagent.transparency.logfiles import LogFolder, TreeFiles, lines, log_fold
 from eleagent.transparency.merkle import consistency_proof, inclusion_proof
 from eleagent.transparency.note import Checkpoint, split_note
 from eleagent.transparency.proof import InclusionProof
-from eleagent.wire.audit import AuditEntry, AuditRecord, LogHead
+from eleagent.wire.audit import AuditEntry, AuditRecord, LogHead, LogProof, ProvenRecord
+from eleagent_daemon.store.ledger.index import Found
 
 _decoder = msgspec.json.Decoder(AuditRecord)
 
@@ -64,6 +68,28 @@ def read_head(log: LogFolder, note: str, old: int, size: int) -> LogHead:
         consistency=[base64.b64encode(one).decode() for one in proof],
         rotations=log.rotations(),
     )
+
+
+def read_proofs(ledger: Path, found: Sequence[Found]) -> tuple[list[LogProof], list[ProvenRecord]]:
+    """Blocking. What proves records that the index found."""
+    logs, records = [], []
+    for number, group in groupby(found, key=itemgetter(1)):
+        log = LogFolder(ledger / f"log-{number:04d}")
+        origin, first_seq = log.name()
+        signed, note = _last_checkpoint(log)
+        if signed is None:
+            continue
+        logs.append(LogProof(origin=origin, note=note, keys=list(map(str, log.keys())), rotations=log.rotations()))
+        with TreeFiles(log.tree) as tree:
+            for seq, _, line in group:
+                index = seq - first_seq
+                path = inclusion_proof(tree, index, signed.size) if index < signed.size else None
+                records.append(ProvenRecord(origin=origin, line=line.decode(), index=index, path=_base64(path)))
+    return logs, records
+
+
+def _base64(hashes: list[bytes] | None) -> list[str] | None:
+    return None if hashes is None else [base64.b64encode(one).decode() for one in hashes]
 
 
 def _last_checkpoint(log: LogFolder) -> tuple[Checkpoint | None, str]:
