@@ -57,6 +57,7 @@ class Permission(StrEnum):
     SESSION_READ = "session:read"
     SESSION_CONTENT = "session:content"
     SESSION_DRIVE = "session:drive"
+    SESSION_MANAGE = "session:manage"
     SESSION_STOP = "session:stop"
     SESSION_REMOVE = "session:remove"
     SESSION_REPORT = "session:report"
@@ -101,7 +102,8 @@ DESCRIPTIONS: dict[Permission, str] = {
     Permission.SESSION_CREATE: "start a session",
     Permission.SESSION_READ: "see that a session exists, its state and its isolation report",
     Permission.SESSION_CONTENT: "read a session's timeline",
-    Permission.SESSION_DRIVE: "send input to a session",
+    Permission.SESSION_DRIVE: "send input to a session that one drives, and hand that over",
+    Permission.SESSION_MANAGE: "change a session's limits, and let it go on after a pause",
     Permission.SESSION_STOP: "interrupt, pause and stop a session",
     Permission.SESSION_REMOVE: "delete an ended session with all that it left",
     Permission.SESSION_REPORT: "say in a session's timeline how far it is (a session itself alone)",
@@ -140,7 +142,8 @@ _ADMIN: dict[Permission, Reach] = {
     Permission.SESSION_CREATE: Reach.OWN,
     Permission.SESSION_READ: Reach.ANY,
     Permission.SESSION_CONTENT: Reach.ANY,
-    Permission.SESSION_DRIVE: Reach.OWN,
+    Permission.SESSION_DRIVE: Reach.ANY,
+    Permission.SESSION_MANAGE: Reach.ANY,
     Permission.SESSION_STOP: Reach.ANY,
     Permission.SESSION_REMOVE: Reach.ANY,
     Permission.APPROVAL_READ: Reach.ANY,
@@ -154,7 +157,6 @@ _ADMIN: dict[Permission, Reach] = {
     Permission.IMAGE_READ: Reach.ANY,
     Permission.AUDIT_READ: Reach.ANY,
     Permission.AUDIT_VERIFY: Reach.ANY,
-    Permission.AUDIT_RESTART: Reach.ANY,
     Permission.SYSTEM_READ: Reach.ANY,
 }
 _OWNER = _ADMIN | {
@@ -168,6 +170,7 @@ _OWNER = _ADMIN | {
     Permission.USER_ADMINISTER: Reach.ANY,
     Permission.USER_DELETE: Reach.ANY,
     Permission.DAEMON_KEYS: Reach.ANY,
+    Permission.AUDIT_RESTART: Reach.ANY,
 }
 _MEMBER: dict[Permission, Reach] = {
     Permission.SELF_READ: Reach.OWN,
@@ -186,7 +189,8 @@ _MEMBER: dict[Permission, Reach] = {
     Permission.SESSION_CREATE: Reach.OWN,
     Permission.SESSION_READ: Reach.PROJECT,
     Permission.SESSION_CONTENT: Reach.PROJECT,
-    Permission.SESSION_DRIVE: Reach.OWN,
+    Permission.SESSION_DRIVE: Reach.PROJECT,
+    Permission.SESSION_MANAGE: Reach.OWN,
     Permission.SESSION_STOP: Reach.OWN,
     Permission.SESSION_REMOVE: Reach.OWN,
     Permission.APPROVAL_READ: Reach.OWN,
@@ -207,7 +211,11 @@ _AGENT: dict[Permission, Reach] = {
     Permission.SESSION_READ: Reach.OWN,
     Permission.SESSION_CONTENT: Reach.OWN,
     Permission.SESSION_DRIVE: Reach.OWN,
+    Permission.SESSION_MANAGE: Reach.OWN,
     Permission.SESSION_STOP: Reach.OWN,
+    Permission.APPROVAL_READ: Reach.OWN,
+    Permission.EGRESS_READ: Reach.OWN,
+    Permission.USAGE_READ: Reach.OWN,
     Permission.ARTEFACT_READ: Reach.OWN,
     Permission.AGENT_READ: Reach.ANY,
     Permission.AUDIT_READ: Reach.OWN,
@@ -243,6 +251,7 @@ KEY_GROUPS: Mapping[str, frozenset[str]] = MappingProxyType(
                 Permission.ARTEFACT_READ,
                 Permission.AGENT_READ,
                 Permission.IMAGE_READ,
+                Permission.AUDIT_VERIFY,
                 Permission.SYSTEM_READ,
             }
         ),
@@ -254,9 +263,12 @@ KEY_GROUPS: Mapping[str, frozenset[str]] = MappingProxyType(
                 Permission.SESSION_READ,
                 Permission.SESSION_CONTENT,
                 Permission.SESSION_DRIVE,
+                Permission.SESSION_MANAGE,
                 Permission.SESSION_STOP,
+                Permission.APPROVAL_READ,
                 Permission.ARTEFACT_READ,
                 Permission.AGENT_READ,
+                Permission.AUDIT_VERIFY,
                 Permission.SYSTEM_READ,
             }
         ),

@@ -35,7 +35,7 @@ AUDIT_HEAD: Final = Operation(
 )  # fmt: skip
 AUDIT_RESTART: Final = Operation(
     id="audit_restart", method="POST", path="/v1/audit/logs", permission=Permission.AUDIT_RESTART,
-    audit="audit.restart", effect=Effect.RECORDED,
+    audit="audit.restart", effect=Effect.RECORDED, step_up=True,
     summary="Begin a new log, whose first record names the old one, how far it was signed and what is wrong with it",
     body=audit.LogRestart, body_kind=Body.JSON, result=audit.LogHead, status=201,
 )  # fmt: skip

@@ -80,12 +80,12 @@ SESSION_PAUSE: Final = Operation(
     body=sessions.SessionPause, body_kind=Body.JSON, result=sessions.Accepted, status=202,
 )  # fmt: skip
 SESSION_UNPAUSE: Final = Operation(
-    id="session_unpause", method="POST", path="/v1/sessions/{key}/unpause", permission=Permission.SESSION_DRIVE,
+    id="session_unpause", method="POST", path="/v1/sessions/{key}/unpause", permission=Permission.SESSION_MANAGE,
     audit="session.unpause", effect=Effect.ACT, summary="Let a session go on that a person paused",
     result=sessions.Accepted, status=202,
 )  # fmt: skip
 SESSION_LIMITS: Final = Operation(
-    id="session_limits", method="PATCH", path="/v1/sessions/{key}/limits", permission=Permission.SESSION_DRIVE,
+    id="session_limits", method="PATCH", path="/v1/sessions/{key}/limits", permission=Permission.SESSION_MANAGE,
     audit="session.limits", effect=Effect.ACT, summary="Change the limits of a live session; one that met them goes on",
     body=limits.LimitsUpdate, body_kind=Body.JSON, result=sessions.Session,
 )  # fmt: skip

@@ -1,26 +1,19 @@
-"""Who may do what to whose? The table of operations as the pipeline decides it, and as a reviewed file says it.
-
-python -m tests.api.matrix > tests/api/data/authorisation.txt
-"""
+"""Who may do what to whose, as the pipeline decides it from the table of operations?"""
 
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Final
 
 from eleagent.errors import EleAgentError, Unauthenticated
 from eleagent.operations.operation import Operation
-from eleagent.operations.table import OPERATIONS
 from eleagent.permissions import KEY_GROUPS, Role
 from eleagent.wire.logins import Via
 from eleagent_daemon.api.identity import NOBODY, Caller
 from eleagent_daemon.api.pipeline import STEP_UP_S, check_permission, check_reach
 from eleagent_daemon.domain.access import Owned, Sight
 
-FILE: Final = Path(__file__).parent / "data" / "authorisation.txt"
 PROJECT: Final = "apollo"
 
 
@@ -92,16 +85,9 @@ def decide(operation: Operation, principal: Principal, name: str) -> str:
     return "ok"
 
 
-def row(operation: Operation, name: str) -> str:
-    cells = " ".join(f"{decide(operation, one, name):<{len(one.name)}}" for one in PRINCIPALS)
-    return f"{operation.id:<24} {name:<8} {cells}".rstrip()
-
-
-def table() -> Iterator[str]:
-    yield f"{'OPERATION':<24} {'OBJECT':<8} " + " ".join(one.name for one in PRINCIPALS)
-    for operation in OPERATIONS:
-        for name in objects(operation):
-            yield row(operation, name)
+def cells(operation: Operation) -> dict[tuple[str, str], str]:
+    """What comes of it for each object and principal."""
+    return {(name, one.name): decide(operation, one, name) for name in objects(operation) for one in PRINCIPALS}
 
 
 async def resolve(text: str, sight: Sight) -> Owned:
@@ -112,7 +98,3 @@ async def resolve(text: str, sight: Sight) -> Owned:
     if found is None or not sight.reaches(found):
         raise NotFound(f"there is nothing called {text!r}")
     return found
-
-
-if __name__ == "__main__":
-    print("\n".join(table()))

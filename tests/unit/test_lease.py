@@ -37,20 +37,39 @@ def held() -> tuple[Held, Lease]:
     return session, Lease(cast(Any, session))
 
 
-async def test_first_to_say_something_drives() -> None:
+async def test_owner_drives_until_another_is_let() -> None:
     session, lease = held()
-    async with lease.driving("bob"):
-        assert (session.session.driver, session.session.lease) == ("bob", 1)
-    async with lease.driving("bob", 1):
+    with pytest.raises(Conflict, match="driven by ada"):
+        async with lease.driving("bob"):
+            pass
+    async with lease.driving("ada"):
+        assert (session.session.driver, session.session.lease) == ("ada", 1)
+    async with lease.driving("ada", 1):
         pass
+    with pytest.raises(Conflict, match="driven by ada"):
+        async with lease.driving("bob"):
+            pass
+    assert session.events == [SessionDriver(driver="ada", lease=1, by_user="ada")]
+
+
+async def test_first_to_say_something_drives_what_was_let_go_of() -> None:
+    session, lease = held()
+    async with lease.driving("ada"):
+        pass
+    await lease.hand_over("", by="ada", may_take=False)
+    async with lease.driving("bob"):
+        assert (session.session.driver, session.session.lease) == ("bob", 3)
     with pytest.raises(Conflict, match="driven by bob"):
         async with lease.driving("ada"):
             pass
-    assert session.events == [SessionDriver(driver="bob", lease=1, by_user="bob")]
 
 
 async def test_of_many_who_begin_at_once_one_drives() -> None:
     session, lease = held()
+    async with lease.driving("ada"):
+        pass
+    await lease.hand_over("", by="ada", may_take=False)
+    session.events.clear()
 
     async def say(who: str) -> str:
         async with lease.driving(who):
@@ -64,6 +83,7 @@ async def test_of_many_who_begin_at_once_one_drives() -> None:
 
 async def test_driver_hands_over_and_the_old_lease_counts_no_more() -> None:
     session, lease = held()
+    await lease.hand_over("bob", by="ada", may_take=False)
     async with lease.driving("bob"):
         pass
     await lease.hand_over("eve", by="bob", may_take=False)
@@ -78,6 +98,7 @@ async def test_driver_hands_over_and_the_old_lease_counts_no_more() -> None:
 
 async def test_handover_waits_for_what_is_being_said() -> None:
     session, lease = held()
+    await lease.hand_over("bob", by="ada", may_take=False)
     async with lease.driving("bob"):
         handing = asyncio.ensure_future(lease.hand_over("eve", by="bob", may_take=False))
         await asyncio.sleep(0.01)
@@ -88,6 +109,7 @@ async def test_handover_waits_for_what_is_being_said() -> None:
 
 async def test_only_driver_owner_and_administrators_change_the_driver() -> None:
     session, lease = held()
+    await lease.hand_over("bob", by="ada", may_take=False)
     async with lease.driving("bob"):
         pass
     with pytest.raises(Refused, match="neither drives"):

@@ -26,7 +26,7 @@ from eleagent.operations.sessions import (
     SESSION_STOP,
     SESSION_UNPAUSE,
 )
-from eleagent.permissions import Permission, Role
+from eleagent.permissions import Permission, Reach
 from eleagent.wire.events import TYPES, Notice
 from eleagent.wire.logins import Via
 from eleagent.wire.sessions import Accepted, Found, InputAccepted, Session, SessionDetail, SessionList
@@ -149,7 +149,7 @@ class SessionHandlers:
             call.path["key"],
             call.body.to,
             by=call.caller.name,
-            may_take=call.caller.role in (Role.OWNER, Role.ADMIN),
+            may_take=call.caller.reach(call.operation.permission) is Reach.ANY,
         )
 
     async def interrupt(self, call: Call) -> Accepted:

@@ -1,4 +1,7 @@
-"""Who may say something to a session now? One driver at a time, by a fenced lease; any number may watch."""
+"""Who may say something to a session now? One driver at a time, by a fenced lease; any number may watch.
+
+It is the owner's until it is handed over: to one who shares the project, or to whoever of them speaks next.
+"""
 
 from __future__ import annotations
 
@@ -39,10 +42,11 @@ class Lease:
     def check(self, by: str) -> None:
         """Raises Conflict where somebody else drives."""
         session = self._live.session
-        if session.driver not in ("", by):
+        free = not session.driver and session.lease > 0
+        if not free and by != (session.driver or session.owner):
             raise Conflict(
-                f"session {session.key} is driven by {session.driver}: they let you with "
-                f"eleagent session handover {session.key} {by}, or its owner takes it over"
+                f"session {session.key} is driven by {session.driver or session.owner}: they let you with "
+                f"eleagent session handover {session.key} {by}, or its owner or an admin takes it over"
             )
 
     async def hand_over(self, to: str, *, by: str, may_take: bool) -> None:
