@@ -48,8 +48,8 @@ class Model(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
 
 class Session(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """`slots` are sessions at a time, `slots_per_user` those of one user. `spares` is how many sandboxes an engine
-    keeps ready behind their gates, 0 for none. `timeout_s` counts from release; `output_bytes` is what one timeline
+    """`slots` are sessions at a time, `slots_per_user` those of one user. `spares` is how many sandboxes are kept
+    ready behind their gates, 0 for none. `timeout_s` counts from release; `output_bytes` is what one timeline
     may hold of a session's output. Where no `mode` is set the runtime's own holds: without an engine some limits can't
     be had everywhere, so there it is best-effort. An ended session is deleted after `keep_days`, 0 is never.
     """

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import signal
 import subprocess
 import time
 from collections.abc import Iterator
@@ -17,14 +19,21 @@ SAY = 'printf "%s|" "$0" "$@" "$A"; id -u; cat; echo kept > /artefacts/kept'
 
 
 @pytest.fixture
-def own(docker_socket: str) -> Iterator[Daemon]:
-    with running_daemon(docker_socket, ELEAGENT_SESSION_SPARES="2") as started:
+def own(docker_socket: str, runtime: str) -> Iterator[Daemon]:
+    with running_daemon(docker_socket, ELEAGENT_SESSION_SPARES="2", ELEAGENT_RUNTIME=runtime) as started:
         assert started.cli("image", "build", "command", timeout=110).returncode == 0
         yield started
 
 
-def containers(own: Daemon) -> list[str]:
-    """Names of this daemon's, newest first."""
+def folders(own: Daemon) -> Path:
+    """Where bubblewrap's sandboxes have one each, by name."""
+    return own.home / "launcher" / "bubblewrap" / "sandboxes"
+
+
+def sandboxes(own: Daemon) -> list[str]:
+    """Names of this daemon's."""
+    if folders(own).is_dir():
+        return [folder.name for folder in folders(own).iterdir() if not folder.name.startswith(".")]
     installation = (own.home / "installation").read_text().strip()
     listed = ["docker", "ps", "-a", "--filter", f"label=io.eleagent.installation={installation}"]
     return subprocess.run(
@@ -35,7 +44,7 @@ def containers(own: Daemon) -> list[str]:
 def spare(own: Daemon) -> str:
     """The key of the one spare, once it is there."""
     until = time.monotonic() + 30
-    while len(names := containers(own)) != 1:
+    while len(names := sandboxes(own)) != 1:
         assert time.monotonic() < until, names
         time.sleep(0.05)
     return names[0].removeprefix("eleagent-").removesuffix("-1")
@@ -43,7 +52,7 @@ def spare(own: Daemon) -> str:
 
 def none_left(own: Daemon) -> None:
     until = time.monotonic() + 90
-    while (names := containers(own)) or str(own.home) in Path("/proc/self/mountinfo").read_text():
+    while (names := sandboxes(own)) or str(own.home) in Path("/proc/self/mountinfo").read_text():
         assert time.monotonic() < until, names
         time.sleep(0.1)
 
@@ -80,7 +89,11 @@ def test_session_with_data_takes_no_spare(own: Daemon, tmp_path: Path) -> None:
 
 def test_spare_that_was_killed_is_no_session_s_undoing(own: Daemon) -> None:
     run(own, "x")
-    subprocess.run(["docker", "kill", f"eleagent-{spare(own)}-1"], env=own.env, capture_output=True, check=True)
+    name = f"eleagent-{spare(own)}-1"
+    if folders(own).is_dir():
+        os.kill(int((folders(own) / name / "init").read_text().split()[0]), signal.SIGKILL)
+    else:
+        subprocess.run(["docker", "kill", name], env=own.env, capture_output=True, check=True)
     time.sleep(1)
     assert "|" in run(own, "x")[1]
 

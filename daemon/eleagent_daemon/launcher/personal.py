@@ -23,6 +23,7 @@ from eleagent_daemon.launcher.mounts import mount_source
 from eleagent_daemon.launcher.places import ON_DISK, Places
 from eleagent_daemon.launcher.removal import remove_tree
 from eleagent_daemon.launcher.sources import Held
+from eleagent_daemon.launcher.startfile import lay_start
 
 _REMOVAL_S: Final = 600.0
 
@@ -59,11 +60,13 @@ class PersonalPlaces(Places):
             self._shown[spec.session], self._spaces[spec.session] = await in_child(
                 job, dict[str, tuple[int, int]], keep=keep
             )
-        identity = write_identity(self.folder(spec.session) / "etc", spec.uid)
+        files = write_identity(self._etc(spec.session), spec.uid)
+        if spec.is_spare:
+            files |= lay_start(self._etc(spec.session), os.getgid())
         data = {target: str(path) for target, path in targets.items()}
         return Placement(
             writable={target: str(disk / name) for target, name in ON_DISK.items()},
-            readonly=identity | (data or {DATA_DIR: str(self.covers.folder)}),
+            readonly=files | (data or {DATA_DIR: str(self.covers.folder)}),
             namespaces=self._spaces.get(spec.session, []),
             person=Person(os.getuid(), os.getgid(), os.getgroups()),
         )

@@ -1,6 +1,6 @@
 """Which sandboxes are made ahead, so that a session that fits one starts at once?
 
-An engine needs longer to make a sandbox than all else together takes. So when a session without data has ended, one
+To make a sandbox takes longer than all else before its program runs. So when a session without data has ended, one
 more sandbox of its shape is made, up to the closed gate: nothing runs in it, and it is attested when it is taken.
 """
 
@@ -30,9 +30,6 @@ KEEP_S: Final = 600.0
 
 NOBODY: Final = Reservation("", 0)
 """Whose a shape is: a spare's spec before it has a key and a user."""
-
-_SLOW: Final = frozenset({"docker"})
-"""Runtimes for which it is worth its while."""
 
 
 @dataclass(frozen=True)
@@ -85,8 +82,7 @@ class Spares:
 
     def want(self, shape: SandboxSpec) -> None:
         """A session of this shape has ended: another may follow."""
-        greeting = self._launcher.greeting
-        if self._count and greeting is not None and greeting.runtime in _SLOW:
+        if self._count:
             self._wanted = shape
             self._wake.set()
 
