@@ -26,8 +26,6 @@ from eleagent_daemon.launcher.server import Server
 from eleagent_daemon.launcher.sources import Sources
 from eleagent_daemon.launcher.tasks import Tasks
 from eleagent_daemon.launcher.verbs import Verbs
-from eleagent_daemon.runtime.bubblewrap import BubblewrapRuntime
-from eleagent_daemon.runtime.docker import DockerRuntime
 from eleagent_daemon.runtime.seam import Runtime
 
 IDLE_S: Final = 60.0
@@ -116,8 +114,13 @@ async def _until_unneeded(server: Server, sandboxes: Sandboxes, stopping: asynci
 
 
 def _runtime(options: argparse.Namespace, places: Places) -> Runtime:
+    """Only what is used is loaded: every child that the launcher forks has to be given all of its memory."""
     if options.runtime == BUBBLEWRAP:
+        from eleagent_daemon.runtime.bubblewrap import BubblewrapRuntime
+
         return BubblewrapRuntime(state=places.root / BUBBLEWRAP, installation=options.installation)
+    from eleagent_daemon.runtime.docker import DockerRuntime
+
     return DockerRuntime(socket=options.docker_socket, installation=options.installation)
 
 

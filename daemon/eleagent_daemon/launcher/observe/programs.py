@@ -7,6 +7,7 @@ import errno
 import logging
 import os
 import socket
+import time
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -30,6 +31,8 @@ AT_ONCE: Final = 400
 TICK_S: Final = 1.0
 CHECK_TICKS: Final = 5
 SETTLE_S: Final = 1.0
+LINGER_S: Final = 5.0
+"""How long the source stays open without a sandbox to watch: to arm it takes longer than a short program."""
 PROCESSES_LIMIT: Final = 20_000
 UNCLEAR: Final = "programs that were gone before anybody could tell if they were those of another installation"
 _SETTLE_POLL_S: Final = 0.002
@@ -103,8 +106,8 @@ class _Watched:
 
 
 class Programs:
-    """The watched sandboxes by their users. A source is open while there is one; `alive` is a file that says until when
-    this launcher, or the last one, watched.
+    """The watched sandboxes by their users. A source is open while there is one, and a little longer; `alive` is a file
+    that says until when this launcher, or the last one, watched.
     """
 
     def __init__(self, *, installation: str, alive: Path, tasks: Tasks) -> None:
@@ -118,6 +121,7 @@ class Programs:
         self._prepared = False
         self._checked = now()
         self._ticking: asyncio.Task[None] | None = None
+        self._unwatched_at = 0.0
         self.away_since = rfc3339(alive.stat().st_mtime) if alive.exists() else now()
         """Until when the launcher before this one watched."""
 
@@ -127,8 +131,7 @@ class Programs:
             if not self._prepared:
                 self._prepared = True
                 self._source = self._source or await self._open()
-                if not self._watched:
-                    self._let_go()
+                self._let_go_unused()
 
     async def watch(self, uid: int, seen: Seen) -> None:
         """From now on. What a sandbox's user runs is taken by `seen` as soon as that has begun."""
@@ -145,8 +148,7 @@ class Programs:
         async with self._opening:
             self._source = self._source or await self._open()
             observer = self._source.observer if self._source else Observer.NOTHING
-            if not self._watched:
-                self._let_go()
+            self._let_go_unused()
         match observer:
             case Observer.AUDIT:
                 return HostFact("programs", "ok", "each that a sandbox runs is told by the kernel's audit")
@@ -185,21 +187,22 @@ class Programs:
             watched.seen.flush()
 
     def unwatch(self, uid: int, seen: Seen) -> None:
-        """Idempotent: the user may be another sandbox's by now. With the last one the source is let go of."""
+        """Idempotent: the user may be another sandbox's by now. A while after the last one the source is let go of."""
         seen.end()
         if uid not in self._watched or self._watched[uid].seen is not seen:
             return
         del self._watched[uid]
         if self._source is not None:
             self._source.unwatch(uid)
-        if not self._watched:
-            self._let_go()
+        self._unwatched_at = time.monotonic()
 
     def close(self) -> None:
         """The sandboxes live on, unwatched until the next launcher."""
         for watched in self._watched.values():
             watched.seen.flush()
         self._note()
+        if self._ticking is not None:
+            self._ticking.cancel()
         self._let_go()
 
     async def _open(self) -> Source | None:
@@ -220,10 +223,12 @@ class Programs:
         asyncio.get_running_loop().add_reader(source.sock, self._readable)
         return source
 
+    def _let_go_unused(self) -> None:
+        """Unless it is watched with, or was a moment ago."""
+        if self._ticking is None:
+            self._let_go()
+
     def _let_go(self) -> None:
-        if self._ticking is not None:
-            self._ticking.cancel()
-            self._ticking = None
         if self._source is not None:
             asyncio.get_running_loop().remove_reader(self._source.sock)
             self._source.close()
@@ -251,6 +256,10 @@ class Programs:
     async def _tick(self) -> None:
         for number in range(1, 1 << 62):
             await asyncio.sleep(TICK_S)
+            if not self._watched and time.monotonic() - self._unwatched_at > LINGER_S:
+                self._ticking = None
+                self._let_go()
+                return
             self._note()
             for watched in list(self._watched.values()):
                 watched.seen.tick()
