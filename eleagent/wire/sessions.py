@@ -77,6 +77,7 @@ class Session(msgspec.Struct, frozen=True, kw_only=True):
     `kept_until`: its sandbox was found changed, and is kept to be looked at.
     `driver` is whose input it takes, by the lease of that number. `resumed_from` and `resumed_by` are the sessions
     before and after it, `conversation` the first of them all. After `deletion_due` it is deleted with all that it left.
+    `last_line` is the end of what the agent said last, by its own word.
     """
 
     key: str
@@ -102,6 +103,7 @@ class Session(msgspec.Struct, frozen=True, kw_only=True):
     data: list[str] = []
     usage: Usage = Usage()
     last_seq: int = 0
+    last_line: str = ""
     artefacts: int = 0
     unreadable: list[str] = []
     queue_position: int | None = None

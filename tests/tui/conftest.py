@@ -89,7 +89,7 @@ def tui(daemon: FakeDaemon, tmp_path: Path) -> Open:
         *, size: tuple[int, int] = SMALL, kept: Kept | None = None, remote: bool = False
     ) -> AsyncIterator[Tui]:
         app = EleAgent(
-            connect=lambda: AsyncClient(at=UnixSocket(daemon.path)),
+            connect=lambda ask: AsyncClient(at=UnixSocket(daemon.path), ask_password=ask),
             where="local",
             host=f"unix://{daemon.path}",
             kept=kept or Kept(),

@@ -16,7 +16,10 @@ from eleagent.wire.agents import Agent, AgentList
 from eleagent.wire.approvals import Approval, ApprovalAnswer, ApprovalKind, ApprovalList, ApprovalState
 from eleagent.wire.attestation import Binding, Control, ControlClass, Report
 from eleagent.wire.audit import AuditEntry, AuditList, AuditRecord
+from eleagent.wire.driving import SessionHandover
 from eleagent.wire.egress import Door, EgressDecision, EgressHost, EgressList, EgressTop
+from eleagent.wire.keys import ApiKey, ApiKeyList
+from eleagent.wire.limits import SessionLimits, UsageBy, UsageReport, UsageRow
 from eleagent.wire.sessions import (
     Accepted,
     Artefact,
@@ -32,6 +35,7 @@ from eleagent.wire.sessions import (
     Usage,
 )
 from eleagent.wire.system import Doctor, Finding, Status
+from eleagent.wire.users import User, UserList
 
 from ..cli.fakedaemon import Break, Call, FakeDaemon, Script
 
@@ -120,6 +124,10 @@ class Scene:
             "approval_answer": self._answer,
             "egress_list": self._egress,
             "egress_top": lambda call: EgressTop(self.hosts),
+            "user_list": lambda call: UserList(USERS),
+            "api_key_list": lambda call: ApiKeyList(KEYS),
+            "usage": lambda call: usage(call.query["by"]),
+            "session_handover": self._hand_over,
             "audit_list": self._audit,
             "audit_get": self._record,
             "artefact_get": lambda call: [self.files[call.path["key"]][call.query["path"]]],
@@ -193,6 +201,12 @@ class Scene:
         self.say(key, ev.InputAccepted(id="i-1", by_user="weber", text=call.decoded(SessionInput).text))
         return InputAccepted(id="i-1", seq=len(self.timelines[key]))
 
+    def _hand_over(self, call: Call) -> Session:
+        one = self._known(call)
+        to = call.decoded(SessionHandover).to
+        self.sessions[one.key] = msgspec.structs.replace(one, driver=to, lease=one.lease + 1)
+        return self.sessions[one.key]
+
     def _stop(self, call: Call) -> Accepted:
         key = call.path["key"]
         self.say(key, ev.SessionStopping("stopped", "weber"), ev.SessionEnded(State.STOPPED, "stopped", 130))
@@ -253,6 +267,12 @@ class Scene:
         return AuditEntry(record=record, line=msgspec.json.encode(record).decode(), origin="log.example/1", proof="")
 
 
+def usage(by: str) -> UsageReport:
+    rows = [UsageRow(f"{by}-{n}", n, 10 * n, 1000 * n, 100 * n, 0, 0, 1.5 * n, 0, 0) for n in (2, 1)]
+    total = UsageRow("", 3, 30, 3000, 300, 0, 0, 4.5, 0, 0)
+    return UsageReport(UsageBy(by), "2026-03-01", "2026-03-09", "list prices of 2026-03", rows, total)
+
+
 def question(number: int, **changes: Any) -> Approval:
     facts: dict[str, Any] = {
         "session": session(1).key, "owner": "weber", "agent": "claude", "policy": "model-only",
@@ -284,6 +304,15 @@ AGENTS = [
     Agent(name="command", adapter="command", image="eleagent/command", needs="build it: eleagent image build command"),
 ]
 
+USERS = [
+    User(
+        id="u-1", name="ada", role="admin", state="active", source="given", created=stamp(9), full_name="Ada L.",
+        unix_user="ada",
+    ),
+    User(id="u-2", name="old", role="member", state="disabled", source="given", created=stamp(9)),
+]  # fmt: skip
+KEYS = [ApiKey(id="k-1", user="ada", note="nightly", group="ci_cd", created=stamp(9), expires="2027-01-01T00:00:00Z")]
+
 REPORT = Report(
     runtime="docker",
     controls=[
@@ -300,6 +329,7 @@ STATUS = Status(
     version="1", installation="test", pid=1, user="eleagent", caller="weber", role="owner",
     started="2026-03-09T07:00:00Z", home="/var/lib/eleagent", runtime="docker", engine="Docker 29", launcher="pid 2",
     model="ready", sessions_live=1, sessions_queued=0, slots=4, audit_records=3, audit_head="0" * 64,
+    limits=SessionLimits(max_cost_usd=20.0),
 )  # fmt: skip
 
 STORY: tuple[ev.Payload, ...] = (

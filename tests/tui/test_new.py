@@ -24,7 +24,8 @@ async def test_form_starts_what_was_filled_in_and_shows_it(
         await seen.until("build it: eleagent image build command")
         # In one go, as a slow link delivers it.
         await seen.press(*"Sort x and q", "enter", *str(tmp_path), "enter", *"sorter")
-        await seen.press("down", "down", "down", *"2.50", "down")
+        await seen.press("down", "down", "down", *"lab", "down", *"2.50", "down", *"200000", "down", *"40")
+        await seen.press("down", *"100m", "down", *"2g", "down", *"4g", "down", *"5m", "down")
         await seen.type("10m")
         await seen.press("enter")
         await seen.until("sorter starting")
@@ -37,7 +38,16 @@ async def test_form_starts_what_was_filled_in_and_shows_it(
         name="sorter",
         timeout_s=600,
         stay=True,
-        limits=SessionLimits(max_cost_usd=2.5),
+        project="lab",
+        limits=SessionLimits(
+            max_cost_usd=2.5,
+            max_tokens=200_000,
+            max_turns=40,
+            max_egress_bytes=100 << 20,
+            memory_bytes=2 << 30,
+            disk_bytes=4 << 30,
+            idle_timeout_s=300,
+        ),
     )
 
 
@@ -88,12 +98,28 @@ async def test_prompt_of_several_lines_is_written_in_the_editor(
     assert call.decoded(SessionCreate).prompt == "first\nsecond line\n"
 
 
+async def test_limit_that_is_none_is_told_with_what_to_write(scene: Scene, daemon: FakeDaemon, tui: Open) -> None:
+    async with tui() as seen:
+        await seen.until("n starts one")
+        await seen.press("n")
+        await seen.until("claude: ready")
+        await seen.press("x", *["down"] * 7, *"many", "ctrl+s")
+        await seen.until("Tokens 'many' is no number: write 200000")
+        await seen.press("ctrl+u", "down", "down", *"much", "ctrl+s")
+        await seen.until("Egress 'much' is no size: write 512m or 2g")
+    assert daemon.called(SESSION_CREATE) == []
+
+
 async def test_settings_name_what_changes_them(scene: Scene, tui: Open) -> None:
     async with tui(size=(160, 60)) as seen:
         await seen.until("n starts one")
         await seen.press("6")
         await seen.until("quota: none → mount with prjquota")
-        for text in ("✓ claude 2.1", "! command", "eleagent agent install", "▸ owner:", "engine: Docker 29"):
+        for text in (
+            "✓ claude 2.1", "! command", "eleagent agent install", "▸ owner:", "engine: Docker 29",
+            "max cost usd: 20.0", "ada (admin) · Ada L. · account ada",
+            "! old (member) · disabled", "eleagent user add", "never used",
+        ):  # fmt: skip
             assert text in seen.screen, text
 
 

@@ -10,7 +10,8 @@ import pytest
 
 from eleagent.operations.audit import AUDIT_LIST
 from eleagent.wire.egress import EgressHost
-from eleagent.wire.sessions import State
+from eleagent.wire.limits import SessionLimits
+from eleagent.wire.sessions import State, Usage
 from eleagent_tui.reader import Reader
 from eleagent_tui.table import Table
 
@@ -200,3 +201,30 @@ async def test_help_names_the_keys_of_where_one_is(scene: Scene, tui: Open) -> N
         await seen.until("Everywhere")
         await seen.press("escape")
         await seen.until(lambda: not isinstance(seen.app.focused, Reader))
+
+
+async def test_usage_is_told_by_user_and_by_what_else_there_is(scene: Scene, tui: Open) -> None:
+    async with tui(size=(120, 30)) as seen:
+        await seen.until("n starts one")
+        await seen.press("7")
+        await seen.until("user-2")
+        assert "Usage by user > 2026-03-01 to 2026-03-09: 4.50 USD" in seen.rows[0]
+        await seen.press("b")
+        await seen.until("project-1")
+        await seen.press("B")
+        await seen.until("user-1")
+        await seen.press("B")
+        await seen.until("day-1")
+
+
+async def test_usage_of_one_session_stands_beside_what_it_may_use(scene: Scene, tui: Open) -> None:
+    used = Usage(requests=3, input_tokens=1200, output_tokens=34, cost_microusd=12_500)
+    scene.add(session(1, usage=used, limits=SessionLimits(max_cost_usd=2)), *STORY)
+    async with tui() as seen:
+        await seen.until("able-otter-1")
+        await seen.press("enter")
+        await seen.until("The reports are sorted")
+        await seen.press("c")
+        await seen.until("may use         2 USD")
+        for text in ("able-otter-1 > usage", "1,234", "0.0125 USD"):
+            assert text in seen.screen

@@ -67,7 +67,7 @@ async def test_sort_goes_through_the_columns_within_groups(scene: Scene, tui: Op
         await seen.until("able-otter-3")
         order = lambda: [row.split()[3] for row in seen.rows if "able-otter" in row]  # noqa: E731
         assert order() == ["cid", "ada", "bob"]
-        await seen.press("s", "s", "s", "s")
+        await seen.press("s", "s", "s", "s", "s")
         assert order() == ["ada", "bob", "cid"]
         await seen.press("S")
         assert order() == ["cid", "bob", "ada"]

@@ -6,8 +6,10 @@ from pathlib import Path
 
 import pytest
 
-from eleagent.operations.sessions import SESSION_EVENTS, SESSION_INPUT, SESSION_RESUME
+from eleagent.errors import Conflict
+from eleagent.operations.sessions import SESSION_EVENTS, SESSION_HANDOVER, SESSION_INPUT, SESSION_RESUME
 from eleagent.wire import events as ev
+from eleagent.wire.driving import SessionHandover
 from eleagent.wire.sessions import SessionInput, SessionResume, State
 from eleagent_tui.transcript import Transcript
 
@@ -233,3 +235,43 @@ async def test_ended_session_goes_on_in_a_new_one(scene: Scene, daemon: FakeDaem
         await seen.until("went-on starting")
     (call,) = daemon.called(SESSION_RESUME)
     assert call.decoded(SessionResume) == SessionResume(prompt="And TR-109?", stay=True)
+
+
+async def test_who_drives_is_shown_and_asked_before_it_is_taken_over(
+    scene: Scene, daemon: FakeDaemon, tui: Open
+) -> None:
+    scene.add(session(1, owner="ada", driver="ada", lease=4), *STORY)
+    async with tui() as seen:
+        await enter(seen, "The reports are sorted")
+        await seen.until("ada drives")
+        await seen.press("i")
+        await seen.until("ada drives it. Take it over? Type y and Enter:")
+        await seen.press("n", "enter")
+        await seen.until(lambda: "Take it over" not in seen.screen)
+        await seen.press("i", "y", "enter")
+        await seen.until(lambda: daemon.called(SESSION_HANDOVER))
+        await seen.until(lambda: "ada drives" not in seen.rows[0])
+        await seen.press(*"mine now", "enter")
+        await seen.until("> weber")
+        await seen.press("escape", "h")
+        await seen.until("Who drives from now on?")
+        await seen.press(*"bob", "enter")
+        await seen.until("bob drives")
+    assert [call.decoded(SessionHandover).to for call in daemon.called(SESSION_HANDOVER)] == ["weber", "bob"]
+    (said,) = daemon.called(SESSION_INPUT)
+    assert said.decoded(SessionInput) == SessionInput(text="mine now", lease=5)
+
+
+async def test_what_was_not_taken_is_there_to_be_said_again(scene: Scene, daemon: FakeDaemon, tui: Open) -> None:
+    scene.add(session(1), *STORY)
+
+    def refuse(_: object) -> None:
+        raise Conflict("it changed hands: read on")
+
+    daemon.scripts["session_input"] = refuse
+    async with tui() as seen:
+        await enter(seen, "The reports are sorted")
+        await seen.until("i writes to the agent")
+        await seen.press("i", *"go on", "enter")
+        await seen.until("it changed hands: read on")
+        await seen.until("go on")

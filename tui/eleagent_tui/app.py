@@ -22,18 +22,20 @@ from textual.message import Message
 from textual.screen import Screen
 
 from eleagent import textsafe
-from eleagent.client.address import Address
-from eleagent.errors import BadRequest
+from eleagent.client.address import Address, UnixSocket
+from eleagent.errors import BadRequest, StepUp, Unauthenticated
 from eleagent.wire.sessions import Session
 from eleagent.wire.states import Group
 from eleagent_tui import keep, terminal
 from eleagent_tui.field import Field
-from eleagent_tui.link import ApprovalsChanged, Link
+from eleagent_tui.link import ApprovalsChanged, Link, Online
 from eleagent_tui.paint import Guard
-from eleagent_tui.place import Place, declared
+from eleagent_tui.place import Place
 
 if TYPE_CHECKING:
     from eleagent.client.aio import AsyncClient
+    from eleagent.client.remote import Web
+    from eleagent.client.stepup import AskPasswordSoon
     from eleagent.client.witness import Witness
 
 THEMES: Final = ("ansi-dark", "ansi-light", "textual-dark", "textual-light")
@@ -61,6 +63,7 @@ STOPS: Final = {
     "artefacts": Stop("4", "Artefacts", "artefacts:Artefacts"),
     "audit": Stop("5", "Audit", "audit:Audit"),
     "settings": Stop("6", "Settings", "settings:Settings"),
+    "usage": Stop("7", "Usage", "usage:UsagePlace"),
 }
 
 
@@ -76,6 +79,7 @@ class EleAgent(App[None]):
         Binding("question_mark", "help", "help for where you are", show=False, key_display="?"),
         Binding("minus", "last", "the place before", show=False, key_display="-"),
         Binding("escape", "back", "back", show=False, key_display="esc"),
+        Binding("L", "log_in", "log in to the daemon", show=False),
         Binding("q", "quit", "leave; sessions go on", show=False),
         Binding("ctrl+c", "leave", "leave; sessions go on", show=False, priority=True),
         Binding("ctrl+z", "suspend_process", "suspend", show=False),
@@ -84,12 +88,13 @@ class EleAgent(App[None]):
     def __init__(
         self,
         *,
-        connect: Callable[[], AbstractAsyncContextManager[AsyncClient]],
+        connect: Callable[[AskPasswordSoon], AbstractAsyncContextManager[AsyncClient]],
         where: str,
         host: str,
         kept: keep.Kept,
         kept_file: Path | None = None,
         remote: bool = False,
+        web: Web | None = None,
         witness: Witness | None = None,
     ) -> None:
         super().__init__()
@@ -97,10 +102,12 @@ class EleAgent(App[None]):
         self.host = host
         self.kept = kept
         self.remote = remote
+        self.web = web
+        """Where one logs in; None where the kernel says who is calling."""
         # Before the style sheets are parsed for another one.
         self.set_reactive(App.theme, kept.theme if kept.theme in THEMES else THEMES[0])
         self.stylesheet.set_variables(self.get_css_variables())
-        self.link = Link(connect=connect, tell=self._tell, witness=witness)
+        self.link = Link(connect=lambda: connect(self.ask_password), tell=self._tell, witness=witness)
         self._kept_file = kept_file
         self._guard = Guard()
         self._colourless = NoColor()
@@ -206,6 +213,32 @@ class EleAgent(App[None]):
             screen.post_message(message)
         if isinstance(message, ApprovalsChanged):
             self._call_person()
+        if isinstance(message, Online) and isinstance(message.why, Unauthenticated):
+            self._logged_out()
+
+    def _logged_out(self) -> None:
+        """Ask who it is; not who is typing, whose words would be taken for the answer."""
+        place = self.place
+        if place is not None and self.web is not None and place is self.screen and not place.writes:
+            self.action_log_in()
+
+    def action_log_in(self) -> None:
+        from eleagent_tui.login import log_in
+
+        if (place := self.place) is None:
+            return
+        if self.web is None:
+            place.say("here the kernel says who you are: there is nothing to log in to", "dim")
+        else:
+            log_in(place, self.web)
+
+    async def ask_password(self, why: StepUp) -> str:
+        """Once more, where the daemon wants it. Raises `why` when it is not given."""
+        place = self.place
+        answer = await place.foot.ask(f"{why.message}. Password:", secret=True) if place is not None else None
+        if not answer:
+            raise why
+        return answer
 
     @property
     def needs_you(self) -> int:
@@ -287,40 +320,9 @@ class EleAgent(App[None]):
             keep.save(self._kept_file, self.kept)
 
     def get_system_commands(self, screen: Screen[Any]) -> Iterable[SystemCommand]:
-        """Everything there is to do here. Of Textual's own only what keeps no file and paints no SVG."""
-        place = self.place
-        for name, stop in STOPS.items():
-            yield SystemCommand(stop.title, f"go there ({stop.key})", lambda name=name: self.action_go(name))
-        for widget in (place, place.focused) if place is not None else ():
-            for binding in declared(type(widget).BINDINGS) if widget is not None else ():
-                if binding.description:
-                    shown = binding.key_display or binding.key.split(",")[0]
-                    yield SystemCommand(
-                        binding.description.capitalize(),
-                        f"here ({shown})",
-                        lambda widget=widget, action=binding.action: self.run_worker(
-                            self.run_action(action, default_namespace=widget)
-                        ),
-                    )
-        for theme in THEMES:
-            yield SystemCommand(f"Theme: {theme}", "colours", lambda theme=theme: setattr(self, "theme", theme))
-        for name, what in (
-            ("bell", "Bell when an agent asks"),
-            ("notify", "Notification (OSC 9) when an agent asks"),
-            ("title", "Window title when an agent asks"),
-            ("mouse", "Mouse (from the next start on)"),
-        ):
-            on = getattr(self.kept, name)
-            yield SystemCommand(
-                f"{what}: {'off' if on else 'on'}", "kept", lambda name=name, on=on: self._set(name, not on)
-            )
-        yield SystemCommand("Help", "for where you are (?)", self.action_help)
-        yield SystemCommand("Quit", "leave; sessions go on (q)", self.exit)
+        from eleagent_tui.palette import commands
 
-    def _set(self, name: str, value: bool) -> None:
-        setattr(self.kept, name, value)
-        if (place := self.place) is not None:
-            place.say(f"{name} is {'on' if value else 'off'}")
+        return commands(self)
 
     def _fatal_error(self) -> None:
         """A crash is told when the terminal is whole again, without the values of variables: they may be secrets."""
@@ -331,6 +333,14 @@ class EleAgent(App[None]):
 
 def live(sessions: Iterable[Session]) -> int:
     return sum(not session.state.ended for session in sessions)
+
+
+def _web(address: Address) -> Web | None:
+    if isinstance(address, UnixSocket):  # most are, and need not load what leads to other machines
+        return None
+    from eleagent.client.remote import Web
+
+    return address if isinstance(address, Web) else None
 
 
 def run(address: Address) -> int:
@@ -346,17 +356,17 @@ def run(address: Address) -> int:
     path = keep.kept_file()
     kept = keep.load(path)
 
-    def connect() -> AbstractAsyncContextManager[AsyncClient]:
+    def connect(ask: AskPasswordSoon) -> AbstractAsyncContextManager[AsyncClient]:
         from eleagent.client.aio import AsyncClient
 
-        return AsyncClient(at=address)
+        return AsyncClient(at=address, ask_password=ask)
 
     from eleagent.client.witness import Witness, witness_folder
 
     where = "local" if str(address).startswith("unix:") else str(address)
     app = EleAgent(
         connect=connect, where=where, host=str(address), kept=kept, kept_file=path, remote=terminal.is_remote(),
-        witness=Witness(str(address), witness_folder()),
+        web=_web(address), witness=Witness(str(address), witness_folder()),
     )  # fmt: skip
     app.run(mouse=kept.mouse)
     if app.crash:

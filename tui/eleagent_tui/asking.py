@@ -35,18 +35,20 @@ class Asking(Widget):
         label: str,
         text: str = "",
         *,
+        secret: bool = False,
         changed: Callable[[str], object] | None = None,
         done: Callable[[str | None], object],
     ) -> None:
         super().__init__(markup=False)
         self._label = shown_line(label) + " "
-        self.input = Field(text)
+        self.input = Field(text, secret=secret)
         self._changed = changed
         self._done = done
 
     def compose(self) -> ComposeResult:
         label = Label()
         label.styles.width = cell_len(self._label)
+        label.styles.max_width = "75%"
         label.painted = [(("warn", self._label),)]
         yield label
         yield self.input

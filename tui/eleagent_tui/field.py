@@ -9,8 +9,15 @@ from textual.widgets import Input
 class Field(Input):
     """It does not blink: a blinking cursor writes 1.7 kB a second for nothing."""
 
-    def __init__(self, value: str = "", *, placeholder: str = "", id: str | None = None) -> None:  # noqa: A002
-        super().__init__(value, placeholder=placeholder, compact=True, select_on_focus=False, id=id)
+    def __init__(
+        self,
+        value: str = "",
+        *,
+        placeholder: str = "",
+        secret: bool = False,
+        id: str | None = None,  # noqa: A002
+    ) -> None:
+        super().__init__(value, placeholder=placeholder, password=secret, compact=True, select_on_focus=False, id=id)
         self.cursor_blink = False
 
     async def take(self, event: Key) -> bool:

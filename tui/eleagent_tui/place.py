@@ -16,7 +16,7 @@ from textual.reactive import Reactive
 from textual.screen import Screen
 from textual.widget import Widget
 
-from eleagent.errors import EleAgentError
+from eleagent.errors import EleAgentError, Unauthenticated
 from eleagent_tui.field import Field
 from eleagent_tui.link import ApprovalsChanged, AuditJudged, Link, Online, SessionsChanged
 from eleagent_tui.paint import Painted
@@ -101,8 +101,17 @@ class Foot(Widget):
         role, text = self._said
         return ((role, fit(text, width)),)
 
-    async def ask(self, label: str, text: str, changed: Callable[[str], object] | None) -> str | None:
-        """What is typed, None when it was given up. One question at a time: another one gives the first up."""
+    async def ask(
+        self,
+        label: str,
+        *,
+        text: str = "",
+        changed: Callable[[str], object] | None = None,
+        secret: bool = False,
+    ) -> str | None:
+        """What is typed, None when it was given up. One question at a time: another one gives the first up. What is
+        `secret` is not shown.
+        """
         from eleagent_tui.asking import Asking
 
         self.answer(None)
@@ -110,7 +119,7 @@ class Foot(Widget):
         self._asked = asked
         place = cast(Place, self.screen)
         focused = place.focused if not isinstance(place.focused, Field) else None
-        asking = Asking(label, text, changed=changed, done=self.answer)
+        asking = Asking(label, text, secret=secret, changed=changed, done=self.answer)
         self.query_one("#keys").display = False
         await self.mount(asking)
         place.hand_keys(asking.input)
@@ -213,12 +222,13 @@ class Place(Screen[None]):
         text: str = "",
         changed: Callable[[str], object] | None = None,
         given_up: Callable[[], object] = lambda: None,
+        secret: bool = False,
     ) -> None:
         """Ask for a line in the last row. What is typed from now on is the answer, also before the question is seen."""
         self.early = []
 
         async def answered() -> None:
-            answer = await self.foot.ask(label, text, changed)
+            answer = await self.foot.ask(label, text=text, changed=changed, secret=secret)
             if answer is None:
                 given_up()
             else:
@@ -291,6 +301,8 @@ class Place(Screen[None]):
             yield "warn", f"{count} need{'s' if count == 1 else ''} you  "
         if not link.known and link.why is None:
             yield "dim", f"{self.tui.where} …"
+        elif isinstance(link.why, Unauthenticated):
+            yield "bad", "not logged in"
         elif link.why is not None:
             yield "bad", "no daemon" if not link.known else "daemon away"
         else:

@@ -96,6 +96,7 @@ class Ending:
             usage=ended.usage,
             artefacts=ended.artefacts,
             last_seq=live.timeline.last_seq,
+            last_line=live.timeline.last_line,
             kept_until=live.kept_until,
             paused_by=[],
         )

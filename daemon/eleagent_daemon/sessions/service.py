@@ -292,6 +292,7 @@ class Sessions:
         return msgspec.structs.replace(
             session,
             last_seq=runner.live.timeline.last_seq,
+            last_line=runner.live.timeline.last_line or session.last_line,
             usage=runner.live.usage,
             queue_position=self._supervisor.place(session.key),
         )

@@ -18,6 +18,7 @@ import msgspec
 from eleagent.errors import Conflict
 from eleagent.wire.events import Event, Payload, Position, SessionEnded
 from eleagent.wire.sessions import Found
+from eleagent_daemon.domain.lastline import last_line
 from eleagent_daemon.store.appendlog import AppendLog
 from eleagent_daemon.store.wanted import Wanted
 
@@ -178,6 +179,8 @@ class Timeline:
     def __init__(self, *, log: AppendLog) -> None:
         self._log = log
         self._sealed = False
+        self.last_line = ""
+        """What was said last since it was opened."""
 
     @property
     def last_seq(self) -> int:
@@ -204,6 +207,7 @@ class Timeline:
             payload, position = item if isinstance(item, tuple) else (item, None)
             lines.append(_encode(number, stamp, payload, position))
             self._sealed = isinstance(payload, SessionEnded)
+            self.last_line = last_line(payload) or self.last_line
         last = self._log.lines + len(lines)
         await self._log.push(lines)
         return last

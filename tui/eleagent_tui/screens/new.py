@@ -12,6 +12,7 @@ from textual.binding import Binding, BindingType
 from textual.containers import Horizontal
 from textual.widgets import Input
 
+from eleagent.cli.limits import read_size
 from eleagent.cli.prompt import check_prompt, read_duration, read_source
 from eleagent.errors import BadRequest, EleAgentError
 from eleagent.operations.agents import AGENT_LIST
@@ -40,7 +41,14 @@ FIELDS: Final = {
     "name": Asked("Name", "to call it by; one is made where none is given"),
     "model": Asked("Model", "as the daemon is set up"),
     "policy": Asked("Policy", "as the daemon is set up"),
+    "project": Asked("Project", "whose members may see it; default where none is given"),
     "cost": Asked("Cost", "the most it may cost, in USD; as the daemon is set up"),
+    "tokens": Asked("Tokens", "the most it may use, cached ones too"),
+    "turns": Asked("Turns", "the most requests to the model"),
+    "egress": Asked("Egress", "the most that may leave the sandbox: 100m, 2g"),
+    "memory": Asked("Memory", "512m, 2g"),
+    "disk": Asked("Disk", "workspace, artefacts and HOME together: 4g"),
+    "idle": Asked("Idle", "how long it may make no progress: 30s, 10m"),
     "timeout": Asked("Time", "90, 30s, 10m or 2h; as the daemon is set up"),
 }
 
@@ -175,7 +183,16 @@ class NewSession(Place):
                 name=self._value("name") or None,
                 model=self._value("model") or None,
                 policy=self._value("policy") or None,
-                limits=SessionLimits(max_cost_usd=_money(self._value("cost"))),
+                project=self._value("project") or None,
+                limits=SessionLimits(
+                    max_cost_usd=_money(self._value("cost")),
+                    max_tokens=_count("Tokens", self._value("tokens")),
+                    max_turns=_count("Turns", self._value("turns")),
+                    max_egress_bytes=read_size("Egress", self._value("egress") or None),
+                    memory_bytes=read_size("Memory", self._value("memory") or None),
+                    disk_bytes=read_size("Disk", self._value("disk") or None),
+                    idle_timeout_s=read_duration("Idle", self._value("idle") or None),
+                ),
                 timeout_s=read_duration("Time", timeout),
                 stay=agent != "command",  # who looks at it goes on talking to it
             )
@@ -185,6 +202,14 @@ class NewSession(Place):
         self.set_focus(None)
         self.tui.link.sessions[session.key] = session
         self.tui.open_session(session.key)
+
+
+def _count(name: str, text: str) -> int | None:
+    if not text:
+        return None
+    if not text.isascii() or not text.isdigit() or int(text) == 0:
+        raise BadRequest(f"{name} {text!r} is no number: write 200000")
+    return int(text)
 
 
 def _money(text: str) -> float | None:

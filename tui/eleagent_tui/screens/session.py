@@ -6,22 +6,33 @@ import asyncio
 from pathlib import Path
 from typing import ClassVar, Final
 
+import msgspec
 from textual import on
 from textual.app import ComposeResult
 from textual.binding import Binding, BindingType
-from textual.widgets import Input
+from textual.message import Message
 
 from eleagent.cli.prompt import check_prompt
 from eleagent.operations.sessions import (
     SESSION_FIND,
     SESSION_GET,
+    SESSION_HANDOVER,
     SESSION_INPUT,
     SESSION_INTERRUPT,
     SESSION_RESUME,
     SESSION_STOP,
 )
+from eleagent.wire.driving import SessionHandover
 from eleagent.wire.events import AgentToolCall, Event, Notice, SessionEnded
-from eleagent.wire.sessions import Found, Session, SessionDetail, SessionInput, SessionResume, SessionStop
+from eleagent.wire.sessions import (
+    Found,
+    InputAccepted,
+    Session,
+    SessionDetail,
+    SessionInput,
+    SessionResume,
+    SessionStop,
+)
 from eleagent_tui import cards, terminal
 from eleagent_tui.field import Field
 from eleagent_tui.link import SessionsChanged
@@ -42,6 +53,17 @@ class Composer(Field):
         Binding("ctrl+g", "editor", "write in $EDITOR", show=False),
     ]
     DEFAULT_CSS = "Composer { height: 1; }"
+
+    class Said(Message):
+        def __init__(self, text: str) -> None:
+            super().__init__()
+            self.text = text
+
+    async def action_submit(self) -> None:
+        """What is typed behind Enter is the next thing to be said."""
+        text, self.value = self.value, ""
+        if text.strip():
+            self.post_message(self.Said(text))
 
     def action_leave(self) -> None:
         self.screen.set_focus(self.screen.query_one(Transcript))
@@ -70,6 +92,8 @@ class SessionPlace(Place):
         Binding("w", "network", "network"),
         Binding("p", "proof", "proof"),
         Binding("a", "audit", "audit"),
+        Binding("c", "usage", "usage"),
+        Binding("h", "handover", "let somebody else drive", show=False),
         Binding("V", "pager_whole", "the whole transcript in the pager", show=False),
         Binding("S", "save", "save the transcript", show=False),
         Binding("r", "resume", "go on with a session that has ended", show=False),
@@ -94,7 +118,10 @@ class SessionPlace(Place):
         return self.query_one(Transcript)
 
     def crumbs(self) -> list[str]:
-        state = f"{self._title} {self._session.state}" if self._session is not None else self._title
+        session = self._session
+        state = f"{self._title} {session.state}" if session is not None else self._title
+        if session is not None and self._another_drives:
+            state += f", {session.driver} drives"
         position = self.transcript.position if self._pages.count and self.is_mounted else ""
         return [state, position] if position else [state]
 
@@ -165,23 +192,55 @@ class SessionPlace(Place):
 
     def action_write(self) -> None:
         composer = self.query_one(Composer)
-        if composer.display:
-            self.hand_keys(composer)
-        else:
+        if not composer.display:
             self.say("nobody to write to: the session has ended, or runs a program", "dim")
+        elif self._session is not None and self._another_drives:
+            self.confirm(f"{shown_line(self._session.driver)} drives it. Take it over?", self._take_over)
+        else:
+            self.hand_keys(composer)
 
-    @on(Input.Submitted, "Composer")
-    def _submitted(self, event: Input.Submitted) -> None:
+    @property
+    def _another_drives(self) -> bool:
+        """The daemon refuses what is said by anybody but the driver."""
+        status, session = self.link.status, self._session
+        return status is not None and session is not None and session.driver not in ("", status.caller)
+
+    async def _take_over(self) -> None:
+        if self.link.status is not None:
+            await self._hand_over(self.link.status.caller)
+            self.hand_keys(self.query_one(Composer))
+
+    async def _hand_over(self, to: str) -> None:
+        session: Session = await self.link.act(SESSION_HANDOVER, body=SessionHandover(to=to), key=self.key)
+        self._session = self.link.sessions[session.key] = session
+        self.update_head()
+        self.say(f"{session.driver} drives" if session.driver else "whoever speaks next drives")
+
+    def action_handover(self) -> None:
+        async def give(to: str) -> None:
+            await self._hand_over(to.strip())
+
+        self.ask("Who drives from now on? (a user; empty: whoever speaks next)", give)
+
+    @on(Composer.Said)
+    def _said(self, event: Composer.Said) -> None:
         event.stop()
-        if event.value.strip():
-            self.do(self._send(event.value))
+        self.do(self._send(event.text))
 
     async def _send(self, text: str) -> None:
         composer = self.query_one(Composer)
-        check_prompt(text)
-        await self.link.act(SESSION_INPUT, body=SessionInput(text=text), key=self.key)
-        if composer.value == text:
-            composer.value = ""
+        try:
+            check_prompt(text)
+            lease = self._session.lease if self._session is not None and self._session.driver else None
+            said: InputAccepted = await self.link.act(
+                SESSION_INPUT, body=SessionInput(text=text, lease=lease), key=self.key
+            )
+        except BaseException:
+            composer.value = composer.value or text  # it was not said: it is there to be said again
+            raise
+        if self._session is not None and self.link.status is not None:
+            driver = self.link.status.caller
+            self._session = msgspec.structs.replace(self._session, driver=driver, lease=said.lease)
         self.transcript.action_follow()
 
     def action_interrupt(self) -> None:
@@ -270,6 +329,11 @@ class SessionPlace(Place):
         from eleagent_tui.screens.proof import Proof
 
         self.tui.go(Proof(self.key, name=self._title))
+
+    def action_usage(self) -> None:
+        from eleagent_tui.screens.usage import SessionUsage
+
+        self.tui.go(SessionUsage(self.key, name=self._title))
 
     def action_audit(self) -> None:
         from eleagent_tui.screens.audit import Audit

@@ -11,7 +11,7 @@ from textual.app import ComposeResult
 from textual.binding import Binding, BindingType
 
 from eleagent.cli.amounts import age
-from eleagent.errors import EleAgentError
+from eleagent.errors import EleAgentError, Unauthenticated
 from eleagent.operations.sessions import SESSION_STOP
 from eleagent.wire.sessions import Session, SessionStop
 from eleagent.wire.states import Group
@@ -21,10 +21,13 @@ from eleagent_tui.rows import shown_line
 from eleagent_tui.table import Column, Item, Table
 
 COLUMNS: Final = (
-    Column("NAME", 20), Column("STATE", 17), Column("AGENT", 12, rank=2), Column("OWNER", 12, rank=4),
-    Column("AGE", 4, right=True), Column("TOKENS", 7, right=True, rank=3), Column("USD", 6, right=True, rank=2),
-    Column("TITLE"),
+    Column("NAME", 20), Column("STATE", 17), Column("AGENT", 12, rank=2), Column("PROJECT", 12, rank=5),
+    Column("OWNER", 12, rank=4), Column("AGE", 4, right=True), Column("TOKENS", 7, right=True, rank=3),
+    Column("USD", 6, right=True, rank=2), Column("TITLE", 40, rank=6), Column("LAST LINE"),
 )  # fmt: skip
+
+DEFAULT_PROJECT: Final = "default"
+"""Where a session is that names none; not worth a column."""
 
 _ROLES: Final = {
     Group.NEEDS_YOU: "warn",
@@ -142,6 +145,8 @@ class Sessions(Place):
 
 def advice(error: EleAgentError) -> str:
     """What is wrong; the command that helps on a line of its own, which is copied whole."""
+    if isinstance(error, Unauthenticated):
+        return f"{shown_line(error.message)}\n\nL logs in from here."
     command = error.fields.get("command")
     if not isinstance(command, str) or not error.message.endswith(command):
         return shown_line(error.message)
@@ -163,17 +168,20 @@ def _item(session: Session, now: datetime) -> Item:
     cost = session.usage.cost_microusd / 1e6
     old = age(session.created, now)
     name, owner, agent = shown_line(session.name), shown_line(session.owner), shown_line(session.agent)
-    title = shown_line(session.title)
+    title, last = shown_line(session.title), shown_line(session.last_line)
+    project = shown_line(session.project if session.project != DEFAULT_PROJECT else "")
     return Item(
         key=session.key,
         cells=(
-            ("", name), (_ROLES[group], str(session.state)), ("", agent), ("dim", owner), ("dim", old),
-            ("dim", short(used) if used else ""), ("dim", f"{cost:.2f}" if cost else ""), ("", title),
+            ("", name), (_ROLES[group], str(session.state)), ("", agent), ("dim", project), ("dim", owner),
+            ("dim", old), ("dim", short(used) if used else ""), ("dim", f"{cost:.2f}" if cost else ""), ("", title),
+            ("", last) if last else ("dim", title),
         ),
         section=group,
         value=session,
         sort=(
-            name, session.state, agent, owner, -datetime.fromisoformat(session.created).timestamp(), used, cost, title,
+            name, session.state, agent, project, owner, -datetime.fromisoformat(session.created).timestamp(), used,
+            cost, title, last,
         ),
     )  # fmt: skip
 
@@ -186,4 +194,5 @@ def short(count: int) -> str:
 
 
 def _searched(session: Session) -> str:
-    return " ".join((session.key, session.name, session.state, session.agent, session.owner, session.title)).lower()
+    words = (session.key, session.name, session.state, session.agent, session.project, session.owner, session.title)
+    return " ".join(words).lower()

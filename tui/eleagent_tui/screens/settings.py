@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator
 from typing import ClassVar
 
 import msgspec
@@ -11,10 +11,14 @@ from textual.binding import Binding, BindingType
 
 from eleagent.errors import EleAgentError
 from eleagent.operations.agents import AGENT_LIST
+from eleagent.operations.keys import KEY_LIST
 from eleagent.operations.system import DOCTOR, STATUS
+from eleagent.operations.users import USER_LIST
 from eleagent.permissions import ROLES, Role
 from eleagent.wire.agents import AgentList
+from eleagent.wire.keys import ApiKey, ApiKeyList
 from eleagent.wire.system import Doctor, Status
+from eleagent.wire.users import User, UserList
 from eleagent_tui.place import Place
 from eleagent_tui.reader import Reader
 from eleagent_tui.rows import Row, Span, indented, shown_line, wrap
@@ -54,6 +58,9 @@ class Settings(Place):
         for title, command, asks in (
             ("Daemon", "eleagent daemon run, eleagent config show", self._status),
             ("Agents", "eleagent agent install, eleagent image build", self._agents),
+            ("Limits", "eleagent config show; of one session: eleagent session edit", self._limits),
+            ("Users", "eleagent user add, user edit, user rm", self._users),
+            ("API keys", "eleagent key create, key revoke", self._api_keys),
             ("Roles", "what each may do", self._roles),
             ("This host", "eleagent doctor", self._doctor),
         ):
@@ -66,9 +73,15 @@ class Settings(Place):
         status: Status = await self.link.call(STATUS)
         return [
             (("dim", "·"), f"{name.replace('_', ' ')}: {value}")
-            for name, value in _facts(status)
-            if value not in ("", None)
+            for name, value in msgspec.structs.asdict(status).items()
+            if value not in ("", None) and not isinstance(value, msgspec.Struct)
         ]
+
+    async def _limits(self) -> list[tuple[Span, str]]:
+        status: Status = await self.link.call(STATUS)
+        limits = msgspec.structs.asdict(status.limits) | {"user_day_usd": status.user_day_usd or None}
+        found = [f"{name.replace('_', ' ')}: {value}" for name, value in limits.items() if value is not None]
+        return [(("dim", "·"), text) for text in found or ["none: a session may use what its host has"]]
 
     async def _agents(self) -> list[tuple[Span, str]]:
         listed: AgentList = await self.link.call(AGENT_LIST)
@@ -79,6 +92,14 @@ class Settings(Place):
             )
             for one in listed.agents
         ]
+
+    async def _users(self) -> list[tuple[Span, str]]:
+        listed: UserList = await self.link.call(USER_LIST)
+        return [(("dim", "·") if one.state == "active" else ("warn", "!"), _user(one)) for one in listed.users]
+
+    async def _api_keys(self) -> list[tuple[Span, str]]:
+        listed: ApiKeyList = await self.link.call(KEY_LIST)
+        return [(("dim", "·"), text) for text in map(_key, listed.keys)] or [(("dim", "·"), "none")]
 
     async def _roles(self) -> list[tuple[Span, str]]:
         mine = self.link.status.role if self.link.status is not None else ""
@@ -104,10 +125,15 @@ class Settings(Place):
         return rows or [(("dim", "asking the daemon …"),)]
 
 
-def _facts(status: Status) -> Iterator[tuple[str, object]]:
-    """The fields of a status, those of its limits among them."""
-    for name, value in msgspec.structs.asdict(status).items():
-        if isinstance(value, msgspec.Struct):
-            yield from ((inner, what) for inner, what in msgspec.structs.asdict(value).items() if what is not None)
-        else:
-            yield name, value
+def _user(one: User) -> str:
+    parts = (
+        f"{one.name} ({one.role})", one.full_name, "" if one.state == "active" else one.state,
+        f"account {one.unix_user}" if one.unix_user else "", "has a password" if one.password else "",
+    )  # fmt: skip
+    return " · ".join(filter(None, parts))
+
+
+def _key(one: ApiKey) -> str:
+    may = one.group or ", ".join(one.scopes)
+    used = f"used last {one.used[:10]}" if one.used else "never used"
+    return f"{one.id} of {one.user}: {one.note} · {may} · until {one.expires[:10]} · {used}"
