@@ -86,14 +86,17 @@ async def test_appendlog_refuses_everything_after_a_failed_write(tmp_path, pool,
     await asyncio.sleep(0)
     with no_file_beyond(10):
         first, second = log.push(lines(2)), log.push(lines(3))
-        for failed in (first, second, follower):
+        for failed in (first, second):
             with pytest.raises(StorageUnavailable, match=r"log can't be written: File too large"):
                 await failed
     # The limit is gone, yet nobody knows what the disk holds.
     with pytest.raises(StorageUnavailable):
         await log.push(lines(4))
     assert log.durable_bytes == 7
+    assert (tmp_path / "log").read_bytes() == b"line 1\n", "nothing torn is left for who reads the file"
+    assert not follower.done(), "who follows is told of no end that is none"
     log.close()
+    await follower
     recovered = await asyncio.to_thread(AppendLog.open, tmp_path / "log", pool=pool)
     assert (tmp_path / "log").read_bytes() == b"line 1\n"
     recovered.close()
@@ -114,6 +117,7 @@ async def test_appendlog_refuses_everything_after_a_failed_sync(
     with pytest.raises(StorageUnavailable, match="Input/output error"):
         await log.push(lines(2))
     assert log.durable_bytes == 0
+    assert (tmp_path / "log").read_bytes() == b"", "what was not told is not there"
     log.close()
 
 

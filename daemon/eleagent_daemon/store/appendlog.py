@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import os
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -19,7 +20,8 @@ class AppendLog:
     """Lines of one file; `durable_bytes` of it survive a crash. A torn last line is cut off when the file is opened.
 
     `lines` counts those taken, of which the last may not be durable yet. After a failed write or fsync the log refuses
-    everything (`failure` says why), since what the disk holds is not known then, and counts what was durable alone.
+    everything (`failure` says why), since what the disk holds is not known then, counts what was durable alone, and is
+    cut back to that as far as the disk allows.
     """
 
     def __init__(self, *, path: Path, lines: int, size: int, hashed: bool, pool: ThreadPoolExecutor) -> None:
@@ -90,12 +92,8 @@ class AppendLog:
         return done
 
     async def grown(self, past: int) -> None:
-        """Wait until more than `past` bytes are durable, or the log is closed. Raises StorageUnavailable when it
-        failed.
-        """
+        """Wait until more than `past` bytes are durable, or the log is closed; one that failed grows no more."""
         while self.durable_bytes <= past and not self._closed:
-            if self.failure is not None:
-                raise StorageUnavailable(f"{self.path.name} can't be written: {self.failure}")
             waiter = asyncio.get_running_loop().create_future()
             self._growth.append(waiter)
             await waiter
@@ -147,9 +145,14 @@ class AppendLog:
 
     def _write(self, data: bytes) -> None:
         view = memoryview(data)
-        while view:
-            view = view[os.write(self._fd, view) :]
-        os.fdatasync(self._fd)
+        try:
+            while view:
+                view = view[os.write(self._fd, view) :]
+            os.fdatasync(self._fd)
+        except OSError:
+            with contextlib.suppress(OSError):
+                os.ftruncate(self._fd, self.durable_bytes)
+            raise
 
 
 def _blocks(fd: int) -> Iterator[tuple[int, bytes]]:
