@@ -73,19 +73,20 @@ class Daemon:
         return (self.home / "daemon.log").read_text(errors="replace")
 
     def pids(self, module: str) -> list[int]:
-        """Processes of this daemon that run `module`."""
-        found = []
+        """Processes of this daemon that run `module`, without the children that they forked for a step."""
+        found = {}
         for entry in Path("/proc").iterdir():
             if not entry.name.isdigit():
                 continue
             try:
                 words = (entry / "cmdline").read_bytes().split(b"\0")
                 mine = f"ELEAGENT_HOME={self.home}".encode() in (entry / "environ").read_bytes().split(b"\0")
+                parent = int((entry / "stat").read_text().rpartition(")")[2].split()[1])
             except OSError:
                 continue
             if words[1:4] == [b"-P", b"-m", module.encode()] and (mine or str(self.home).encode() in words):
-                found.append(int(entry.name))
-        return found
+                found[int(entry.name)] = parent
+        return [pid for pid, parent in found.items() if parent not in found]
 
     def parents(self) -> list[int]:
         """The supervisors of this daemon's processes."""
@@ -115,8 +116,8 @@ class Daemon:
     def cli(self, *arguments: str, timeout: float = 60.0, **options: Any) -> subprocess.CompletedProcess[str]:
         return subprocess.run(
             [sys.executable, "-P", "-m", "eleagent.cli.main", *arguments],
-            env=self.env, timeout=timeout, capture_output=True, text=True, stdin=subprocess.DEVNULL, check=False,
-            **options,
+            env=self.env, timeout=timeout, capture_output=True, text=True, check=False,
+            **({"stdin": subprocess.DEVNULL} | options),
         )  # fmt: skip
 
     def json(self, *arguments: str) -> Any:

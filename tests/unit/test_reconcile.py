@@ -53,6 +53,8 @@ def test_end_by_force_is_nobodys_exit_code_after_a_reboot_and_an_engines_restart
     status = Status(Phase.EXITED, exit_code=code)
     assert true_end(status, rebooted=False, engine_away=False) == status, "somebody killed it"
     assert "rebooted" in true_end(status, rebooted=True, engine_away=False).error
+    unseen_end = Status(Phase.EXITED, error="nobody knows how it ended")
+    assert "rebooted" in true_end(unseen_end, rebooted=True, engine_away=False).error
     told = true_end(status, rebooted=False, engine_away=True)
     assert (told.phase, told.exit_code, "restarted" in told.error) == (Phase.GONE, None, True)
 

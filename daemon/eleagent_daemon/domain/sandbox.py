@@ -167,8 +167,8 @@ class Phase(StrEnum):
 
 
 class Status(msgspec.Struct, frozen=True):
-    """From inspection, never from the end of a stream. `started_at` is the backend's own text, `pid` the init's host
-    pid.
+    """From inspection, never from the end of a stream. `started_at` and `finished_at` are the backend's own text, `pid`
+    the init's host pid. `orphaned`: it outlived the engine that ran it, and ended after that.
     """
 
     phase: Phase
@@ -176,6 +176,8 @@ class Status(msgspec.Struct, frozen=True):
     oom: bool = False
     pid: int = 0
     started_at: str = ""
+    finished_at: str = ""
+    orphaned: bool = False
     error: str = ""
 
 

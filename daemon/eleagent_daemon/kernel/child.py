@@ -17,6 +17,7 @@ import msgspec
 from eleagent.errors import EleAgentError, Unavailable
 from eleagent_daemon.domain.channel import FDS_LIMIT, close_all
 from eleagent_daemon.domain.launch import Failed
+from eleagent_daemon.kernel.calls import die_with_parent
 
 log = logging.getLogger(__name__)
 
@@ -33,12 +34,14 @@ async def in_child(
     """Run `job` in a forked child. Its value (what msgspec writes) and the descriptors it returns are the caller's.
 
     The child has no descriptor but the standard ones and `keep`. An EleAgentError comes back as itself, an OSError as
-    Unavailable. Raises Unavailable when the child does not answer within `timeout_s`.
+    Unavailable. Raises Unavailable when the child does not answer within `timeout_s`. It dies with this process: what
+    an orphan did would get in the way of the same step when it is done anew.
     """
     ours, theirs = socket.socketpair()
+    parent = os.getpid()
     pid = os.fork()
     if pid == 0:
-        _run(job, theirs, keep)
+        _run(job, theirs, keep, parent)
     theirs.close()
     process = os.pidfd_open(pid)
     fds: list[int] = []
@@ -62,9 +65,10 @@ async def in_child(
     raise Unavailable("a step of the launcher died before it answered")
 
 
-def _run(job: Callable[[], tuple[T, Sequence[int]]], sock: socket.socket, keep: Iterable[int]) -> None:
+def _run(job: Callable[[], tuple[T, Sequence[int]]], sock: socket.socket, keep: Iterable[int], parent: int) -> None:
     """The child's whole life: it never comes back to the event loop it was forked from."""
     try:
+        die_with_parent(parent)
         signal.set_wakeup_fd(-1)
         for number in (signal.SIGTERM, signal.SIGINT):
             signal.signal(number, signal.SIG_DFL)

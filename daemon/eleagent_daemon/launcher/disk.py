@@ -40,6 +40,8 @@ def mount_disk(image: Path, target: Path, limits: Limits, uid: int) -> None:
     target.mkdir(mode=0o711, parents=True, exist_ok=True)
     new = target.with_name(f"{target.name}.new")
     new.mkdir(mode=0o700, exist_ok=True)
+    if new.is_mount():  # of one who was killed over it
+        unmount(new)
     device = _attach(image)
     try:
         # noinit_itable: nothing writes out the inode tables that mke2fs left to later, so the image stays sparse.

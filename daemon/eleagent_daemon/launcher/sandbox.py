@@ -9,6 +9,7 @@ import signal
 import socket
 import time
 from collections.abc import AsyncIterator, Callable, Mapping
+from datetime import datetime
 from functools import partial
 from pathlib import Path
 from typing import Final
@@ -47,6 +48,8 @@ UNATTESTED_LIMIT: Final = 3
 END_FOLLOWS_S: Final = 3.0
 """A stream that ends with its sandbox is followed by the exit within this time, on a busy host too; otherwise it broke,
 and an engine whose log was cut meanwhile can't say that nothing is missing."""
+ORPHANED_S: Final = 0.5
+"""The stream of a sandbox that ends by itself ends after it; one that ended so long before it broke with its engine."""
 
 _STREAMS: Final = {"out": Stream.OUT, "err": Stream.ERR}
 _LIVE: Final = (Phase.RUNNING, Phase.PAUSED)
@@ -269,13 +272,18 @@ class LiveSandbox:
 
     async def _follow(self, chunks: AsyncIterator[Chunk] | None) -> None:
         """Spool the output until the sandbox has ended and all of it is there. A stream's own end proves nothing."""
-        ended = False
+        ended, broke_at = False, 0.0
         while True:
             try:
                 if chunks is None:
                     chunks, channel = await self._runtime.replay(self.record.sandbox, self._cursor())
                     self.input.use(channel)
-                await self._drain(chunks)
+                    if broke_at and (await self._runtime.inspect(self.record.spec.name)).phase in _LIVE:
+                        broke_at = 0.0
+                try:
+                    await self._drain(chunks)
+                finally:
+                    broke_at = broke_at or time.time()
                 chunks = None
                 began = time.monotonic()
                 async with asyncio.timeout(END_FOLLOWS_S):
@@ -292,7 +300,9 @@ class LiveSandbox:
             if status.phase is Phase.LOST:
                 await asyncio.sleep(RETRY_S)
             elif ended or status.phase is Phase.GONE or time.monotonic() - began < END_FOLLOWS_S:
-                self._end = status if status.phase is Phase.EXITED else None
+                if status.phase is Phase.EXITED:
+                    orphaned = _seconds(status.finished_at) > broke_at + ORPHANED_S
+                    self._end = msgspec.structs.replace(status, orphaned=orphaned)
                 break
             else:
                 ended = True
@@ -426,6 +436,11 @@ class LiveSandbox:
 
     def _save(self) -> None:
         self.record.save(self._folder)
+
+
+def _seconds(stamp: str) -> float:
+    """Since the epoch; 0 where the backend does not tell."""
+    return datetime.fromisoformat(stamp).timestamp() if stamp else 0.0
 
 
 def _signal_inside(pid: int, init: int, signum: signal.Signals) -> None:

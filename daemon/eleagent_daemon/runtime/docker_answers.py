@@ -40,6 +40,7 @@ class State(_Answer, frozen=True, rename="pascal"):
     oom_killed: bool = msgspec.field(name="OOMKilled", default=False)
     pid: int = 0
     started_at: str = ""
+    finished_at: str = ""
     error: str = ""
 
     def read(self) -> Status:
@@ -51,6 +52,7 @@ class State(_Answer, frozen=True, rename="pascal"):
             oom=self.oom_killed,
             pid=self.pid,
             started_at="" if self.started_at == _NEVER else self.started_at,
+            finished_at="" if found is not Phase.EXITED or self.finished_at == _NEVER else self.finished_at,
             error=error,
         )
 

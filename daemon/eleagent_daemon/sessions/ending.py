@@ -36,6 +36,7 @@ ARTEFACT_FILES = 20_000
 _EVENTS_AT_ONCE = 1000
 _LAUNCHER_WAIT_S = 30.0
 _RETRY_S = 2.0
+_PAUSE_S = 0.1
 _A = TypeVar("_A", bound=msgspec.Struct)
 
 
@@ -58,11 +59,11 @@ class Ending:
         self._keep_s = keep_s
         self._pool = pool
 
-    async def conclude(self, live: Live, outcome: Outcome | None, *, collect: bool) -> None:
+    async def conclude(self, live: Live, outcome: Outcome | None) -> None:
         """End it as `outcome` says, or as its last event did. Can be repeated after any error that it raises."""
         await live.close_doors()
         if live.ended is None and outcome is not None:
-            stored = await self._collect(live) if collect else 0
+            stored = await self._collect(live) if live.started else 0
             if outcome.reason == VIOLATED and self._keep_s:
                 until = datetime.now(UTC) + timedelta(seconds=self._keep_s)
                 live.kept_until = until.isoformat(timespec="seconds").replace("+00:00", "Z")
@@ -103,12 +104,15 @@ class Ending:
         self._timelines.close(live.key)
 
     async def _ask(self, verb: AnyVerb, expected: type[_A], fds: Sequence[int] = ()) -> _A:
-        """Both verbs of an end can be asked again when the launcher died over them."""
-        try:
-            return await self._launcher.ask(verb, expected, fds)
-        except LauncherUnavailable:
-            await self._launcher.ready(_LAUNCHER_WAIT_S)
-            return await self._launcher.ask(verb, expected, fds)
+        """Both verbs of an end can be asked again, as often as the launcher dies over them."""
+        while True:
+            try:
+                return await self._launcher.ask(verb, expected, fds)
+            except LauncherUnavailable as err:
+                log.warning("%s is asked for again: %s", type(verb).__name__, err.message)
+                with contextlib.suppress(LauncherUnavailable):
+                    await self._launcher.ready(_LAUNCHER_WAIT_S)
+                await asyncio.sleep(_PAUSE_S)
 
     async def _remove(self, live: Live) -> None:
         """Until it is gone: the session's user must not be another's while a process of it may live."""

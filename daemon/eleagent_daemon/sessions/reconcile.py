@@ -8,7 +8,7 @@ starting           any, never released  removed and made again: no agent ran in 
 running            running, as attested its output is read on from the last stored position
 running            running, differs     killed, and kept for a while to be looked at
 running            exited               its output is read to the end; it ends with its own exit code
-running            exited by a reboot   lost, and the reboot is named
+running            exited by a reboot   lost, and the reboot is named, or the engine that ended it when it came back
 running            gone                 lost
 running            nobody can say       waited for: an engine that is away takes no session along
 paused             running, or reverse  made what the registry says
@@ -65,7 +65,7 @@ def step(*, released: bool, phase: Phase) -> Step:
 
 def true_end(status: Status, *, rebooted: bool, engine_away: bool) -> Status:
     """How it ended, where what ended it was neither the agent nor a person: then its exit code is nobody's."""
-    forced = status.phase is Phase.GONE or status.exit_code in _BY_FORCE
+    forced = status.exit_code is None or status.exit_code in _BY_FORCE
     if not forced or not (rebooted or engine_away):
         return status
     why = "the host was rebooted while it ran" if rebooted else "the container engine ended it when it was restarted"

@@ -11,43 +11,37 @@ from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 
 from eleagent.errors import (
-    Conflict,
     EleAgentError,
     EngineUnavailable,
     IsolationFailed,
     LauncherUnavailable,
-    LimitReached,
     NotFound,
     StorageUnavailable,
 )
 from eleagent.wire.events import (
     ApprovalAnswered,
-    LimitsChanged,
     SandboxExited,
     SandboxViolation,
     SessionAdopted,
-    SessionPaused,
-    SessionStopping,
-    SessionUnpaused,
 )
-from eleagent.wire.limits import LimitsUpdate
 from eleagent.wire.observations import ObservationGap
 from eleagent.wire.sessions import State
-from eleagent_daemon.domain.launch import Done, Inspect, Inspected, Look, Notice, Pause, Remove, Signal, Stop, Unpause
+from eleagent_daemon.domain.launch import Done, Inspect, Inspected, Look, Notice, Remove, Signal, Stop
 from eleagent_daemon.domain.policy import Policy
 from eleagent_daemon.domain.sandbox import Phase, Status
 from eleagent_daemon.sessions.accounts import Accounts
 from eleagent_daemon.sessions.ending import Ending
-from eleagent_daemon.sessions.keeper import Action, Keeper, Rules, changed
+from eleagent_daemon.sessions.holding import Holding
+from eleagent_daemon.sessions.keeper import Rules
 from eleagent_daemon.sessions.launchclient import LauncherClient, Subscription
 from eleagent_daemon.sessions.lease import Lease
-from eleagent_daemon.sessions.live import Live, seconds_between
+from eleagent_daemon.sessions.live import Live
 from eleagent_daemon.sessions.outcome import Cause, Outcome, decide
-from eleagent_daemon.sessions.progress import RunClock
 from eleagent_daemon.sessions.purse import Purses
 from eleagent_daemon.sessions.reading import Reading
 from eleagent_daemon.sessions.reconcile import Step, step, true_end
 from eleagent_daemon.sessions.starting import Starting
+from eleagent_daemon.sessions.stopping import Stopping
 from eleagent_daemon.store.timeline import now
 
 log = logging.getLogger(__name__)
@@ -58,16 +52,7 @@ POLL_S = 10.0
 FAREWELL_S = 10.0
 """How long an agent may take to end after it was told that its work is done."""
 
-LOOK_S = 1.0
-"""How often limits are looked at where output comes all the time."""
-
-LIMIT = "limit"
-"""The hold of a session that met a limit and may go on when it is raised."""
-
-_CAUSES = {"timeout_s": Cause.TIMED_OUT, "idle_timeout_s": Cause.HUNG}
-
 GONE = Status(phase=Phase.GONE)
-_ALIVE = (Phase.RUNNING, Phase.PAUSED)
 RETRY_S = 0.2
 RETRY_END_S = 10.0
 _SIGINT = 2
@@ -94,39 +79,36 @@ class Runner:
     ) -> None:
         self.live = live
         self.lease = Lease(live)
+        self.stopping = Stopping(live=live, launcher=launcher, grace_s=grace_s)
+        self.holding = Holding(live=live, launcher=launcher, stopping=self.stopping, purses=purses, rules=rules)
         self._policy = policy
         self._launcher = launcher
         self._starting = starting
         self._ending = ending
         self._accounts = accounts
         self._pool = pool
-        self._purses = purses
-        self._rules = rules
         self._output_bytes = output_bytes
-        self._grace_s = live.session.limits.stop_grace_s if live.session.limits.stop_grace_s is not None else grace_s
-        self._keeper: Keeper | None = None
-        self._looked_at = 0.0
         self._farewell_at: float | None = None
-        self._stop_sent = False
         self._launcher_pid = 0
         self._engine_away = False
 
     async def run(self) -> None:
         """See the session to its end. Whatever is met on the way, it ends in a clear state, once the disk allows."""
-        outcome, collect = None, True
+        outcome = None
         if self.live.ended is None:  # else an earlier daemon died right after its last event
-            outcome, collect = await self._outcome()
-        while not await self._concluded(outcome, collect=collect):  # noqa: ASYNC110 - a disk with room again says nothing
+            outcome = await self._outcome()
+        self.stopping.over = True
+        while not await self._concluded(outcome):  # noqa: ASYNC110 - a disk with room again says nothing
             await asyncio.sleep(RETRY_END_S)
 
-    async def _outcome(self) -> tuple[Outcome, bool]:
-        """What came of it, and whether there are artefacts to collect."""
+    async def _outcome(self) -> Outcome:
+        """What came of it."""
         with self._launcher.notices(self.live.key) as notices:
             self.live.wake = partial(notices.put, Notice(session=self.live.key))
             try:
                 status = self.live.exited or await self._exited(self._true_end(await self._see_through(notices)))
                 verdict = self.live.adapter.verdict(status.exit_code if status.exit_code is not None else 1)
-                outcome = decide(
+                return decide(
                     status,
                     cause=self.live.cause,
                     by=self.live.by,
@@ -136,16 +118,16 @@ class Runner:
                 )
             except EleAgentError as err:
                 log.warning("session %s ends: %s", self.live.key, err.message)
-                return self._failure(err), False
+                return self._failure(err)
             except Exception:
                 log.exception("session %s ends by a fault of ours", self.live.key)
-                return Outcome(State.FAILED, "internal", EleAgentError.exit_code, detail="see the daemon's log"), False
-            return outcome, status.phase is not Phase.GONE
+                return Outcome(State.FAILED, "internal", EleAgentError.exit_code, detail="see the daemon's log")
 
     def _true_end(self, status: Status) -> Status:
         booted = self._starting.boot_id
         rebooted = bool(self.live.boot_id and booted and self.live.boot_id != booted)
-        return true_end(status, rebooted=rebooted, engine_away=self._engine_away and self.live.cause is None)
+        away = (self._engine_away or status.orphaned) and self.live.cause is None
+        return true_end(status, rebooted=rebooted, engine_away=away)
 
     async def _exited(self, status: Status) -> Status:
         """How it ended is durable before anything of it is removed."""
@@ -154,9 +136,9 @@ class Runner:
                 await self.live.timeline.append(SandboxExited(exit_code=status.exit_code, oom=status.oom))
         return status
 
-    async def _concluded(self, outcome: Outcome | None, *, collect: bool) -> bool:
+    async def _concluded(self, outcome: Outcome | None) -> bool:
         try:
-            await self._ending.conclude(self.live, outcome, collect=collect)
+            await self._ending.conclude(self.live, outcome)
         except Exception:
             log.exception("the end of session %s can't be stored, it is tried again", self.live.key)
             return False
@@ -219,14 +201,17 @@ class Runner:
     async def _take_over(self, inspected: Inspected) -> None:
         """What is paused is attested when it goes on."""
         live = self.live
+        held = bool(live.held)
+        if (
+            held
+        ):  # first: a sandbox that is not released is attested with its doors opened, which ours would be in the way
+            await self._starting.give_back_doors(live)
         same = inspected.status.phase is Phase.PAUSED or await self._starting.reattest(live)
         await live.timeline.append(SessionAdopted(attested=same))
         if not same:
-            await self._stop(Cause.VIOLATION, "eleagentd", grace_s=0)
+            await self.stopping.end(Cause.VIOLATION, grace_s=0)
             return
-        if live.held:
-            await self._starting.give_back_doors(live)
-        else:
+        if not held:
             await self._starting.open_doors(live, policy=self._policy)
         await self._starting.release(live, written=inspected.written)
 
@@ -249,11 +234,11 @@ class Runner:
             pool=self._pool,
             limit_bytes=self._output_bytes,
         )
-        keeper = self._keeper = self._keeper or self._keep()
+        self.holding.begin()
         ended: Inspected | None = None
         while True:
             try:
-                await self._send_stop()
+                await self.stopping.send()
                 for send in await reading.drain():
                     await self._starting.write(self.live.key, send)
                 if reading.turn_over:
@@ -263,42 +248,14 @@ class Runner:
                     await reading.finish()
                     return ended.status
                 if reading.overflowing:
-                    await self._stop(Cause.OVERFLOW, "eleagentd", grace_s=0)
+                    await self.stopping.end(Cause.OVERFLOW, grace_s=0)
                 await self._say_farewell()
-                ended = await self._ended(await self._next(notices, keeper))
+                ended = await self._ended(await self._next(notices))
             except (LauncherUnavailable, EngineUnavailable) as err:
                 await self._wait_for_launcher(err)
             except StorageUnavailable:
-                await self._stop(Cause.UNWRITABLE, "eleagentd", grace_s=0)
+                await self.stopping.end(Cause.UNWRITABLE, grace_s=0)
                 return await self._until_ended(notices)
-
-    def _keep(self) -> Keeper:
-        """Its clocks go on from where an earlier daemon's stood."""
-        live = self.live
-        ran_s = seconds_between(live.started, live.paused_since or now()) - live.paused_s if live.started else 0.0
-        clock = RunClock(before=max(0.0, ran_s), paused=bool(live.paused_since))
-        return Keeper(live=live, purses=self._purses, rules=self._rules, clock=clock)
-
-    async def _mind_limits(self, cpu_s: float | None, *, asked: bool) -> None:
-        """Now and then, at once when a door met a limit or time is up."""
-        keeper = self._keeper
-        if keeper is None or self.live.cause is not None or self.live.started is None:
-            return
-        asked = asked or self.live.met is not None
-        if not asked and time.monotonic() - self._looked_at < LOOK_S:
-            return
-        self._looked_at = time.monotonic()
-        if (found := await keeper.look(cpu_s)) is not None:
-            await self._at_limit(*found)
-
-    async def _at_limit(self, met: LimitReached, action: Action) -> None:
-        """What is paused has its time counted from when it goes on."""
-        if action == "pause":
-            with contextlib.suppress(Conflict):  # it has just ended
-                await self.pause(LIMIT, by="eleagentd", detail=met.message)
-            return
-        cause = _CAUSES.get(met.limit, Cause.LIMIT)
-        await self._stop(cause, "eleagentd", grace_s=self._grace_s, why=met.message)
 
     async def _look_at_files(self) -> None:
         """At the end of a turn; at the end of the sandbox the launcher does it by itself."""
@@ -314,11 +271,11 @@ class Runner:
             self._farewell_at = time.monotonic()
         elif self._farewell_at is not None and time.monotonic() > self._farewell_at + FAREWELL_S:
             self._farewell_at = math.inf
-            await self._launcher.ask(Stop(session=self.live.key, grace_s=self._grace_s), Done)
+            await self._launcher.ask(Stop(session=self.live.key, grace_s=self.stopping.grace_s), Done)
 
-    async def _next(self, notices: Subscription, keeper: Keeper | None = None) -> Notice | None:
+    async def _next(self, notices: Subscription) -> Notice | None:
         """The next notice; None when it is time to ask by ourselves."""
-        due_s = keeper.due_s() if keeper is not None and self.live.cause is None else None
+        due_s = self.holding.due_s
         wait_s = POLL_S if due_s is None else min(POLL_S, due_s)
         try:
             async with asyncio.timeout(wait_s):
@@ -330,32 +287,18 @@ class Runner:
         """Look at what a notice means; the inspection once the sandbox is not running any more."""
         if notice is not None and notice.violation:
             await self.live.timeline.append(SandboxViolation(differences=notice.violation))
-            await self._stop(Cause.VIOLATION, "eleagentd", grace_s=0)
-        due = self._keeper is not None and self._keeper.due_s() == 0  # then its cpu must be known to judge it
-        if notice is not None and notice.spooled and not notice.ended and not due:
-            await self._mind_limits(None, asked=False)
+            await self.stopping.end(Cause.VIOLATION, grace_s=0)
+        if notice is not None and notice.spooled and not notice.ended and self.holding.due_s != 0:
+            await self.holding.mind(None, asked=False)
             return None
         inspected = await self._inspect()
         if inspected.status.phase in (Phase.EXITED, Phase.GONE):
             return inspected
-        self._engine_away = self._engine_away or inspected.status.phase is Phase.LOST
-        await self._mind_limits(inspected.cpu_s, asked=True)
+        self._engine_away = inspected.status.phase is Phase.LOST
+        await self.holding.mind(inspected.cpu_s, asked=True)
         await self._meet_new_launcher(inspected)
-        await self._hold_still(inspected)
+        await self.holding.keep_still(inspected)
         return None
-
-    async def _hold_still(self, inspected: Inspected) -> None:
-        """A pause is what the registry says, whoever died over it."""
-        if self.live.cause is not None or inspected.draining:
-            return
-        wanted = Phase.PAUSED if self.live.session.paused_by else Phase.RUNNING
-        if inspected.status.phase in _ALIVE and inspected.status.phase is not wanted:
-            await self._set_still(bool(self.live.session.paused_by))
-
-    async def _set_still(self, still: bool) -> None:
-        verb = Pause(session=self.live.key) if still else Unpause(session=self.live.key)
-        with contextlib.suppress(NotFound, Conflict):  # it has ended: that is found out by itself
-            await self._launcher.ask(verb, Done)
 
     async def _meet_new_launcher(self, inspected: Inspected) -> None:
         """A launcher with another pid has neither the listeners nor the input that its predecessor held in memory."""
@@ -384,82 +327,6 @@ class Runner:
         while (inspected := await self._ended(await self._next(notices))) is None:
             pass
         return inspected.status
-
-    async def _stop(self, cause: Cause, by: str, *, grace_s: float, why: str = "") -> bool:
-        """Whether this is the first reason to end it. The reason is durable; the stop is sent until it was taken."""
-        first = self.live.end_because(cause, by, why)
-        if first:
-            with contextlib.suppress(StorageUnavailable):  # what only takes away is done without its record too
-                await self.live.timeline.append(SessionStopping(reason=cause, by_user=by, detail=why))
-            if self.live.session.state is not State.QUEUED:
-                with contextlib.suppress(StorageUnavailable):
-                    await self.live.become(state=State.STOPPING)
-        self._grace_s, self._stop_sent = grace_s, False
-        with contextlib.suppress(LauncherUnavailable, EngineUnavailable):  # sent by `_follow` then
-            await self._send_stop()
-        return first
-
-    async def _send_stop(self) -> None:
-        if self.live.cause is None or self._stop_sent:
-            return
-        with contextlib.suppress(NotFound):  # not made yet, or gone: nothing runs
-            await self._launcher.ask(Stop(session=self.live.key, grace_s=self._grace_s), Done)
-            self._stop_sent = True
-
-    async def stop(self, by: str, *, grace_s: float | None) -> None:
-        """End the session for a person; said again, the newer grace counts. Raises Conflict when it ends otherwise."""
-        grace_s = self._grace_s if grace_s is None else grace_s
-        if not await self._stop(Cause.STOPPED, by, grace_s=grace_s) and self.live.cause is not Cause.STOPPED:
-            raise Conflict(f"session {self.live.key} is already being ended: {self.live.cause}")
-
-    async def pause(self, hold: str, *, by: str, detail: str = "") -> None:
-        """Nothing in the sandbox runs until every hold on it is let go of. Done first and recorded then, since it only
-        takes away. Raises Conflict where no agent runs, and what the launcher raises.
-        """
-        session = self.live.session
-        if hold in session.paused_by:
-            return
-        if session.state not in (State.RUNNING, State.WAITING, State.PAUSED):
-            raise Conflict(f"session {session.key} is {session.state}: only one that runs can be paused")
-        await self._launcher.ask(Pause(session=self.live.key), Done)
-        self.live.paused(now())
-        if self._keeper is not None:
-            self._keeper.clock.pause()
-        with contextlib.suppress(StorageUnavailable):
-            await self.live.timeline.append(SessionPaused(hold=hold, by_user=by, detail=detail))
-        with contextlib.suppress(StorageUnavailable):
-            await self.live.become(state=State.PAUSED, paused_by=[*session.paused_by, hold])
-
-    async def unpause(self, hold: str, *, by: str) -> None:
-        """Let go of one hold; the sandbox goes on when it was the last. Raises Conflict when there is no such hold."""
-        session = self.live.session
-        if hold not in session.paused_by:
-            others = f": it is held by {', '.join(session.paused_by)}" if session.paused_by else ""
-            raise Conflict(f"session {session.key} is {session.state}, not paused by {hold}{others}")
-        holds = [other for other in session.paused_by if other != hold]
-        await self.live.timeline.append(SessionUnpaused(hold=hold, by_user=by, running=not holds))
-        await self.live.become(state=State.PAUSED if holds else self.live.awake, paused_by=holds)
-        if not holds:
-            self.live.unpaused(now())
-            if self._keeper is not None:
-                self._keeper.clock.unpause()
-                self._keeper.progress.begin_anew()
-            await self._set_still(False)
-
-    async def set_limits(self, update: LimitsUpdate, *, by: str) -> None:
-        """A session that a limit paused goes on. Raises Conflict when it is being ended."""
-        live = self.live
-        if live.cause is not None:
-            raise Conflict(f"session {live.key} is already being ended: {live.cause}")
-        limits = changed(live.session.limits, update)
-        timeout_s = live.timeout_s if update.timeout_s is None else update.timeout_s
-        await live.timeline.append(LimitsChanged(by_user=by, limits=limits, timeout_s=timeout_s))
-        await live.become(limits=limits, timeout_s=timeout_s)
-        live.warned, live.met = frozenset(), None
-        if LIMIT in live.session.paused_by:
-            await self.unpause(LIMIT, by=by)
-        live.limits_changed()
-        live.wake()
 
     async def say(self, text: str, *, by: str, lease: int | None) -> tuple[str, int]:
         """(message id, seq). In the timeline before it is written. Raises Conflict where somebody else drives."""

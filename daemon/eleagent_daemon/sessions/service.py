@@ -330,25 +330,25 @@ class Sessions:
             with contextlib.suppress(StorageUnavailable):
                 await live.timeline.append(SessionStopping(reason=Cause.STOPPED, by_user=by))
             outcome = Outcome(State.STOPPED, "stopped", KILLED, detail=f"by {by}, while it was queued")
-            await self._ending.conclude(live, outcome, collect=False)
+            await self._ending.conclude(live, outcome)
             self._runners.pop(key, None)
             return State.STOPPED
-        await (await self._runner(key)).stop(by, grace_s=grace_s)
+        await (await self._runner(key)).stopping.for_person(by, grace_s=grace_s)
         return State.STOPPING
 
     async def pause(self, key: str, *, by: str, detail: str) -> State:
-        await (await self._runner(key)).pause(PERSON, by=by, detail=detail)
+        await (await self._runner(key)).holding.pause(PERSON, by=by, detail=detail)
         return State.PAUSED
 
     async def unpause(self, key: str, *, by: str) -> State:
         runner = await self._runner(key)
-        await runner.unpause(PERSON, by=by)
+        await runner.holding.unpause(PERSON, by=by)
         return runner.live.session.state
 
     async def set_limits(self, key: str, update: LimitsUpdate, *, by: str) -> Session:
         check_limits(update, self._settings.ceilings)
         runner = await self._runner(key)
-        await runner.set_limits(update, by=by)
+        await runner.holding.set_limits(update, by=by)
         return self._as_it_stands(runner.live.session)
 
     async def interrupt(self, key: str, *, by: str) -> State:

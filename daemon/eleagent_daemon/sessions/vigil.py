@@ -70,7 +70,7 @@ class Vigil:
                 continue
             with contextlib.suppress(Conflict):  # no agent runs in it
                 try:
-                    await runner.pause(HOLD, by=DAEMON, detail=trouble)
+                    await runner.holding.pause(HOLD, by=DAEMON, detail=trouble)
                 except EleAgentError as err:
                     log.warning("session %s can't be paused: %s", runner.live.key, err.message)
 
@@ -78,7 +78,7 @@ class Vigil:
         for runner in list(self._runners()):
             if HOLD in runner.live.session.paused_by:
                 try:
-                    await runner.unpause(HOLD, by=DAEMON)
+                    await runner.holding.unpause(HOLD, by=DAEMON)
                 except EleAgentError as err:
                     log.warning("session %s does not go on yet: %s", runner.live.key, err.message)
 
