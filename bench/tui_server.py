@@ -21,9 +21,9 @@ from aiohttp import web
 
 from eleagent.version import VERSION_HEADER, __version__
 from eleagent.wire.approvals import ApprovalList
-from eleagent.wire.events import Notice
 from eleagent.wire.sessions import Session, SessionDetail, SessionList, State, Usage
 from eleagent.wire.system import Status
+from eleagent.wire.timeline import Notice
 from eleagent_daemon.store.timeline import Timelines
 
 LARGE, SMALL = "s-aaaaaaaaaa", "s-aaaaaaaaab"

@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable
 from pathlib import Path
 
-from eleagent.permissions import DESCRIPTIONS, KEY_GROUPS, ROLES, SESSION_TOKEN, Permission, Role
+from eleagent.permissions import Permission, Role
+from eleagent.roles import DESCRIPTIONS, KEY_GROUPS, ROLES, SESSION_TOKEN
 from eleagent.wire.states import STATES, Group, State
 from eleagent_daemon.domain.lifecycle import MOVES
 from eleagent_daemon.store.ledger.kinds import document

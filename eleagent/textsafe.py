@@ -6,16 +6,16 @@ of an agent, a file name or an error message is ever written, whatever terminal 
 
 from __future__ import annotations
 
-import unicodedata
-
-_INVISIBLE = frozenset(
-    {0x034F, 0x115F, 0x1160, 0x17B4, 0x17B5, 0x3164, 0xFFA0, *range(0x180B, 0x1810), *range(0xE0000, 0xE1000)}
-)
-"""Printable by category, drawn as nothing: joiners, fillers, tag characters, selectors that can smuggle text."""
+_INVISIBLE = frozenset({0x034F, 0x115F, 0x1160, 0x17B4, 0x17B5, 0x3164, 0xFFA0, *range(0x180B, 0x1810)})
+_TAGS = range(0xE0000, 0xE1000)
+"""Both are printable by category and drawn as nothing: joiners, fillers, tag characters, selectors that can smuggle
+text."""
 
 
 def _keeps(char: str) -> bool:
-    return (char.isprintable() and ord(char) not in _INVISIBLE) or unicodedata.category(char) == "Zs"
+    from unicodedata import category  # most text needs none of it
+
+    return (char.isprintable() and ord(char) not in _INVISIBLE and ord(char) not in _TAGS) or category(char) == "Zs"
 
 
 def _visible(code: int) -> str:

@@ -20,9 +20,10 @@ from eleagent.client.api import Client
 from eleagent.errors import EleAgentError
 from eleagent.operations.artefacts import ARTEFACT_LIST
 from eleagent.operations.sessions import SESSION_GET, SESSION_INTERRUPT, SESSION_STOP
-from eleagent.wire.events import ApprovalRequested, Event, Notice, SessionEnded, WallAsked
+from eleagent.wire.events import ApprovalRequested, SessionEnded, WallAsked
 from eleagent.wire.inside import AgentAsked
 from eleagent.wire.sessions import ArtefactList, Session, SessionDetail, SessionStop, State, Usage
+from eleagent.wire.timeline import Event, Notice
 
 INTERRUPTED = 130
 

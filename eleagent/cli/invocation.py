@@ -4,16 +4,12 @@ from __future__ import annotations
 
 import os
 import sys
-from dataclasses import dataclass
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
 import click
-import msgspec
 
 from eleagent.cli.screen import Screen
-from eleagent.client.address import UnixSocket
-from eleagent.client.locate import find_daemon
 
 if TYPE_CHECKING:
     from eleagent.client.address import Address
@@ -21,26 +17,31 @@ if TYPE_CHECKING:
     from eleagent.errors import StepUp
 
 
-@dataclass
 class Invocation:
-    """The global flags of one command line, and what is made from them."""
+    """The global flags of one command line, and what is made from them; for `--help` nothing is."""
 
     host: str | None = None
     context: str | None = None
     because: str | None = None
     cacert: str | None = None
-    json: bool = False
     quiet: bool = False
     no_color: bool = False
     yes: bool = False
 
+    def __init__(self, *, json: bool = False) -> None:
+        self.json = json
+
     @cached_property
     def address(self) -> Address:
+        from eleagent.client.locate import find_daemon
+
         return find_daemon(self.host, context=self.context, cacert=self.cacert, uid=os.getuid())
 
     @property
     def is_here(self) -> bool:
         """Whether the daemon runs on this machine, so that its paths are ours."""
+        from eleagent.client.address import UnixSocket
+
         return isinstance(self.address, UnixSocket)
 
     @cached_property
@@ -86,6 +87,8 @@ class Invocation:
 
     def emit(self, answer: Any) -> None:
         """Print `answer` (a wire type or plain data) as one line of JSON."""
+        import msgspec
+
         self.screen.document(msgspec.json.encode(answer).decode())
 
 
@@ -118,12 +121,15 @@ def _global_options() -> list[click.Parameter]:
     ]
 
 
+_GLOBAL_OPTIONS = _global_options()
+
+
 class Command(click.Command):
     """A command that takes the global flags too, so that they may stand before and after it."""
 
     def __init__(self, *arguments: Any, **attributes: Any) -> None:
         super().__init__(*arguments, **attributes)
-        self.params.extend(_global_options())
+        self.params.extend(_GLOBAL_OPTIONS)
 
 
 class Group(click.Group):
@@ -133,4 +139,4 @@ class Group(click.Group):
 
     def __init__(self, *arguments: Any, **attributes: Any) -> None:
         super().__init__(*arguments, **attributes)
-        self.params.extend(_global_options())
+        self.params.extend(_GLOBAL_OPTIONS)

@@ -6,7 +6,7 @@ import click
 
 from eleagent.cli.invocation import Group, Invocation, pass_invocation
 from eleagent.operations.keys import KEY_CREATE, KEY_LIST, KEY_REVOKE
-from eleagent.permissions import KEY_GROUPS
+from eleagent.roles import KEY_GROUPS
 from eleagent.wire.keys import ApiKey, ApiKeyCreate, ApiKeyList, ApiKeyMade
 
 

@@ -11,7 +11,6 @@ from eleagent.cli.cards import some
 from eleagent.cli.observedcards import HOME
 from eleagent.cli.screen import Screen, Span, Style
 from eleagent.cli.views import payload_of
-from eleagent.wire.events import Event
 from eleagent.wire.observations import (
     Arguments,
     Change,
@@ -23,6 +22,7 @@ from eleagent.wire.observations import (
     Observer,
     ProgramExecuted,
 )
+from eleagent.wire.timeline import Event
 
 _SHOWN: Final = 5
 _TYPES: Final = ("observation.", "program.", "files.", "claims.")

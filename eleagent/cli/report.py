@@ -11,8 +11,9 @@ from eleagent.cli.screen import Screen, Span, Style
 from eleagent.cli.states import state_span
 from eleagent.cli.views import payload_of
 from eleagent.wire.attestation import Report
-from eleagent.wire.events import EgressModel, EgressTunnel, Event, SecurityFinding
+from eleagent.wire.events import EgressModel, EgressTunnel, SecurityFinding
 from eleagent.wire.sessions import Session, SessionDetail, Usage
+from eleagent.wire.timeline import Event
 
 
 class Egress(msgspec.Struct):

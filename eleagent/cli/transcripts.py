@@ -54,7 +54,7 @@ def export(invocation: Invocation, key: str, form: str, output: str | None) -> N
 def replay(invocation: Invocation, key: str, speed: float) -> None:
     """Play the timeline of session KEY as it happened. On a terminal: space holds, + and - change the speed, q ends."""
     from eleagent.cli.views import choose_view  # what draws events is no list's business
-    from eleagent.wire.events import Event
+    from eleagent.wire.timeline import Event
 
     view = choose_view(invocation, key=key)
     with ExitStack() as stack:

@@ -12,10 +12,11 @@ from eleagent.cli.observedcards import lines as observed_lines
 from eleagent.cli.screen import Screen, To
 from eleagent.wire import events as ev
 from eleagent.wire.inside import AgentAsked
+from eleagent.wire.timeline import Event, Notice
 
 
 class View(Protocol):
-    def show(self, item: ev.Event | ev.Notice) -> None:
+    def show(self, item: Event | Notice) -> None:
         """Print what this item says to such a reader."""
 
     def finish(self) -> None:
@@ -31,7 +32,7 @@ def choose_view(invocation: Invocation, *, key: str, asked: bool = False, verbos
     return HumanView(invocation.screen, key=key, asked=asked, verbose=verbose)
 
 
-def payload_of(event: ev.Event) -> ev.Payload | None:
+def payload_of(event: Event) -> ev.Payload | None:
     """The typed payload, None where a newer daemon says something that this client does not know."""
     try:
         return event.payload()
@@ -45,8 +46,8 @@ class JsonView:
     def __init__(self, invocation: Invocation) -> None:
         self._invocation = invocation
 
-    def show(self, item: ev.Event | ev.Notice) -> None:
-        if isinstance(item, ev.Event):
+    def show(self, item: Event | Notice) -> None:
+        if isinstance(item, Event):
             self._invocation.emit(item)
 
     def finish(self) -> None:
@@ -60,8 +61,8 @@ class QuietView:
         self._screen = screen
         self._answer = ""
 
-    def show(self, item: ev.Event | ev.Notice) -> None:
-        match payload_of(item) if isinstance(item, ev.Event) else None:
+    def show(self, item: Event | Notice) -> None:
+        match payload_of(item) if isinstance(item, Event) else None:
             case ev.OutputText(stream, text):
                 self._screen.text(text, To.ERR if stream == "err" else To.OUT)
             case ev.AgentTurnFinished(text=text) | ev.AgentMessage(text=text, parent=None) if text:
@@ -82,8 +83,8 @@ class HumanView:
         self._verbose = verbose
         self._draft = ""
 
-    def show(self, item: ev.Event | ev.Notice) -> None:
-        if isinstance(item, ev.Notice):
+    def show(self, item: Event | Notice) -> None:
+        if isinstance(item, Notice):
             self._preview(item)
             return
         payload = payload_of(item)
@@ -105,7 +106,7 @@ class HumanView:
     def _print(self, line: Line) -> None:
         self._screen.line(*line.spans, to=line.to, cut=line.cut)
 
-    def _preview(self, notice: ev.Notice) -> None:
+    def _preview(self, notice: Notice) -> None:
         if notice.notice == "preview":
             self._draft = (self._draft + notice.text)[-(self._screen.columns - 8) :]
             self._screen.status("✎ " + self._draft.replace("\n", " "))

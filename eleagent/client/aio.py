@@ -32,8 +32,8 @@ from eleagent.operations.audit import AUDIT_HEAD
 from eleagent.operations.operation import Operation
 from eleagent.operations.sessions import SESSION_EVENTS, SESSION_GET
 from eleagent.version import VERSION_HEADER
-from eleagent.wire.events import Event, Notice
 from eleagent.wire.sessions import SessionDetail
+from eleagent.wire.timeline import Event, Notice
 
 
 class AsyncClient:

@@ -22,8 +22,8 @@ from eleagent.client.witness import AUDIT_HEADER
 from eleagent.errors import EleAgentError, StepUp
 from eleagent.operations.operation import Operation
 from eleagent.operations.sessions import SESSION_EVENTS, SESSION_GET
-from eleagent.wire.events import Event, Notice
 from eleagent.wire.sessions import SessionDetail
+from eleagent.wire.timeline import Event, Notice
 
 if TYPE_CHECKING:
     from eleagent.client.stepup import AskPassword

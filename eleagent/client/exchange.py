@@ -12,8 +12,8 @@ import msgspec
 from eleagent import errors
 from eleagent.operations.operation import Operation
 from eleagent.version import VERSION_HEADER, __version__, check_skew
-from eleagent.wire.events import Event, Notice, SessionEnded
 from eleagent.wire.sessions import Session
+from eleagent.wire.timeline import ENDED, Event, Notice
 
 PATIENCE_S: Final = 60.0
 """How long a follower waits for a daemon that restarts, counted from the last event."""
@@ -125,7 +125,7 @@ class Cursor:
         if item.seq != self.after + 1:
             raise StreamBroken(f"event {self.after + 1} is missing, {item.seq} came instead")
         self.after, self._progress = item.seq, now
-        self.ended = item.type == SessionEnded.type
+        self.ended = item.type == ENDED
         return True
 
     def reached_end(self, session: Session) -> bool:

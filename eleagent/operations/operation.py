@@ -5,11 +5,11 @@ One without a permission and an audit name can't be built.
 
 from __future__ import annotations
 
-import re
-from dataclasses import dataclass
 from enum import StrEnum
 from functools import cached_property
 from typing import Any, Final
+
+import msgspec
 
 from eleagent.permissions import Permission
 
@@ -77,8 +77,7 @@ PLAIN: Final = frozenset({"id", "name", "seq"})
 """Path parameters that stand for nobody's own: a part of the object before them, or what everybody shares."""
 
 
-@dataclass(frozen=True, kw_only=True)
-class Operation:
+class Operation(msgspec.Struct, frozen=True, kw_only=True, dict=True):
     """`path` has `{name}` parameters; `query` maps each query parameter to its type (int, str or bool). `recorded` are
     the query parameters and members of the body that the audit log takes: nothing secret, nothing that was said;
     `noted` is what the handler tells it of the outcome. `identifies` is the kind of thing that `{id}` is.
@@ -110,7 +109,8 @@ class Operation:
     def __post_init__(self) -> None:
         if not isinstance(self.permission, Permission):
             raise TypeError(f"operation {self.id!r} has no permission")
-        if not re.fullmatch(r"[a-z_]+\.[a-z_]+", self.audit):
+        noun, _, verb = self.audit.partition(".")
+        if not all(word.isascii() and word.islower() and word.replace("_", "").isalpha() for word in (noun, verb)):
             raise ValueError(f"operation {self.id!r} has no audit name of the form noun.verb: {self.audit!r}")
         if (self.body is None) != (self.body_kind is not Body.JSON):
             raise ValueError(f"operation {self.id!r}: a JSON body needs a type, and only a JSON body has one")
@@ -126,7 +126,7 @@ class Operation:
 
     @property
     def parameters(self) -> tuple[str, ...]:
-        return tuple(re.findall(r"{(\w+)}", self.path))
+        return tuple(part[1:-1] for part in self.path.split("/") if part.startswith("{"))
 
     @property
     def details(self) -> tuple[str, ...]:
@@ -157,4 +157,4 @@ class Operation:
         """The path with each parameter percent-encoded. Raises KeyError when one is missing."""
         from urllib.parse import quote
 
-        return re.sub(r"{(\w+)}", lambda match: quote(parameters[match[1]], safe=""), self.path)
+        return self.path.format_map({name: quote(value, safe="") for name, value in parameters.items()})

@@ -6,7 +6,7 @@ from typing import Final
 
 from eleagent.operations.operation import Answer, Body, Effect, Operation
 from eleagent.permissions import Permission
-from eleagent.wire import driving, events, limits, sessions
+from eleagent.wire import driving, limits, sessions, timeline
 
 SESSION_CREATE: Final = Operation(
     id="session_create", method="POST", path="/v1/sessions", permission=Permission.SESSION_CREATE,
@@ -28,7 +28,7 @@ SESSION_EVENTS: Final = Operation(
     id="session_events", method="GET", path="/v1/sessions/{key}/events", permission=Permission.SESSION_CONTENT,
     audit="session.read", effect=Effect.CONTENT,
     summary="The timeline after a seq or its last `tail` events, at most `limit`, and on as it grows with follow=true",
-    result=events.Event, answer=Answer.NDJSON,
+    result=timeline.Event, answer=Answer.NDJSON,
     query=(("after", int), ("tail", int), ("limit", int), ("follow", bool), ("preview", bool)),
 )  # fmt: skip
 SESSION_FIND: Final = Operation(

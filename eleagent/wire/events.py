@@ -6,9 +6,7 @@ came through the agent's pipes, where any process of the sandbox can write.
 
 from __future__ import annotations
 
-from typing import Any, ClassVar
-
-import msgspec
+from typing import ClassVar
 
 from eleagent.wire.approvals import ApprovalKind, Deciding
 from eleagent.wire.attestation import Report
@@ -19,49 +17,7 @@ from eleagent.wire.observations import OBSERVATIONS
 from eleagent.wire.payload import Payload as Payload
 from eleagent.wire.payload import Provenance as Provenance
 from eleagent.wire.sessions import State, Usage
-
-
-class Position(msgspec.Struct, frozen=True, omit_defaults=True):
-    """Where reading a session's spool goes on after this event: at the frame at `offset`, past the first `out`, `err`
-    and `seen` bytes of the streams, leaving out the first `skip` events of the line that begins there.
-    """
-
-    offset: int
-    out: int
-    err: int
-    skip: int = 0
-    seen: int = 0
-
-
-class Event(msgspec.Struct, frozen=True, omit_defaults=True):
-    """One line of a timeline and of the events stream. `seq` counts 1, 2, 3, …; `ts` is RFC 3339 in UTC.
-
-    `data` holds the fields of `TYPES[type]`; `payload()` decodes it.
-    """
-
-    seq: int
-    ts: str
-    type: str
-    by: Provenance
-    data: dict[str, Any]
-    position: Position | None = None
-
-    def payload(self) -> Payload:
-        """The typed payload. Raises KeyError for a type of a newer daemon, msgspec.ValidationError for a broken one."""
-        return msgspec.convert(self.data, TYPES[self.type])
-
-
-class Notice(msgspec.Struct, frozen=True, omit_defaults=True):
-    """A line of the follow stream that is no event: it has no seq, is not kept, and may be dropped.
-
-    `behind`: the watcher is so many events behind and reads on from disk, losing nothing. `preview`: text that the
-    agent is still writing, drawn as provisional until the finished message arrives. `error`: the stream ends here.
-    """
-
-    notice: str
-    text: str = ""
-    behind: int = 0
-    after: int = 0
+from eleagent.wire.timeline import ENDED
 
 
 class SessionCreated(Payload, frozen=True):
@@ -416,7 +372,7 @@ class SessionUnpaused(Payload, frozen=True):
 class SessionEnded(Payload, frozen=True):
     """The last event. `exit_code` is EleAgent's, `agent_exit_code` the program's own as the runtime saw it."""
 
-    type: ClassVar[str] = "session.ended"
+    type: ClassVar[str] = ENDED
     state: State
     reason: str
     exit_code: int

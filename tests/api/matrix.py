@@ -8,7 +8,8 @@ from typing import Final
 
 from eleagent.errors import EleAgentError, Unauthenticated
 from eleagent.operations.operation import Operation
-from eleagent.permissions import KEY_GROUPS, Role
+from eleagent.permissions import Role
+from eleagent.roles import KEY_GROUPS
 from eleagent.wire.logins import Via
 from eleagent_daemon.api.identity import NOBODY, Caller
 from eleagent_daemon.api.pipeline import STEP_UP_S, check_permission, check_reach

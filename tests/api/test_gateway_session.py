@@ -17,7 +17,7 @@ from eleagent.errors import NotFound
 from eleagent.operations.inside import INSIDE
 from eleagent.operations.operation import Operation
 from eleagent.operations.table import OPERATIONS
-from eleagent.permissions import SESSION_TOKEN
+from eleagent.roles import SESSION_TOKEN
 from eleagent.wire.approvals import ApprovalState
 from eleagent.wire.events import EgressModel, EgressTunnel, SecurityFinding
 from eleagent.wire.inside import OwnApproval, OwnSession, Question, Told

@@ -9,7 +9,8 @@ from typing import Any
 import pytest
 
 from eleagent.errors import NotFound
-from eleagent.permissions import KEY_GROUPS, Reach, Role
+from eleagent.permissions import Reach, Role
+from eleagent.roles import KEY_GROUPS
 from eleagent_daemon.domain.access import Owned, Sight
 from eleagent_daemon.identity import throttle
 from eleagent_daemon.store.people import UserState

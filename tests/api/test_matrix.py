@@ -13,7 +13,8 @@ import pytest
 from eleagent import errors
 from eleagent.operations.operation import Operation
 from eleagent.operations.table import OPERATIONS
-from eleagent.permissions import KEY_GROUPS, Permission, Role
+from eleagent.permissions import Permission, Role
+from eleagent.roles import KEY_GROUPS
 from eleagent_daemon.identity.sessiontokens import SessionTokens
 from eleagent_daemon.identity.throttle import Addresses
 from eleagent_daemon.store.people import UserState

@@ -14,7 +14,8 @@ from eleagent.operations.operation import Answer, Body, Kind, Operation
 from eleagent.operations.sessions import SESSION_STOP
 from eleagent.operations.system import STATUS
 from eleagent.operations.table import OPERATIONS
-from eleagent.permissions import DESCRIPTIONS, Permission
+from eleagent.permissions import Permission
+from eleagent.roles import DESCRIPTIONS
 from eleagent_daemon.api.app import make_app
 from eleagent_daemon.api.openapi import document
 from eleagent_daemon.api.pipeline import Handler, Pipeline

@@ -17,7 +17,8 @@ import pytest
 from eleagent import errors
 from eleagent.operations.operation import Kind, Operation
 from eleagent.operations.table import OPERATIONS
-from eleagent.permissions import Permission, Role, grants
+from eleagent.permissions import Permission, Role
+from eleagent.roles import grants
 from eleagent.version import VERSION_HEADER, __version__
 from eleagent.wire.sessions import Accepted, SessionStop, State
 from eleagent_daemon.api.answer import Stream

@@ -32,6 +32,7 @@ from eleagent.wire.sessions import (
     State,
     Usage,
 )
+from eleagent.wire.timeline import Event
 
 KEY = "s-abcdefghij"
 NOW = "2026-01-01T00:00:00Z"
@@ -191,10 +192,10 @@ def _match(method: str, path: str) -> tuple[Operation, dict[str, str]]:
     raise AssertionError(f"no operation is {method} {path}")
 
 
-def timeline(*payloads: ev.Payload) -> list[ev.Event]:
+def timeline(*payloads: ev.Payload) -> list[Event]:
     """Payloads as events 1, 2, 3, …"""
     return [
-        ev.Event(number, NOW, payload.type, payload.by, msgspec.to_builtins(payload))
+        Event(number, NOW, payload.type, payload.by, msgspec.to_builtins(payload))
         for number, payload in enumerate(payloads, 1)
     ]
 
@@ -282,7 +283,7 @@ class FakeSession:
         content = self.files[path]
         return Artefact(path, len(content), self.digests.get(path) or hashlib.sha256(content).hexdigest())
 
-    def _stream(self, call: Call) -> Iterator[ev.Event]:
+    def _stream(self, call: Call) -> Iterator[Event]:
         for event in self.events[int(call.query.get("after", 0)) :]:
             if event.seq in self.gates:
                 self.gates[event.seq].wait(5)

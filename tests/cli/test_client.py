@@ -19,6 +19,7 @@ from eleagent.operations.table import BY_ID
 from eleagent.wire import events as ev
 from eleagent.wire.agents import Agent
 from eleagent.wire.sessions import SessionDetail, SessionStop, State
+from eleagent.wire.timeline import Event, Notice
 
 from .fakedaemon import KEY, Break, Call, FakeDaemon, FakeSession, created, ended
 
@@ -27,13 +28,13 @@ Follow = Callable[..., list[int]]
 
 def follow_sync(daemon: FakeDaemon, after: int = 0, patience_s: float = 10) -> list[int]:
     items = Client(at=UnixSocket(daemon.path), patience_s=patience_s).follow(KEY, after=after)
-    return [item.seq for item in items if isinstance(item, ev.Event)]
+    return [item.seq for item in items if isinstance(item, Event)]
 
 
 def follow_async(daemon: FakeDaemon, after: int = 0, patience_s: float = 10) -> list[int]:
     async def follow() -> list[int]:
         async with AsyncClient(at=UnixSocket(daemon.path), patience_s=patience_s) as client:
-            return [item.seq async for item in client.follow(KEY, after=after) if isinstance(item, ev.Event)]
+            return [item.seq async for item in client.follow(KEY, after=after) if isinstance(item, Event)]
 
     return asyncio.run(follow())
 
@@ -118,7 +119,7 @@ def test_follow_does_not_retry_a_refusal(daemon: FakeDaemon, follow: Follow) -> 
 
 
 def test_follow_raises_what_an_error_notice_says(daemon: FakeDaemon, follow: Follow) -> None:
-    daemon.scripts["session_events"] = lambda call: [ev.Notice("error", text="the timeline is damaged")]
+    daemon.scripts["session_events"] = lambda call: [Notice("error", text="the timeline is damaged")]
     with pytest.raises(EleAgentError, match="the timeline is damaged"):
         follow(daemon)
 
@@ -141,7 +142,7 @@ def test_follow_reads_a_line_of_many_pieces(daemon: FakeDaemon, follow: Follow) 
 
 def test_stream_that_breaks_off_is_no_end(daemon: FakeDaemon) -> None:
     def torn(_call: Call) -> Iterator[Any]:
-        yield ev.Event(1, "t", "session.started", ev.Provenance.OBSERVED, {})
+        yield Event(1, "t", "session.started", ev.Provenance.OBSERVED, {})
         raise Break
 
     daemon.scripts["session_events"] = torn

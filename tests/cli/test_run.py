@@ -17,6 +17,7 @@ from eleagent.wire.approvals import ApprovalAnswer, ApprovalKind, ApprovalMode, 
 from eleagent.wire.attestation import Binding, Control, ControlClass, Report
 from eleagent.wire.limits import OnLimit, SessionLimits
 from eleagent.wire.sessions import Session, SessionCreate, State, Usage
+from eleagent.wire.timeline import Event, Notice
 
 from .conftest import CommandLine
 from .fakedaemon import KEY, FakeSession, created, ended
@@ -310,8 +311,8 @@ def test_preview_is_drawn_and_taken_away(eleagent: CommandLine) -> None:
 
     def stream(_call: object) -> object:
         yield session.events[0]
-        yield ev.Notice("preview", text="Hello")
-        yield ev.Notice("preview", text=" wor")
+        yield Notice("preview", text="Hello")
+        yield Notice("preview", text=" wor")
         gate.wait(5)
         yield from session.events[1:]
 
@@ -356,7 +357,7 @@ def test_retries_are_said_in_words(eleagent: CommandLine, detail: str, says: str
 
 def test_events_of_a_newer_daemon_do_not_break_the_view(eleagent: CommandLine) -> None:
     session = eleagent.serve(FakeSession(created(), ev.SessionStarted(), ended()))
-    session.events[1] = ev.Event(2, "2026-01-01T00:00:00Z", "future.thing", ev.Provenance.OBSERVED, {"x": 1})
+    session.events[1] = Event(2, "2026-01-01T00:00:00Z", "future.thing", ev.Provenance.OBSERVED, {"x": 1})
     done = eleagent("run", "x")
     assert done.code == 0
     assert "future.thing" in done.err

@@ -9,6 +9,7 @@ import pytest
 from eleagent.errors import EleAgentError
 from eleagent.wire import events as ev
 from eleagent.wire.sessions import ArtefactList, SessionDetail
+from eleagent.wire.timeline import Notice
 
 from .conftest import CommandLine, Terminal
 from .fakedaemon import FakeSession, created, ended
@@ -126,7 +127,7 @@ def test_no_control_sequence_of_a_preview_reaches_the_terminal(eleagent: Command
 
     def stream(_call: object) -> object:
         yield session.events[0]
-        yield ev.Notice("preview", text=text[-60:])
+        yield Notice("preview", text=text[-60:])
         time.sleep(0.6)
         yield session.events[1]
 

@@ -20,6 +20,7 @@ from eleagent.operations.table import BY_ID
 from eleagent.wire import events as ev
 from eleagent.wire.agents import Agent
 from eleagent.wire.sessions import SessionList
+from eleagent.wire.timeline import Event
 
 from .conftest import CommandLine, Done
 from .fakedaemon import KEY, Break, Call, FakeSession, created, ended
@@ -202,13 +203,13 @@ def test_no_secret_is_shown_whatever_happens(ada: CommandLine, daemon: WebDaemon
 
 
 def follow_sync(address: Web) -> list[int]:
-    return [item.seq for item in Client(at=address).follow(KEY) if isinstance(item, ev.Event)]
+    return [item.seq for item in Client(at=address).follow(KEY) if isinstance(item, Event)]
 
 
 def follow_async(address: Web) -> list[int]:
     async def follow() -> list[int]:
         async with AsyncClient(at=address) as client:
-            return [item.seq async for item in client.follow(KEY) if isinstance(item, ev.Event)]
+            return [item.seq async for item in client.follow(KEY) if isinstance(item, Event)]
 
     return asyncio.run(follow())
 

@@ -9,10 +9,10 @@ import msgspec
 import pytest
 
 from eleagent.errors import LimitReached
-from eleagent.wire import events as ev
 from eleagent.wire.limits import SessionLimits
 from eleagent.wire.sessions import ArtefactList, Session, SessionCreate, SessionDetail
 from eleagent.wire.states import State
+from eleagent.wire.timeline import Event
 
 from .conftest import CommandLine
 from .fakedaemon import NOW, Call, ended, timeline
@@ -46,7 +46,7 @@ class Daemon:
     def session(self, key: str) -> Session:
         return Session(key=key, name=key, agent="claude", owner="root", created=NOW, state=State.RUNNING)
 
-    def events(self, call: Call) -> list[ev.Event]:
+    def events(self, call: Call) -> list[Event]:
         failed = "fail" in str(self.bodies[int(call.path["key"][2:])].prompt)
         return timeline(ended(State.FAILED, "exited", 7) if failed else ended())
 

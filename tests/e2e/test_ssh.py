@@ -24,6 +24,7 @@ from eleagent.operations.table import BY_ID
 from eleagent.wire import events as ev
 from eleagent.wire.agents import Agent
 from eleagent.wire.sessions import SessionList
+from eleagent.wire.timeline import Event
 
 from ..cli.fakedaemon import KEY, Break, Call, FakeDaemon, FakeSession, created, ended
 from ..daemonfixture import private_daemon
@@ -69,13 +70,13 @@ def eleagent(server: Server, *arguments: str, timeout: float = 30) -> subprocess
 
 
 def follow_sync() -> list[int]:
-    return [item.seq for item in Client(at=THERE).follow(KEY) if isinstance(item, ev.Event)]
+    return [item.seq for item in Client(at=THERE).follow(KEY) if isinstance(item, Event)]
 
 
 def follow_async() -> list[int]:
     async def follow() -> list[int]:
         async with AsyncClient(at=THERE) as client:
-            return [item.seq async for item in client.follow(KEY) if isinstance(item, ev.Event)]
+            return [item.seq async for item in client.follow(KEY) if isinstance(item, Event)]
 
     return asyncio.run(follow())
 

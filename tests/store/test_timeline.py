@@ -11,8 +11,9 @@ import msgspec
 import pytest
 
 from eleagent.errors import Conflict, StorageUnavailable
-from eleagent.wire.events import Event, OutputText, Position, Provenance, SessionEnded, SessionQueued, SessionStarted
+from eleagent.wire.events import OutputText, Provenance, SessionEnded, SessionQueued, SessionStarted
 from eleagent.wire.sessions import State
+from eleagent.wire.timeline import Event, Position
 from eleagent_daemon.store import appendlog
 from eleagent_daemon.store import timeline as module
 from eleagent_daemon.store.timeline import Timelines

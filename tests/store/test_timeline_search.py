@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 
 from eleagent.wire import events as ev
 from eleagent.wire.sessions import State
+from eleagent.wire.timeline import Event
 from eleagent_daemon.store import timeline as module
 from eleagent_daemon.store.timeline import Timelines, seek_event
 from eleagent_daemon.store.wanted import Wanted
@@ -20,7 +21,7 @@ from eleagent_daemon.store.wanted import Wanted
 
 def line(seq: int, payload: ev.Payload) -> bytes:
     data = msgspec.to_builtins(payload)
-    return msgspec.json.encode(ev.Event(seq, "2026-01-01T00:00:00Z", payload.type, payload.by, data)) + b"\n"
+    return msgspec.json.encode(Event(seq, "2026-01-01T00:00:00Z", payload.type, payload.by, data)) + b"\n"
 
 
 @given(sizes=st.lists(st.integers(0, 300), max_size=60), after=st.integers(0, 70), torn=st.integers(0, 40))
@@ -108,7 +109,7 @@ async def test_stream_ends_after_its_limit(timelines: Timelines) -> None:
     for after, limit in ((0, 1), (5, 7), (195, 100), (202, 3), (0, 0)):
         seqs = []
         async for chunk, _ in timelines.stream("s", after=after, follow=False, limit=limit):
-            seqs += [msgspec.json.decode(one, type=ev.Event).seq for one in chunk.splitlines()]
+            seqs += [msgspec.json.decode(one, type=Event).seq for one in chunk.splitlines()]
         assert seqs == list(range(after + 1, min(202, after + limit) + 1))
     assert await timelines.last_seq("s") == 202
     assert await timelines.last_seq("nobody") == 0

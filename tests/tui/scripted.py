@@ -35,6 +35,7 @@ from eleagent.wire.sessions import (
     Usage,
 )
 from eleagent.wire.system import Doctor, Finding, Status
+from eleagent.wire.timeline import Event, Notice
 from eleagent.wire.users import User, UserList
 
 from ..cli.fakedaemon import Break, Call, FakeDaemon, Script
@@ -45,13 +46,13 @@ def stamp(seconds_ago: float) -> str:
     return at.isoformat().replace("+00:00", "Z")
 
 
-def event(seq: int, payload: ev.Payload, *, second: float | None = None) -> ev.Event:
+def event(seq: int, payload: ev.Payload, *, second: float | None = None) -> Event:
     at = datetime(2026, 3, 9, 8, 0, tzinfo=UTC) + timedelta(seconds=seq if second is None else second)
     ts = at.isoformat().replace("+00:00", "Z")
-    return ev.Event(seq, ts, payload.type, payload.by, msgspec.to_builtins(payload))
+    return Event(seq, ts, payload.type, payload.by, msgspec.to_builtins(payload))
 
 
-def events(*payloads: ev.Payload) -> list[ev.Event]:
+def events(*payloads: ev.Payload) -> list[Event]:
     return [event(seq, payload) for seq, payload in enumerate(payloads, 1)]
 
 
@@ -71,9 +72,9 @@ class Scene:
     def __init__(self, daemon: FakeDaemon) -> None:
         self.daemon = daemon
         self.sessions: dict[str, Session] = {}
-        self.timelines: dict[str, list[ev.Event]] = {}
+        self.timelines: dict[str, list[Event]] = {}
         self.files: dict[str, dict[str, bytes]] = {}
-        self.previews: dict[str, list[ev.Notice]] = {}
+        self.previews: dict[str, list[Notice]] = {}
         self.report: Report | None = None
         self.decisions: list[EgressDecision] = []
         self.hosts: list[EgressHost] = []
@@ -97,7 +98,7 @@ class Scene:
 
     def preview(self, key: str, text: str) -> None:
         with self.changed:
-            self.previews.setdefault(key, []).append(ev.Notice("preview", text=text))
+            self.previews.setdefault(key, []).append(Notice("preview", text=text))
             self.changed.notify_all()
 
     def scripts(self) -> dict[str, Script]:
@@ -153,7 +154,7 @@ class Scene:
         chosen = [one for one in self.sessions.values() if everything or not one.state.ended]
         return SessionList(sorted(chosen, key=lambda one: one.created, reverse=True))
 
-    def _events(self, call: Call) -> Iterator[ev.Event | ev.Notice]:
+    def _events(self, call: Call) -> Iterator[Event | Notice]:
         key, query = call.path["key"], call.query
         known = self.timelines[key]
         after = int(query.get("after", 0))

@@ -5,7 +5,8 @@ from __future__ import annotations
 import msgspec
 import pytest
 
-from eleagent.wire.events import Event, Payload
+from eleagent.wire.events import Payload
+from eleagent.wire.timeline import Event
 from eleagent_daemon.sessions.claude import ClaudeAdapter
 from eleagent_daemon.store.timeline import _encode
 

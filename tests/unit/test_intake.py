@@ -6,9 +6,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from eleagent.wire.events import AgentToolCall, AgentTurnFinished, OutputGap, OutputText, Position
+from eleagent.wire.events import AgentToolCall, AgentTurnFinished, OutputGap, OutputText
 from eleagent.wire.observations import ClaimsCompared, ObservationStarted, Observer, ProgramExecuted
 from eleagent.wire.payload import Payload
+from eleagent.wire.timeline import Position
 from eleagent_daemon.domain.observed import pack
 from eleagent_daemon.domain.spool import HEADER, Frame, Stream
 from eleagent_daemon.sessions import intake as module

@@ -6,7 +6,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from eleagent.permissions import ROLES, Permission, Reach, Role, grants, reach_of
+from eleagent.permissions import Permission, Reach, Role
+from eleagent.roles import ROLES, grants, reach_of
 from eleagent_daemon.domain.access import Owned, Sight
 
 scopes = st.frozensets(st.builds(str.__add__, st.sampled_from(Permission), st.sampled_from(["", "@any"])))

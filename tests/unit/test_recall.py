@@ -10,15 +10,14 @@ import msgspec
 from eleagent.wire.attestation import Binding, Report
 from eleagent.wire.events import (
     EgressModel,
-    Event,
     InputAccepted,
     OutputText,
     Payload,
-    Position,
     Provenance,
     SandboxAttested,
 )
 from eleagent.wire.sessions import Usage
+from eleagent.wire.timeline import Event, Position
 from eleagent_daemon.sessions.claims import Claims
 from eleagent_daemon.sessions.command import CommandAdapter
 from eleagent_daemon.sessions.live import Live

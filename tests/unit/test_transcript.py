@@ -9,12 +9,13 @@ import msgspec
 from eleagent.wire import events as ev
 from eleagent.wire.approvals import ApprovalKind
 from eleagent.wire.sessions import Session, State
+from eleagent.wire.timeline import Event
 from eleagent_daemon.sessions.transcript import heading, sections
 
 
 def document(*payloads: ev.Payload) -> str:
     events = [
-        ev.Event(number, "2026-01-01T00:00:00Z", payload.type, payload.by, msgspec.to_builtins(payload))
+        Event(number, "2026-01-01T00:00:00Z", payload.type, payload.by, msgspec.to_builtins(payload))
         for number, payload in enumerate(payloads, 1)
     ]
     return "".join(sections(events))
@@ -51,4 +52,4 @@ def test_heading_is_one_line_whatever_the_title_is() -> None:
 
 
 def test_event_of_a_newer_daemon_is_left_out() -> None:
-    assert "".join(sections([ev.Event(1, "t", "session.dreamt", ev.Provenance.OBSERVED, {})])) == ""
+    assert "".join(sections([Event(1, "t", "session.dreamt", ev.Provenance.OBSERVED, {})])) == ""

@@ -5,9 +5,9 @@ from __future__ import annotations
 import msgspec
 import pytest
 
-from eleagent.wire.events import Event
 from eleagent.wire.observations import Change, FileChange, FilesChanged, ObservationGap, ProgramExecuted
 from eleagent.wire.payload import Payload
+from eleagent.wire.timeline import Event
 from eleagent_tui.cards import rows
 
 

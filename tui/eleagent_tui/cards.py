@@ -15,6 +15,7 @@ from eleagent.cli.report import tokens
 from eleagent.cli.screen import Style
 from eleagent.cli.views import payload_of
 from eleagent.wire import events as ev
+from eleagent.wire.timeline import Event
 from eleagent_tui import markdown
 from eleagent_tui.rows import Row, fit, indented, shown, shown_line, width_of, wrap, wrap_spans
 
@@ -40,7 +41,7 @@ class Called(NamedTuple):
     ts: str
 
 
-def rows(event: ev.Event, width: int, *, opened: bool = False, called: Called | None = None) -> list[Row]:
+def rows(event: Event, width: int, *, opened: bool = False, called: Called | None = None) -> list[Row]:
     """The event's rows, folded unless `opened`. Every event has at least one, so that none is passed over."""
     folded = FOLDED_MESSAGE_ROWS if event.type in _READ else FOLDED_ROWS
     most = OPEN_ROWS if opened else folded
@@ -57,7 +58,7 @@ def role_of(style: Style) -> str:
     return _ROLES[style]
 
 
-def text_of(event: ev.Event) -> str:
+def text_of(event: Event) -> str:
     """All that the event says, to copy or to page."""
     match payload_of(event):
         case ev.AgentMessage(text) | ev.AgentThinking(text) | ev.InputAccepted(text=text) | ev.OutputText(text=text):
@@ -71,7 +72,7 @@ def text_of(event: ev.Event) -> str:
             return msgspec.json.format(msgspec.json.encode(event.data)).decode()
 
 
-def _rows(event: ev.Event, width: int, called: Called | None, most: int) -> Iterator[Row]:
+def _rows(event: Event, width: int, called: Called | None, most: int) -> Iterator[Row]:
     payload = payload_of(event)
     # No more than is shown is laid out: a line of a megabyte costs what its first rows cost.
     budget = most * width * 2
@@ -189,9 +190,7 @@ def _side(texts: Iterable[str], mark: str, role: str, width: int) -> Iterator[Ro
         yield ((role, f"  {mark} {fit(shown(text), width)}"),)
 
 
-def _result(
-    event: ev.Event, result: ev.AgentToolResult, width: int, called: Called | None, budget: int
-) -> Iterator[Row]:
+def _result(event: Event, result: ev.AgentToolResult, width: int, called: Called | None, budget: int) -> Iterator[Row]:
     lead = "    " if result.parent else "  "
     took = _seconds(called.ts, event.ts) if called is not None else ""
     role = "bad" if result.is_error else "dim"

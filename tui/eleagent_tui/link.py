@@ -22,9 +22,10 @@ from eleagent.operations.operation import Operation
 from eleagent.operations.sessions import SESSION_EVENTS, SESSION_GET, SESSION_LIST
 from eleagent.operations.system import STATUS
 from eleagent.wire.approvals import Approval, ApprovalList
-from eleagent.wire.events import Event, Notice, SessionEnded
+from eleagent.wire.events import SessionEnded
 from eleagent.wire.sessions import Artefact, Session, SessionDetail
 from eleagent.wire.system import Status
+from eleagent.wire.timeline import Event, Notice
 
 if TYPE_CHECKING:
     from eleagent.client.aio import AsyncClient

@@ -6,7 +6,8 @@ from collections import OrderedDict
 from collections.abc import Iterator, Sequence
 from typing import Final
 
-from eleagent.wire.events import AgentToolCall, AgentToolResult, Event
+from eleagent.wire.events import AgentToolCall, AgentToolResult
+from eleagent.wire.timeline import Event
 from eleagent_tui import cards
 from eleagent_tui.rows import Row
 

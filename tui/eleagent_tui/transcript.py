@@ -10,7 +10,7 @@ from textual.binding import Binding, BindingType
 from textual.events import MouseScrollDown, MouseScrollUp, Resize
 from textual.message import Message
 
-from eleagent.wire.events import Event
+from eleagent.wire.timeline import Event
 from eleagent_tui.cards import clock
 from eleagent_tui.draft import Draft
 from eleagent_tui.pages import PAGE, Missing, Pages

@@ -15,7 +15,7 @@ from aiohttp import web
 from eleagent.errors import PROBLEM_TYPE, EleAgentError, Refused, Unauthenticated, VersionSkew
 from eleagent.operations.operation import Answer, Operation
 from eleagent.version import VERSION_HEADER, __version__
-from eleagent.wire.events import Notice
+from eleagent.wire.timeline import Notice
 
 log = logging.getLogger(__name__)
 

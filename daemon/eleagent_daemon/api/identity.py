@@ -11,7 +11,8 @@ from typing import Final, Protocol
 from aiohttp import web
 
 from eleagent.errors import Conflict, Refused, Unauthenticated
-from eleagent.permissions import Grants, Permission, Reach, Role, grants
+from eleagent.permissions import Permission, Reach, Role
+from eleagent.roles import Grants, grants
 from eleagent.wire.logins import Via
 from eleagent_daemon.account import GroupRule, account_name, groups_of
 from eleagent_daemon.api.peers import check_neighbour, credentials

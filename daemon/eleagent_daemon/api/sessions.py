@@ -27,9 +27,10 @@ from eleagent.operations.sessions import (
     SESSION_UNPAUSE,
 )
 from eleagent.permissions import Permission, Reach
-from eleagent.wire.events import TYPES, Notice
+from eleagent.wire.events import TYPES
 from eleagent.wire.logins import Via
 from eleagent.wire.sessions import Accepted, Found, InputAccepted, Session, SessionDetail, SessionList
+from eleagent.wire.timeline import Notice
 from eleagent_daemon.api.answer import Stream
 from eleagent_daemon.api.identity import NOBODY
 from eleagent_daemon.api.pipeline import Call, Handlers

@@ -9,7 +9,8 @@ from collections.abc import Callable
 from typing import Final
 
 from eleagent.errors import BadRequest, NotFound, Refused, Unauthenticated
-from eleagent.permissions import KEY_GROUPS, Grants, Reach, reach_of
+from eleagent.permissions import Reach
+from eleagent.roles import KEY_GROUPS, Grants, reach_of
 from eleagent.wire.keys import ApiKey, ApiKeyCreate
 from eleagent_daemon.domain.access import Owned, Sight
 from eleagent_daemon.identity import opaque

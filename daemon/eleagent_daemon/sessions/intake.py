@@ -9,7 +9,8 @@ from typing import Final
 
 import msgspec
 
-from eleagent.wire.events import AgentTurnFinished, OutputGap, Payload, Position
+from eleagent.wire.events import AgentTurnFinished, OutputGap, Payload
+from eleagent.wire.timeline import Position
 from eleagent_daemon.domain.observed import unpack
 from eleagent_daemon.domain.spool import Frame, Stream
 from eleagent_daemon.sessions.adapter import Adapter, Item, Preview, Send

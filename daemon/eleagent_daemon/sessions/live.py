@@ -13,8 +13,9 @@ import msgspec
 
 from eleagent.errors import LimitReached
 from eleagent.wire.attestation import Report
-from eleagent.wire.events import ApprovalAnswered, Position, SessionEnded
+from eleagent.wire.events import ApprovalAnswered, SessionEnded
 from eleagent.wire.sessions import Session, State, Usage
+from eleagent.wire.timeline import Position
 from eleagent_daemon.domain.doors import ModelView, OpenDoors
 from eleagent_daemon.domain.sandbox import Status
 from eleagent_daemon.sessions.adapter import Adapter

@@ -15,9 +15,9 @@ from eleagent.wire.events import (
     OutputGap,
     OutputText,
     Payload,
-    Position,
 )
 from eleagent.wire.observations import FilesChanged, ObservationGap, ProgramExecuted
+from eleagent.wire.timeline import Position
 from eleagent_daemon.domain.spool import Frame, TornFrame
 from eleagent_daemon.sessions.accounts import Accounts
 from eleagent_daemon.sessions.adapter import QUESTION_WITHDRAWN, Preview, Send

@@ -12,7 +12,6 @@ from eleagent.wire.events import (
     ArtefactStored,
     EgressModel,
     EgressTunnel,
-    Event,
     InputAccepted,
     LimitNear,
     LimitsChanged,
@@ -26,6 +25,7 @@ from eleagent.wire.events import (
     UsageEstimated,
 )
 from eleagent.wire.sessions import Usage
+from eleagent.wire.timeline import Event
 from eleagent_daemon.domain.sandbox import Phase, Status
 from eleagent_daemon.sessions.live import Live
 from eleagent_daemon.sessions.outcome import Cause

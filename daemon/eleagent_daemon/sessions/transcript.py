@@ -11,6 +11,7 @@ from eleagent.wire import events as ev
 from eleagent.wire.driving import SessionDriver, SessionResumed
 from eleagent.wire.inside import AgentAsked, AgentReported
 from eleagent.wire.sessions import Session
+from eleagent.wire.timeline import Event
 
 
 def heading(session: Session) -> str:
@@ -23,7 +24,7 @@ def heading(session: Session) -> str:
     return f"# {textsafe.line(session.title or session.key)}\n\n" + "\n".join(lines) + "\n"
 
 
-def sections(events: Iterable[ev.Event]) -> Iterator[str]:
+def sections(events: Iterable[Event]) -> Iterator[str]:
     """One piece of Markdown for each event that a reader of the conversation wants. What an agent said keeps its own
     Markdown; no control character of it is kept.
     """

@@ -17,7 +17,8 @@ import aiosqlite
 import msgspec
 
 from eleagent.wire.egress import Door, EgressDecision, EgressHost, EgressList, EgressTop
-from eleagent.wire.events import EgressModel, EgressTunnel, Event, SessionCreated, SessionEnded
+from eleagent.wire.events import EgressModel, EgressTunnel, SessionCreated, SessionEnded
+from eleagent.wire.timeline import Event
 from eleagent_daemon.store.database import open_database, transaction
 from eleagent_daemon.store.timeline import Timelines
 

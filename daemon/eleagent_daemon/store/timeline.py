@@ -16,8 +16,9 @@ from typing import Any, Final
 import msgspec
 
 from eleagent.errors import Conflict
-from eleagent.wire.events import Event, Payload, Position, SessionEnded
+from eleagent.wire.events import Payload, SessionEnded
 from eleagent.wire.sessions import Found
+from eleagent.wire.timeline import Event, Position
 from eleagent_daemon.domain.lastline import last_line
 from eleagent_daemon.store.appendlog import AppendLog
 from eleagent_daemon.store.wanted import Wanted

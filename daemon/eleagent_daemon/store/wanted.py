@@ -9,6 +9,7 @@ import msgspec
 
 from eleagent.wire import events as ev
 from eleagent.wire.observations import ObservationGap
+from eleagent.wire.timeline import Event
 
 _TROUBLE: Final[dict[str, tuple[str, object] | None]] = {
     ev.AgentToolResult.type: ("is_error", True),
@@ -22,7 +23,7 @@ _TROUBLE: Final[dict[str, tuple[str, object] | None]] = {
 }
 """What trouble is: events of these types, where a member is named with that value."""
 
-_decode = msgspec.json.Decoder(ev.Event).decode
+_decode = msgspec.json.Decoder(Event).decode
 
 
 class Wanted:
@@ -57,7 +58,7 @@ class Wanted:
             yield data[begin:end]
             at = where.find(self._needle, end)
 
-    def _is(self, event: ev.Event) -> bool:
+    def _is(self, event: Event) -> bool:
         if self._types and event.type not in self._types:
             return False
         if self._trouble and not _is_trouble(event):
@@ -66,7 +67,7 @@ class Wanted:
         return not self._text or any(self._text in (one.lower() if self._any_case else one) for one in texts)
 
 
-def _is_trouble(event: ev.Event) -> bool:
+def _is_trouble(event: Event) -> bool:
     if event.type == ev.SessionEnded.type:
         return event.data.get("state") != "succeeded"
     if event.type not in _TROUBLE:

@@ -23,7 +23,7 @@ from eleagent.operations.sessions import (
     SESSION_STOP,
 )
 from eleagent.wire.driving import SessionHandover
-from eleagent.wire.events import AgentToolCall, Event, Notice, SessionEnded
+from eleagent.wire.events import AgentToolCall, SessionEnded
 from eleagent.wire.sessions import (
     Found,
     InputAccepted,
@@ -33,6 +33,7 @@ from eleagent.wire.sessions import (
     SessionResume,
     SessionStop,
 )
+from eleagent.wire.timeline import Event, Notice
 from eleagent_tui import cards, terminal
 from eleagent_tui.field import Field
 from eleagent_tui.link import SessionsChanged

@@ -15,6 +15,7 @@ from eleagent.operations.keys import KEY_LIST
 from eleagent.operations.system import DOCTOR, STATUS
 from eleagent.operations.users import USER_LIST
 from eleagent.permissions import ROLES, Role
+from eleagent.roles import ROLES
 from eleagent.wire.agents import AgentList
 from eleagent.wire.keys import ApiKey, ApiKeyList
 from eleagent.wire.system import Doctor, Status
