@@ -155,7 +155,7 @@ def step(state: State, act: tuple[str, str, str, str]) -> tuple[State, FileChang
 
 
 @given(steps)
-@settings(deadline=None, max_examples=1000)
+@settings(deadline=None, max_examples=200)
 def test_net_changes_lead_from_the_first_state_to_the_last(acts):
     first = state = {"/w/a": "x", "/w/b": "y"}
     files = Files()
