@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator
-from dataclasses import replace
 from typing import Any, cast
 
 import jsonschema
 import pytest
+from msgspec.structs import replace
 
 from eleagent.operations.operation import Answer, Body, Kind, Operation
 from eleagent.operations.sessions import SESSION_STOP
