@@ -14,7 +14,7 @@ from eleagent.operations.agents import AGENT_LIST
 from eleagent.operations.keys import KEY_LIST
 from eleagent.operations.system import DOCTOR, STATUS
 from eleagent.operations.users import USER_LIST
-from eleagent.permissions import ROLES, Role
+from eleagent.permissions import Role
 from eleagent.roles import ROLES
 from eleagent.wire.agents import AgentList
 from eleagent.wire.keys import ApiKey, ApiKeyList
