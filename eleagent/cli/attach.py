@@ -72,11 +72,13 @@ class Conversation:
         self._ending: Ending | None = None
         self._failure: EleAgentError | None = None
         self._ended, self._end = os.pipe()
+        self._resized, self._resize = os.pipe()
+        os.set_blocking(self._resize, False)
 
     def run(self) -> int:
         self._screen.note(_HELP)
         reader = threading.Thread(target=self._follow, daemon=True)
-        with keys(), self._interrupting():
+        with keys(), self._interrupting(), self._resizing():
             self._screen.pin("")
             reader.start()
             left = self._type()
@@ -108,9 +110,13 @@ class Conversation:
         """Whether the person left before the session ended."""
         while True:
             with suppress(InterruptedError):
-                ready = select.select([sys.stdin, self._ended], [], [])[0]
+                ready = select.select([sys.stdin, self._ended, self._resized], [], [])[0]
                 if self._ended in ready:
                     return False
+                if self._resized in ready:
+                    os.read(self._resized, 4096)
+                    self._screen.pin(self._editor.text)
+                    continue
                 data = os.read(sys.stdin.fileno(), 65536)
                 if not data:
                     return True
@@ -158,6 +164,20 @@ class Conversation:
             yield
         finally:
             signal.signal(signal.SIGINT, before)
+
+    @contextmanager
+    def _resizing(self) -> Iterator[None]:
+        """What is being typed is drawn anew on a terminal of another size."""
+
+        def tell(_signum: int, _frame: FrameType | None) -> None:
+            with suppress(BlockingIOError):
+                os.write(self._resize, b".")
+
+        before = signal.signal(signal.SIGWINCH, tell)
+        try:
+            yield
+        finally:
+            signal.signal(signal.SIGWINCH, before)
 
     def _interrupt(self) -> None:
         try:

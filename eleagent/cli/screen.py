@@ -56,7 +56,7 @@ class Screen:
         self._fresh = dict.fromkeys(To, True)
         self._lock = threading.RLock()
         self._status: str | None = None
-        self._drawn = False
+        self._drawn = 0
         self._pinned: str | None = None
         self._ticker: threading.Thread | None = None
         self._done = threading.Event()
@@ -151,7 +151,7 @@ class Screen:
             shown = shown[max(1, (len(shown) - self.columns) // 2) :]
         self._streams[To.ERR].write(f"\r\x1b[K{self._paint('> ', Style.BOLD, To.ERR)}{shown}")
         self._streams[To.ERR].flush()
-        self._drawn = True
+        self._drawn = 2 + width(shown)
 
     def status(self, text: str | None) -> None:
         """Show `text` beside a spinner until more is said or None is given. Nothing where no person looks, or types."""
@@ -197,13 +197,15 @@ class Screen:
                     text = shorten(textsafe.line(self._status), self.columns - 3)
                     self._streams[To.ERR].write(f"\r\x1b[K{SPINNER[frame % len(SPINNER)]} {text}")
                     self._streams[To.ERR].flush()
-                    self._drawn = True
+                    self._drawn = 2 + width(text)
 
     def _erase(self) -> None:
+        """The last line, also where a terminal that became narrower has broken it into several."""
         if self._drawn:
-            self._streams[To.ERR].write("\r\x1b[K")
+            above = (self._drawn - 1) // self.columns
+            self._streams[To.ERR].write(f"\x1b[{above}A\r\x1b[J" if above else "\r\x1b[K")
             self._streams[To.ERR].flush()
-            self._drawn = False
+            self._drawn = 0
 
 
 def width(text: str) -> int:

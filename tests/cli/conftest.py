@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import fcntl
 import os
 import pty
 import select
 import signal
+import struct
 import subprocess
 import sys
+import termios
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -39,8 +42,16 @@ class Terminal:
         while text.encode() not in self.seen:
             assert self._read(deadline), f"{text!r} did not come: {self.seen!r}"
 
+    def read_more(self, timeout_s: float = 8) -> None:
+        """Wait for anything."""
+        assert self._read(time.monotonic() + timeout_s), f"nothing more came: {self.seen!r}"
+
     def type(self, text: str) -> None:
         os.write(self.fd, text.encode())
+
+    def resize(self, columns: int, rows: int = 24) -> None:
+        """The kernel tells who is in front (SIGWINCH)."""
+        fcntl.ioctl(self.fd, termios.TIOCSWINSZ, struct.pack("HHHH", rows, columns, 0, 0))
 
     def interrupt(self) -> None:
         os.kill(self.pid, signal.SIGINT)

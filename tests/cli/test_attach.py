@@ -85,6 +85,23 @@ def test_driver_that_was_replaced_is_told_and_asked_to_say_it_again(eleagent: Co
     assert [one.lease for one in said(eleagent)] == [None, 1, None]
 
 
+def test_line_is_drawn_anew_on_a_terminal_of_another_size(eleagent: CommandLine) -> None:
+    talking(eleagent, ev.AgentMessage("ready"))
+    terminal = eleagent.on_terminal("attach")
+    terminal.read_until("ready")
+    terminal.resize(80)
+    typed = "the quick brown fox jumps over the lazy dog and on"
+    terminal.type(typed)
+    terminal.read_until(typed)
+    seen = len(terminal.seen)
+    terminal.resize(40)
+    while terminal.seen.count(typed[-20:].encode()) < 2:
+        terminal.read_more()
+    terminal.type("\x15\x04")
+    assert terminal.wait() == 0
+    assert typed.encode() not in terminal.seen[seen:], "what does not fit is not drawn"
+
+
 def test_attach_shows_the_newest_of_the_past(eleagent: CommandLine) -> None:
     talking(eleagent, *(ev.AgentMessage(f"message {number}") for number in range(300)))
     terminal = eleagent.on_terminal("attach", "-n", "10")
