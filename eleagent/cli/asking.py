@@ -105,7 +105,7 @@ def _asks(kind: ApprovalKind) -> str:
     return {
         ApprovalKind.HOST: "The session asks to connect to ",
         ApprovalKind.CREDENTIAL: "The session asks to use the credential ",
-        ApprovalKind.BUDGET: "The session asks to go on past its limit: ",
+        ApprovalKind.BUDGET: "The session asks to go on, up to ",
         ApprovalKind.TOOL: "The agent asks to use ",
         ApprovalKind.REQUEST: "The agent asks, in its own words: ",
     }[kind]

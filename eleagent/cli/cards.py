@@ -119,7 +119,7 @@ def lines(payload: ev.Payload) -> Iterator[Line]:
         case ev.LimitMet(action="tell"):
             yield _note(Style.WARN, payload.text)
         case ev.LimitMet(action="pause"):
-            yield _note(Style.WARN, f"{payload.text}: paused (eleagent session limit raises it, eleagent stop ends it)")
+            yield _note(Style.WARN, f"{payload.text}: paused (eleagent approve lets it go on, eleagent deny ends it)")
         case ev.LimitsChanged():
             yield _note(Style.DIM, f"limits changed by {payload.by_user}")
         case ev.UsageUnpriced():

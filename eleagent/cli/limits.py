@@ -40,7 +40,7 @@ def sandbox_options(command: F) -> F:
         click.option(
             "--on-limit",
             type=click.Choice([one.value for one in OnLimit]),
-            help="Stop there, or pause until it is raised.",
+            help="Stop there, or pause and ask a person.",
         ),
         click.option("--grace", type=click.FloatRange(0), metavar="SECONDS", help="Between SIGTERM and SIGKILL."),
         click.option("--disk", metavar="SIZE", help="Workspace, artefacts and HOME together: 4g."),

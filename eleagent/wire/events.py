@@ -12,7 +12,7 @@ from eleagent.wire.approvals import ApprovalKind, Deciding
 from eleagent.wire.attestation import Report
 from eleagent.wire.driving import DRIVING
 from eleagent.wire.inside import REPORTS
-from eleagent.wire.limits import SessionLimits
+from eleagent.wire.limits import Raise, SessionLimits
 from eleagent.wire.observations import OBSERVATIONS
 from eleagent.wire.payload import Payload as Payload
 from eleagent.wire.payload import Provenance as Provenance
@@ -331,10 +331,13 @@ class LimitMet(Payload, frozen=True):
 
 
 class LimitsChanged(Payload, frozen=True):
+    """`day_raise` is how far it may go past a limit of the day."""
+
     type: ClassVar[str] = "limits.changed"
     by_user: str
     limits: SessionLimits
     timeout_s: float | None = None
+    day_raise: Raise | None = None
 
 
 class UsageUnpriced(Payload, frozen=True):

@@ -43,6 +43,16 @@ class LimitsUpdate(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_o
     max_egress_bytes: int | None = None
 
 
+class Raise(msgspec.Struct, frozen=True, kw_only=True):
+    """What a person allows at a limit: that `limit` becomes `allowed`, for this session. A limit of a `day` (UTC) is
+    the operator's, and becomes that on this day alone.
+    """
+
+    limit: str
+    allowed: float
+    day: str = ""
+
+
 class UsageBy(StrEnum):
     USER = "user"
     PROJECT = "project"

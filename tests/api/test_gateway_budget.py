@@ -23,6 +23,7 @@ from eleagent_daemon.domain.limits import Ask, reached
 from eleagent_daemon.domain.policy import MODEL_ONLY
 from eleagent_daemon.gateway.credentials import Credential
 from eleagent_daemon.gateway.service import Gateway
+from eleagent_daemon.gateway.spending import TOKENS_A_SECOND
 
 from ..doorsink import Admitting
 
@@ -55,7 +56,7 @@ class Purse:
     async def settle(self, grant: Grant, usage: Usage, *, estimated: bool) -> None:
         self.paid.append((grant.id, usage, estimated))
 
-    def send(self, count: int) -> None:
+    async def send(self, count: int) -> None:
         self.room -= count
         if self.room < 0:
             raise reached("max_egress_bytes", 2 << 20, 1 << 20)
@@ -164,9 +165,20 @@ async def test_answer_that_the_agent_broke_off_is_paid_as_an_estimate(chunks: tu
         ((_, usage, estimated),) = door.purse.paid
     assert estimated
     assert usage.input_tokens == (100 if chunks else door.purse.asked[0].input_tokens)
-    assert usage.output_tokens >= (100 if chunks else 0)
+    assert usage.output_tokens >= 0.25 * TOKENS_A_SECOND, "what the provider wrote is billed, though nobody read it"
     assert usage.cost_microusd > 0
     assert door.usage().cost_microusd == usage.cost_microusd
+
+
+async def test_answer_that_says_nothing_of_what_it_was_is_paid_as_an_estimate() -> None:
+    async with lab(b'event: message_stop\ndata: {"type":"message_stop"}\n\n') as door:
+        async with door.post() as answer:
+            await answer.read()
+        while not door.purse.paid:
+            await asyncio.sleep(0.01)
+        ((_, usage, estimated),) = door.purse.paid
+    assert estimated
+    assert (usage.input_tokens, usage.output_tokens > 0) == (door.purse.asked[0].input_tokens, True)
 
 
 async def test_request_of_a_session_that_ends_is_paid() -> None:

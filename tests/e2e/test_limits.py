@@ -20,7 +20,7 @@ def ask():
         "x-api-key": os.environ["ANTHROPIC_API_KEY"], "content-type": "application/json"})
     try:
         answer = urllib.request.urlopen(request)
-        answer.read()  # a request that is broken off is settled at what was seen of it
+        answer.read()  # a request that is broken off is settled at all that it can have come to
         print(answer.status, flush=True)
     except urllib.error.HTTPError as error:
         print(error.code, json.load(error)["error"]["message"], flush=True)
@@ -84,17 +84,105 @@ def test_session_that_computes_silently_makes_progress(daemon):
     assert ended(daemon, key)[1]["state"] == "succeeded"
 
 
-def test_session_that_is_paused_at_its_limit_goes_on_when_it_is_raised(daemon, tmp_path):
-    key = ask(daemon, tmp_path, "--max-turns", "1", "--on-limit", "pause", times=3, then=0)
-    daemon.wait_for(key, "session.paused")
-    session = daemon.json("session", "show", key, "--json")["session"]
+ASKING = ("--on-limit", "pause", "--approvals", "wait")
+
+
+def asked(own, key, subject):
+    """The only open question, once it is about this; the session stands still."""
+    until = time.monotonic() + 60
+    found = []
+    while [one["subject"] for one in found] != [subject]:
+        assert time.monotonic() < until, (found, own.events(key))
+        time.sleep(0.1)
+        found = own.json("approval", "ls", key, "--json")["approvals"]
+    session = own.json("session", "show", key, "--json")["session"]
     assert (session["state"], session["paused_by"]) == ("paused", ["limit"])
-    time.sleep(1)
+    return found[0]["id"]
+
+
+def changes(events):
+    return [event["data"]["limits"]["max_turns"] for event in events if event["type"] == "limits.changed"]
+
+
+def test_session_at_its_limit_asks_and_goes_on_as_far_as_it_is_allowed(daemon, tmp_path):
+    key = ask(daemon, tmp_path, "--max-turns", "1", *ASKING, times=3, then=0)
+    first = asked(daemon, key, "max_turns 2 turns")
+    assert "is used up: 1 turns of 1 turns (limit max_turns)" in daemon.cli("approval", "show", first).stdout
+    assert daemon.cli("approve", "--always", first).returncode == 2
+    assert daemon.cli("approve", first).returncode == 0
+    asked(daemon, key, "max_turns 4 turns")
     raised = daemon.cli("session", "limit", key, "--max-turns", "5")
     assert raised.returncode == 0, raised.stderr
+    assert daemon.json("approval", "ls", key, "--json")["approvals"] == [], "another limit is an answer too"
     events, end = ended(daemon, key)
-    assert (end["state"], text(events)) == ("succeeded", "200\n" * 3)
-    assert [event["data"]["limits"]["max_turns"] for event in events if event["type"] == "limits.changed"] == [5]
+    assert (end["state"], text(events), changes(events)) == ("succeeded", "200\n" * 3, [2, 5])
+
+
+def test_session_at_its_limit_is_stopped_where_more_is_denied_whoever_died_meanwhile(docker_socket, runtime, tmp_path):
+    with running_daemon(docker_socket, ELEAGENT_RUNTIME=runtime) as own:
+        assert own.cli("image", "build", "command", timeout=110).returncode == 0
+        key = ask(own, tmp_path, "--max-turns", "1", *ASKING, times=2, then=0)
+        question = asked(own, key, "max_turns 2 turns")
+        own.kill("eleagent_daemon.main")
+        own.answers()
+        assert asked(own, key, "max_turns 2 turns") == question, "it is asked once"
+        assert own.cli("deny", "--comment", "enough").returncode == 0
+        _, end = ended(own, key)
+        assert (end["state"], end["exit_code"], end["artefacts"]) == ("budget_exceeded", 123, 1)
+        assert end["detail"].endswith("(limit max_turns); more was denied by root: enough")
+
+
+def test_script_is_stopped_at_its_limit_and_never_waits_for_a_person(daemon, tmp_path):
+    key = ask(daemon, tmp_path, "--max-turns", "1", "--on-limit", "pause", times=2)
+    events, end = ended(daemon, key)
+    assert (end["state"], end["exit_code"]) == ("budget_exceeded", 123)
+    assert [event["data"]["action"] for event in events if event["type"] == "limit.met"] == ["stop"]
+
+
+def test_question_about_a_limit_that_nobody_answers_ends_the_session(docker_socket, runtime, tmp_path):
+    policies = tmp_path / "config.toml"
+    policies.write_text("[policies.hasty]\nmodel = true\n[policies.hasty.approvals]\nexpires_s = 2\n")
+    with running_daemon(docker_socket, ELEAGENT_RUNTIME=runtime, ELEAGENT_CONFIG=str(policies)) as own:
+        assert own.cli("image", "build", "command", timeout=110).returncode == 0
+        flags = ["--policy", "hasty", "--on-limit", "pause", "--approvals", "policy"]
+        _, end = ended(own, ask(own, tmp_path, "--max-turns", "1", *flags, times=2))
+        assert (end["state"], end["exit_code"]) == ("budget_exceeded", 123)
+        assert end["detail"].endswith("more was denied: nobody answered in time")
+
+
+HOG = """
+import subprocess, sys, time
+subprocess.run([sys.executable, "-c", "bytearray(400 << 20)"])
+held = []
+try:
+    while True: held.append(subprocess.Popen(["sleep", "30"]))
+except OSError: pass
+try:
+    with open("/workspace/full", "wb") as file:
+        while True: file.write(bytes(1 << 20))
+except OSError as error: print(error, flush=True)
+time.sleep(14)
+for one in held: one.kill()
+"""
+
+
+def test_sandbox_that_comes_up_against_its_ends_is_told_of_and_goes_on(daemon):
+    flags = ["--memory", "128m", "--pids", "40", "--disk", "64m"]
+    key = daemon.cli("run", "-d", *flags, "--", "python3", "-c", HOG).stdout.strip()
+    events, end = ended(daemon, key)
+    assert (end["state"], end["exit_code"]) == ("succeeded", 0), end
+    told = {event["data"]["limit"]: event["data"] for event in events if event["type"] == "limit.met"}
+    assert {one["action"] for one in told.values()} == {"tell"}
+    assert set(told) == {"memory_bytes", "pids", "disk_bytes"}, told
+    near = [event["data"]["limit"] for event in events if event["type"] == "limit.near"]
+    assert {"pids", "disk_bytes"} <= set(near)
+
+
+def test_session_whose_program_the_kernel_ends_at_its_memory_says_so(daemon):
+    done = daemon.cli("run", "--json", "--memory", "64m", "--", "python3", "-c", "bytearray(400 << 20)")
+    last = json.loads(done.stdout.splitlines()[-1])
+    assert (done.returncode, last["state"], last["reason"]) == (137, "failed", "out_of_memory")
+    assert last["detail"] == "the kernel killed it at its memory limit"
 
 
 def test_resources_are_those_that_were_asked_for_and_not_more_than_allowed(daemon):

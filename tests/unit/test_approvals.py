@@ -13,7 +13,7 @@ from typing import Any
 import msgspec
 import pytest
 
-from eleagent.errors import BadRequest, Conflict, LauncherUnavailable, NotFound
+from eleagent.errors import BadRequest, Conflict, LauncherUnavailable, NotFound, Refused
 from eleagent.wire.approvals import (
     Approval,
     ApprovalAnswer,
@@ -25,12 +25,14 @@ from eleagent.wire.approvals import (
 )
 from eleagent.wire.events import ApprovalAnswered, ApprovalRequested, SecurityFinding, WallAsked
 from eleagent.wire.inside import AgentAsked
+from eleagent.wire.limits import Raise
 from eleagent.wire.payload import Provenance
 from eleagent.wire.sessions import Session, SessionCreate, State
 from eleagent_daemon.domain.doors import Ruling, Wall
 from eleagent_daemon.domain.policy import ApprovalRules
 from eleagent_daemon.sessions import approvals as module
-from eleagent_daemon.sessions.approvals import Approvals, Desk
+from eleagent_daemon.sessions.approvals import Approvals, read_raise
+from eleagent_daemon.sessions.desk import Desk
 from eleagent_daemon.store.approvals import ApprovalStore
 from eleagent_daemon.store.ledger import Ledger
 from eleagent_daemon.store.registry import CallerIdentity, Registry
@@ -48,11 +50,18 @@ class Agent:
 
     got: list[ApprovalAnswered] = field(default_factory=list)
     fails: list[Exception] = field(default_factory=list)
+    decided: list[Approval] = field(default_factory=list)
 
     async def deliver(self, answered: ApprovalAnswered) -> None:
         if self.fails:
             raise self.fails.pop(0)
         self.got.append(answered)
+
+    async def decide(self, approval: Approval) -> None:
+        """As the runner does."""
+        if self.fails:
+            raise self.fails.pop(0)
+        self.decided.append(approval)
 
 
 @dataclass
@@ -79,10 +88,11 @@ class Office:
             mode=mode,
             recorded={},
             deliver=(agent or Agent()).deliver,
+            decide=(agent or Agent()).decide,
             changed=self._changed,
             check_driver=lambda by: None,
         )
-        await self.approvals.take_up(desk, [])
+        await desk.take_up([])
         return desk
 
     async def _changed(self) -> None:
@@ -147,7 +157,7 @@ async def test_tool_question_goes_to_the_agent_with_its_answer(office: Office) -
     assert (asked.state, asked.subject, asked.parameters, asked.owner) == ("open", "Bash", QUESTION.input, "ada")
     assert asked.expires is not None
     assert (desk.open, office.changes) == ({"a-tool"}, 1)
-    answered = await office.approvals.answer("a-tool", NO, by="bob")
+    answered = await office.approvals.answer("a-tool", NO, by="bob", operator=True)
     assert (answered.state, answered.delivery) == (ApprovalState.DENIED, Delivery.DELIVERED)
     expected = ApprovalAnswered(id="a-tool", allow=False, by_user="bob", comment="not today")
     assert agent.got == [expected]
@@ -159,8 +169,8 @@ async def test_of_two_answers_one_wins_and_the_other_is_told(office: Office) -> 
     agent = Agent()
     await (await office.desk(agent)).requested(QUESTION)
     said = await asyncio.gather(
-        office.approvals.answer("a-tool", YES, by="ada"),
-        office.approvals.answer("a-tool", NO, by="bob"),
+        office.approvals.answer("a-tool", YES, by="ada", operator=True),
+        office.approvals.answer("a-tool", NO, by="bob", operator=True),
         return_exceptions=True,
     )
     (winner,) = [one for one in said if isinstance(one, Approval)]
@@ -175,7 +185,7 @@ async def test_wall_is_passed_when_a_person_allows_it_and_stays_so_for_the_sessi
     waiting = asyncio.create_task(desk.wall(HOST))
     asked = await office.opened()
     assert (asked.kind, asked.subject, asked.why) == ("host", "example.org:443", "no rule names it")
-    await office.approvals.answer(asked.id, YES, by="bob")
+    await office.approvals.answer(asked.id, YES, by="bob", operator=True)
     ruling = await waiting
     assert (ruling.allowed, ruling.approval) == (True, asked.id)
     assert await desk.wall(HOST) == ruling, "it is not asked again"
@@ -187,7 +197,7 @@ async def test_wall_that_was_denied_is_not_asked_again(office: Office) -> None:
     desk = await office.desk()
     waiting = asyncio.create_task(desk.wall(HOST))
     asked = await office.opened()
-    await office.approvals.answer(asked.id, NO, by="bob")
+    await office.approvals.answer(asked.id, NO, by="bob", operator=True)
     assert await waiting == Ruling(False, asked.id, "host example.org:443 was denied by bob: not today")
     assert (await desk.wall(HOST)).allowed is False
     assert len(await office.approvals.list_approvals(everything=True, session=None, limit=10)) == 1
@@ -199,7 +209,7 @@ async def test_wall_answers_who_can_wait_no_longer_and_keeps_the_question(office
     ruling = await desk.wall(held)
     assert (ruling.allowed, "waits for a person" in ruling.reason) == (False, True)
     asked = await office.opened()
-    await office.approvals.answer(asked.id, YES, by="bob")
+    await office.approvals.answer(asked.id, YES, by="bob", operator=True)
     assert (await desk.wall(held)).allowed is True
 
 
@@ -207,7 +217,7 @@ async def test_two_who_meet_the_same_wall_share_a_question(office: Office) -> No
     desk = await office.desk()
     waiting = [asyncio.create_task(desk.wall(HOST)) for _ in range(3)]
     asked = await office.opened()
-    await office.approvals.answer(asked.id, YES, by="bob")
+    await office.approvals.answer(asked.id, YES, by="bob", operator=True)
     assert {ruling.approval for ruling in await asyncio.gather(*waiting)} == {asked.id}
 
 
@@ -219,7 +229,7 @@ async def test_question_that_expires_is_denied_and_an_answer_after_that_is_told(
         await asyncio.sleep(0.01)
     assert (agent.got[0].allow, agent.got[0].decided_by, agent.got[0].unanswered) == (False, Deciding.EXPIRY, True)
     with pytest.raises(Conflict, match="has expired"):
-        await office.approvals.answer("a-tool", YES, by="bob")
+        await office.approvals.answer("a-tool", YES, by="bob", operator=True)
 
 
 async def test_expired_wall_may_be_asked_again(office: Office) -> None:
@@ -228,7 +238,7 @@ async def test_expired_wall_may_be_asked_again(office: Office) -> None:
     desk = await office.desk(key=desk.session.key)
     waiting = asyncio.create_task(desk.wall(HOST))
     asked = await office.opened()
-    await office.approvals.answer(asked.id, YES, by="bob")
+    await office.approvals.answer(asked.id, YES, by="bob", operator=True)
     assert (await waiting).allowed is True
 
 
@@ -253,7 +263,7 @@ async def test_always_grants_exactly_this_and_nothing_wider(office: Office) -> N
     agent = Agent()
     desk = await office.desk(agent)
     await desk.requested(QUESTION)
-    answered = await office.approvals.answer("a-tool", ApprovalAnswer(allow=True, always=True), by="bob")
+    answered = await office.approvals.answer("a-tool", ApprovalAnswer(allow=True, always=True), by="bob", operator=True)
     later = await office.desk(agent)
     await later.requested(msgspec.structs.replace(QUESTION, id="a-same"))
     await later.requested(msgspec.structs.replace(QUESTION, id="a-wider", input='{"command":"ls -a"}'))
@@ -282,13 +292,13 @@ async def test_answer_that_means_nothing_is_refused(office: Office, answer: Appr
     await desk.wall(msgspec.structs.replace(HOST, kind=kind, hold_s=0))
     asked = await office.opened()
     with pytest.raises(BadRequest):
-        await office.approvals.answer(asked.id, answer, by="bob")
+        await office.approvals.answer(asked.id, answer, by="bob", operator=True)
     assert (await office.opened()).state is ApprovalState.OPEN
 
 
 async def test_answer_is_in_the_audit_log_before_it_is_done(office: Office) -> None:
     await (await office.desk()).requested(QUESTION)
-    await office.approvals.answer("a-tool", YES, by="bob")
+    await office.approvals.answer("a-tool", YES, by="bob", operator=True)
     (record,) = [one for one in office.records() if one["action"] == "approval.decided"]
     assert (record["actor"], record["object"], record["decision"]) == ("bob", "a-tool", "allowed")
 
@@ -299,7 +309,7 @@ async def test_questions_of_an_ended_session_are_withdrawn(office: Office) -> No
     await office.approvals.give_up(desk.session.key)
     assert (await office.approvals.get("a-tool")).state is ApprovalState.WITHDRAWN
     with pytest.raises(Conflict, match="its session has ended"):
-        await office.approvals.answer("a-tool", YES, by="bob")
+        await office.approvals.answer("a-tool", YES, by="bob", operator=True)
 
 
 async def test_agent_withdraws_its_own_tool_questions_alone(office: Office) -> None:
@@ -330,7 +340,7 @@ async def test_answer_waits_for_a_launcher_that_is_away(office: Office, monkeypa
     agent = Agent(fails=[LauncherUnavailable("away"), LauncherUnavailable("still")])
     desk = await office.desk(agent)
     await desk.requested(QUESTION)
-    answered = await office.approvals.answer("a-tool", YES, by="bob")
+    answered = await office.approvals.answer("a-tool", YES, by="bob", operator=True)
     assert answered.delivery is Delivery.PENDING
     while not agent.got:
         await asyncio.sleep(0.01)
@@ -342,14 +352,14 @@ async def test_answer_waits_for_a_launcher_that_is_away(office: Office, monkeypa
 async def test_answer_to_an_agent_that_went_on_is_said_to_be_unknown(office: Office) -> None:
     desk = await office.desk(Agent(fails=[NotFound("it asks no longer")]))
     await desk.requested(QUESTION)
-    assert (await office.approvals.answer("a-tool", YES, by="bob")).delivery is Delivery.UNKNOWN
+    assert (await office.approvals.answer("a-tool", YES, by="bob", operator=True)).delivery is Delivery.UNKNOWN
 
 
 async def test_daemon_that_died_after_an_answer_delivers_it_once(tmp_path: Path) -> None:
     async with opening(tmp_path) as first:
         desk = await first.desk(Agent(fails=[LauncherUnavailable("gone")]))
         await desk.requested(QUESTION)
-        await first.approvals.answer("a-tool", YES, by="bob")
+        await first.approvals.answer("a-tool", YES, by="bob", operator=True)
         key, recorded = desk.session.key, desk.recorded
         first.timelines.close(key)
     agent = Agent()
@@ -366,9 +376,9 @@ async def test_daemon_that_died_after_an_answer_delivers_it_once(tmp_path: Path)
 
 async def test_daemon_that_died_before_a_question_was_stored_stores_it(office: Office) -> None:
     desk = await office.desk()
-    await office.approvals.take_up(desk, [QUESTION])
+    await desk.take_up([QUESTION])
     assert (await office.opened()).id == "a-tool"
-    await office.approvals.take_up(desk, [])
+    await desk.take_up([])
     assert (await office.approvals.get("a-tool")).state is ApprovalState.WITHDRAWN, "its agent asks no longer"
 
 
@@ -381,16 +391,69 @@ async def test_sessions_that_ended_unseen_leave_nothing_open(office: Office) -> 
     assert (await office.approvals.get("a-tool")).state is ApprovalState.WITHDRAWN
 
 
+MORE = Raise(limit="max_turns", allowed=4)
+MET = "the session's turns is used up: 2 turns of 2 turns (limit max_turns)"
+
+
+async def test_budget_is_asked_once_whole_and_decided_by_a_person(office: Office) -> None:
+    agent = Agent()
+    desk = await office.desk(agent)
+    await desk.limit(MORE, MET)
+    await desk.limit(MORE, MET)
+    asked = await office.opened()
+    assert (asked.kind, asked.subject, asked.why) == (ApprovalKind.BUDGET, "max_turns 4 turns", MET)
+    assert read_raise(await office.approvals.get(asked.id)) == MORE
+    with pytest.raises(BadRequest, match="can't be allowed for always"):
+        await office.approvals.answer(asked.id, ApprovalAnswer(allow=True, always=True), by="ada", operator=True)
+    await office.approvals.answer(asked.id, YES, by="ada", operator=False)
+    assert [(one.id, one.state, one.by_user) for one in agent.decided] == [(asked.id, ApprovalState.ALLOWED, "ada")]
+    await desk.limit(msgspec.structs.replace(MORE, allowed=8), MET)
+    assert (await office.opened()).subject == "max_turns 8 turns", "what was allowed once is asked anew further on"
+
+
+async def test_budget_that_a_crash_left_decided_is_done_again(office: Office) -> None:
+    agent = Agent(fails=[LauncherUnavailable("gone")])
+    desk = await office.desk(agent)
+    await desk.limit(MORE, MET)
+    asked = await office.opened()
+    await office.approvals.answer(asked.id, NO, by="ada", operator=False)
+    await desk.limit(MORE, MET)
+    assert (await office.approvals.list_approvals(everything=False, session=None, limit=9)) == []
+    later = Agent()
+    await office.desk(later, key=desk.session.key)
+    while not later.decided:
+        await asyncio.sleep(0.01)
+    assert later.decided[0].state is ApprovalState.DENIED
+
+
+async def test_limit_of_the_day_is_the_operators(office: Office) -> None:
+    desk = await office.desk()
+    await desk.limit(Raise(limit="user_day_usd", allowed=55, day="2026-01-31"), "the day is used up")
+    asked = await office.opened()
+    assert asked.subject == "user_day_usd 55.00 USD on 2026-01-31"
+    with pytest.raises(Refused, match="an administrator may allow more, ada not"):
+        await office.approvals.answer(asked.id, YES, by="ada", operator=False)
+    assert (await office.approvals.answer(asked.id, YES, by="olga", operator=True)).state is ApprovalState.ALLOWED
+
+
+async def test_limit_that_is_set_instead_of_an_answer_ends_the_question(office: Office) -> None:
+    desk = await office.desk()
+    await desk.limit(MORE, MET)
+    await desk.wall(msgspec.structs.replace(HOST, hold_s=0))
+    await desk.limit_set()
+    assert (await office.opened()).kind is ApprovalKind.HOST
+
+
 async def test_question_in_an_agents_own_words_is_claimed_and_asked_once(office: Office) -> None:
     desk = await office.desk()
     asked = await desk.question("deploy", "all is green")
     assert (asked.kind, asked.state, desk.open) == (ApprovalKind.REQUEST, ApprovalState.OPEN, {asked.id})
     assert (await desk.question("deploy", "again")).id == asked.id
     with pytest.raises(BadRequest, match="for always"):
-        await office.approvals.answer(asked.id, ApprovalAnswer(allow=True, always=True), by="ada")
+        await office.approvals.answer(asked.id, ApprovalAnswer(allow=True, always=True), by="ada", operator=True)
     waiting = asyncio.create_task(desk.own(asked.id, 5))
     await asyncio.sleep(0)
-    await office.approvals.answer(asked.id, YES, by="ada")
+    await office.approvals.answer(asked.id, YES, by="ada", operator=True)
     assert (await waiting).state is ApprovalState.ALLOWED
     kinds = [(type(one), one.by) for one in await office.events(desk.session.key)]
     assert kinds == [(AgentAsked, Provenance.CLAIMED), (ApprovalAnswered, Provenance.OBSERVED)]
@@ -404,7 +467,7 @@ async def test_question_of_another_session_is_not_there(office: Office) -> None:
     for identifier in (asked.id, wall.id, "a-nothing"):
         with pytest.raises(NotFound, match="this session has no question"):
             await desk.own(identifier, 0)
-    await office.approvals.answer(wall.id, NO, by="ada")
+    await office.approvals.answer(wall.id, NO, by="ada", operator=True)
     assert not (await waiting).allowed
 
 
@@ -413,7 +476,7 @@ async def test_question_in_own_words_outlives_the_daemon(office: Office) -> None
     asked = await desk.question("deploy", "")
     again = await office.desk(key=desk.session.key)
     assert again.open == {asked.id}
-    await office.approvals.answer(asked.id, YES, by="ada")
+    await office.approvals.answer(asked.id, YES, by="ada", operator=True)
     assert (await again.own(asked.id, 0)).state is ApprovalState.ALLOWED
 
 

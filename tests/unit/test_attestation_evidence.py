@@ -7,10 +7,11 @@ import pytest
 
 from eleagent.errors import NotFound
 from eleagent_daemon.domain.confinement import TCP_BYTES
+from eleagent_daemon.domain.limits import Resources
 from eleagent_daemon.domain.sandbox import Doors, SandboxSpec
 from eleagent_daemon.kernel import mountinfo
 from eleagent_daemon.launcher.evidence import collect
-from eleagent_daemon.launcher.limits import cgroup_limits, limit_tcp, rlimits
+from eleagent_daemon.launcher.limits import cgroup_limits, limit_tcp, resources, rlimits
 
 SPEC = SandboxSpec(
     session="s-aaaaaaaaaa", installation="i", attempt=1, image="", argv=(), env={}, uid=10001, stdin=False,
@@ -71,6 +72,49 @@ def test_cgroup_limits_of_version_2(tmp_path: Path) -> None:
     limits = cgroup_limits(9, proc)
     assert limits.memory_tcp_bytes == 1024
     assert (limits.memory_bytes, limits.memory_swap_bytes, limits.cpus, limits.pids) == (1024, 1024, 1.5, 7)
+
+
+USED = {"memory_bytes": 700, "memory_limit_bytes": 1024, "pids": 6, "pids_limit": 7, "killed": 2, "refused": 3}
+
+
+def test_resources_of_version_2(tmp_path: Path) -> None:
+    proc = _proc(
+        tmp_path,
+        "1 0 0:1 / ROOT/cg rw - cgroup2 cgroup rw\n",
+        "0::/a\n",
+        {
+            "cg/a/memory.max": "1024\n",
+            "cg/a/memory.current": "900\n",
+            "cg/a/memory.stat": "anon 700\ninactive_file 200\n",
+            "cg/a/memory.events": "low 0\noom 4\noom_kill 2\n",
+            "cg/a/pids.max": "7\n",
+            "cg/a/pids.current": "6\n",
+            "cg/a/pids.events": "max 3\n",
+        },
+    )
+    assert resources(9, None, proc) == Resources(**USED)
+    assert resources(8, None, proc) == resources(0, None, proc) == Resources(), "it has ended"
+    disk = resources(0, tmp_path)
+    assert 0 < disk.disk_bytes < disk.disk_limit_bytes
+    assert not disk.full
+
+
+def test_resources_of_version_1(tmp_path: Path) -> None:
+    proc = _proc(
+        tmp_path,
+        "1 0 0:1 / ROOT/memory rw - cgroup cgroup rw,memory\n2 0 0:2 / ROOT/pids rw - cgroup cgroup rw,pids\n",
+        "3:pids:/a\n2:memory:/a\n",
+        {
+            "memory/a/memory.limit_in_bytes": "1024\n",
+            "memory/a/memory.usage_in_bytes": "900\n",
+            "memory/a/memory.stat": "inactive_file 1\ntotal_inactive_file 200\n",
+            "memory/a/memory.oom_control": "oom_kill_disable 0\nunder_oom 0\noom_kill 2\n",
+            "pids/a/pids.max": "7\n",
+            "pids/a/pids.current": "6\n",
+            "pids/a/pids.events": "max 3\n",
+        },
+    )
+    assert resources(9, None, proc) == Resources(**USED)
 
 
 def test_cgroup_limits_of_version_1_below_a_bound_root(tmp_path: Path) -> None:

@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from eleagent.errors import ConfigError, LimitReached
-from eleagent.wire.limits import LimitsUpdate
+from eleagent.wire.limits import LimitsUpdate, Raise
 from eleagent.wire.sessions import Usage
 from eleagent_daemon.domain.doors import Grant
 from eleagent_daemon.domain.limits import (
@@ -18,13 +18,18 @@ from eleagent_daemon.domain.limits import (
     Allowance,
     Ask,
     Measure,
+    Resources,
     Sum,
     Totals,
     amount,
+    describe_raise,
     duration,
     first_reached,
     grant,
     near,
+    raise_of,
+    raised,
+    update_of,
 )
 from eleagent_daemon.domain.prices import LongRates, Price
 from eleagent_daemon.gateway.body import CheckedBody
@@ -214,14 +219,70 @@ def test_request_is_shortened_in_what_is_sent_too() -> None:
     assert shortened(body(max_tokens=9000), 9000).message["max_tokens"] == 9000
 
 
-def test_estimate_of_what_was_broken_off_is_never_less_than_was_seen() -> None:
+def test_estimate_of_what_was_broken_off_is_never_less_than_can_have_been_written() -> None:
     asked, granted = ask(input_tokens=700), Grant(1, 1000)
-    silent = estimate(Exchange(method="POST", path="/v1/messages"), asked, granted)
+    silent = estimate(Exchange(method="POST", path="/v1/messages"), asked, granted, asked_s=0)
     assert (silent.input_tokens, silent.output_tokens) == (700, 0)
+    unread = estimate(Exchange(method="POST", path="/v1/messages"), asked, granted, asked_s=1.5)
+    assert unread.output_tokens == 750, "the provider bills what it wrote, read or not"
+    long = estimate(Exchange(method="POST", path="/v1/messages"), asked, granted, asked_s=60)
+    assert long.output_tokens == granted.output_tokens
+    cached = estimate(Exchange(method="POST", path="/v1/messages"), ask(caches=True), granted, asked_s=0)
+    assert PRICE.cost(cached) == PRICE.input_ceiling(1000)
     exchange = Exchange(
         method="POST", path="/v1/messages", usage=Usage(input_tokens=9, output_tokens=3), bytes_down=3000
     )
-    told = estimate(exchange, asked, granted)
+    told = estimate(exchange, asked, granted, asked_s=0.1)
     assert (told.input_tokens, told.output_tokens) == (9, 100)
     exchange.bytes_down = 1 << 30
-    assert estimate(exchange, asked, granted).output_tokens == 1000
+    assert estimate(exchange, asked, granted, asked_s=0.1).output_tokens == 1000
+
+
+@pytest.mark.parametrize(
+    ("met", "wanted", "told"),
+    [
+        (("max_cost_usd", 5.0, 5.0), Raise(limit="max_cost_usd", allowed=10), "max_cost_usd 10.00 USD"),
+        (("max_turns", 9, 4), Raise(limit="max_turns", allowed=13), "max_turns 13 turns"),
+        (("timeout_s", 7200.2, 7200), Raise(limit="timeout_s", allowed=14400.2), "timeout_s 4.0 h"),
+        (("idle_timeout_s", 61, 60), Raise(limit="idle_timeout_s", allowed=60), "idle_timeout_s 1 min"),
+        (
+            ("user_day_usd", 50.25, 50.0),
+            Raise(limit="user_day_usd", allowed=52.25, day="2026-01-31"),
+            "user_day_usd 52.25 USD on 2026-01-31",
+        ),
+    ],
+)
+def test_what_is_asked_for_at_a_limit(met: tuple[str, float, float], wanted: Raise, told: str) -> None:
+    limit, used, allowed = met
+    assert raise_of(limit, used=used, allowed=allowed, step=2.0, day="2026-01-31") == wanted
+    assert describe_raise(wanted) == told
+
+
+def test_allowed_raise_is_the_limit_that_was_stated() -> None:
+    assert update_of(Raise(limit="max_turns", allowed=13)) == LimitsUpdate(max_turns=13)
+    assert update_of(Raise(limit="max_cost_usd", allowed=10.5)) == LimitsUpdate(max_cost_usd=10.5)
+
+
+def test_limit_of_a_day_is_raised_on_that_day_alone_and_never_made() -> None:
+    day = Raise(limit="user_day_usd", allowed=55, day="2026-01-31")
+    key = Raise(limit="key_day_usd", allowed=9, day="2026-01-31")
+    allowance = Allowance(user_day_usd=50, max_turns=3)
+    assert raised(allowance, [day, key], "2026-01-31") == Allowance(user_day_usd=55, max_turns=3)
+    assert raised(allowance, [day, key], "2026-02-01") == allowance
+    assert raised(Allowance(user_day_usd=60), [day], "2026-01-31").user_day_usd == 60, "the operator set more since"
+
+
+def test_what_a_sandbox_came_up_against_is_told_once_and_in_words() -> None:
+    before = Resources(memory_limit_bytes=512 << 20, pids_limit=77, disk_limit_bytes=200 << 20, files_limit=10)
+    after = msgspec.structs.replace(before, killed=2, refused=5, full=True, disk_bytes=200 << 20, files=4)
+    assert [text for _, text in after.met(before)] == [
+        "the sandbox's memory is used up (memory_bytes: 512.0 MiB): the kernel ended 2 processes",
+        "the sandbox's share of processes is used up (pids: 77 processes): 5 more could not be started",
+        "the sandbox's disk is used up (disk_bytes: 200.0 MiB): no room in workspace, artefacts and HOME",
+    ]
+    assert list(after.met(after)) == []
+    assert [one.limit for one in near(after.measures(), percent=80, warned=frozenset())] == ["disk_bytes"]
+    by_files = msgspec.structs.replace(after, files=10, disk_bytes=1)
+    assert next(text for one, text in by_files.met(before) if "files" in text).startswith(
+        "the sandbox's share of files is used up (disk_files: 10 files)"
+    )

@@ -27,6 +27,7 @@ EXITED = Status(phase=Phase.EXITED, exit_code=3)
         (EXITED, Cause.STOPPED, DONE, State.STOPPED, "stopped", 137, 3),
         (EXITED, Cause.UNWRITABLE, DONE, State.FAILED, "timeline_unwritable", 125, 3),
         (Status(phase=Phase.EXITED, exit_code=137, oom=True), None, DONE, State.FAILED, "out_of_memory", 137, 137),
+        (Status(phase=Phase.EXITED, exit_code=0, oom=True), None, DONE, State.SUCCEEDED, "completed", 0, 0),
         (Status(phase=Phase.EXITED, exit_code=137, oom=True), Cause.STOPPED, DONE, State.STOPPED, "stopped", 137, 137),
         (Status(phase=Phase.EXITED), None, DONE, State.LOST, "lost", 125, None),
         (Status(phase=Phase.GONE, exit_code=0), None, DONE, State.LOST, "lost", 125, None),

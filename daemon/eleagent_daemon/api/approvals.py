@@ -7,6 +7,7 @@ from typing import Final
 
 from eleagent.errors import NotFound
 from eleagent.operations.approvals import APPROVAL_ANSWER, APPROVAL_GET, APPROVAL_LIST, GRANT_LIST, GRANT_REVOKE
+from eleagent.permissions import Reach
 from eleagent.wire.approvals import Approval, ApprovalList, Grant, GrantList
 from eleagent_daemon.api.pipeline import Call, Handlers
 from eleagent_daemon.domain.access import Owned, Sight
@@ -55,7 +56,8 @@ class ApprovalHandlers:
         return await self._approvals.get(call.path["id"])
 
     async def answer(self, call: Call) -> Approval:
-        return await self._approvals.answer(call.path["id"], call.body, by=call.caller.name)
+        operator = call.caller.reach(call.operation.permission) is Reach.ANY
+        return await self._approvals.answer(call.path["id"], call.body, by=call.caller.name, operator=operator)
 
     async def list_grants(self, call: Call) -> GrantList:
         sight = call.caller.sight(call.operation.permission)

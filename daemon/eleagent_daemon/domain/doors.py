@@ -53,8 +53,8 @@ class Purse(Protocol):
     async def settle(self, grant: Grant, usage: Usage, *, estimated: bool) -> None:
         """What it came to; `estimated` where it was broken off."""
 
-    def send(self, count: int) -> None:
-        """So many bytes leave now. Raises LimitReached."""
+    async def send(self, count: int) -> None:
+        """So many bytes are about to leave; returns when they may. Raises LimitReached."""
 
 
 class Unbounded:
@@ -66,7 +66,7 @@ class Unbounded:
     async def settle(self, grant: Grant, usage: Usage, *, estimated: bool) -> None:
         return
 
-    def send(self, count: int) -> None:
+    async def send(self, count: int) -> None:
         return
 
 

@@ -10,6 +10,7 @@ import msgspec
 
 from eleagent.errors import BY_CODE, EleAgentError
 from eleagent.wire.attestation import Report
+from eleagent_daemon.domain.limits import Resources
 from eleagent_daemon.domain.sandbox import SandboxSpec, Status
 
 PROTOCOL = 1
@@ -239,7 +240,7 @@ class DoorSet(msgspec.Struct, frozen=True, tag="doors"):
 class Inspected(msgspec.Struct, frozen=True, tag="inspected"):
     """`written` are the input messages that went into the pipe whole; `spooled` is how far the output reaches.
 
-    `cpu_s` is what its present processes have used, None where that was not asked.
+    `cpu_s` is what its present processes have used, None where that was not asked; `resources` what it uses of its own.
 
     `draining`: it has exited, and counts as running until its output is spooled: nothing is there to attest.
     """
@@ -249,6 +250,7 @@ class Inspected(msgspec.Struct, frozen=True, tag="inspected"):
     written: list[str]
     draining: bool = False
     cpu_s: float | None = None
+    resources: Resources = Resources()
 
 
 class Entry(msgspec.Struct, frozen=True):

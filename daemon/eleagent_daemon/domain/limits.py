@@ -8,6 +8,7 @@ from typing import Final
 import msgspec
 
 from eleagent.errors import LimitReached
+from eleagent.wire.limits import LimitsUpdate, Raise
 from eleagent_daemon.domain.prices import Price
 
 MICRO: Final = 1_000_000
@@ -17,7 +18,7 @@ LEAST_OUTPUT_TOKENS: Final = 1024
 
 class Ask(msgspec.Struct, frozen=True, kw_only=True):
     """One request to a model before it is sent. `least_output_tokens` is what it can't do without. A model whose price
-    is not known is counted in tokens alone.
+    is not known is counted in tokens alone. `caches`: it asks for parts of its prompt to be kept, which costs more.
     """
 
     model: str
@@ -25,6 +26,7 @@ class Ask(msgspec.Struct, frozen=True, kw_only=True):
     output_tokens: int
     least_output_tokens: int
     price: Price | None
+    caches: bool = False
 
     def ceiling(self, output_tokens: int) -> int:
         """The most that it can cost with so long an answer, in millionths of a dollar."""
@@ -119,8 +121,14 @@ NAMES: Final = {
     "max_egress_bytes": "what the session may send",
     "timeout_s": "the session's time",
     "idle_timeout_s": "the time without progress",
+    "memory_bytes": "the sandbox's memory",
+    "pids": "the sandbox's share of processes",
+    "disk_bytes": "the sandbox's disk",
+    "disk_files": "the sandbox's share of files",
 }
 """What people call each limit."""
+
+_UNITS: Final = {"pids": "processes", "disk_files": "files"}
 
 
 def amount(limit: str, value: float) -> str:
@@ -131,7 +139,7 @@ def amount(limit: str, value: float) -> str:
         return duration(value)
     if limit.endswith("_bytes"):
         return f"{value / (1 << 20):,.1f} MiB"
-    return f"{value:,.0f} {limit.removeprefix('max_')}"
+    return f"{value:,.0f} {_UNITS.get(limit, limit.removeprefix('max_'))}"
 
 
 def duration(seconds: float) -> str:
@@ -146,12 +154,87 @@ def reached(limit: str, used: float, allowed: float) -> LimitReached:
     return LimitReached(told, limit=limit, used=used, allowed=allowed)
 
 
+_COUNTS: Final = frozenset({"max_tokens", "max_turns", "max_egress_bytes"})
+
+
+def raise_of(limit: str, *, used: float, allowed: float, step: float, day: str) -> Raise:
+    """What is asked for where a limit is met: as much again, or `step` more than what was used of a `day`'s money. Time
+    without progress is granted once more.
+    """
+    if limit == "idle_timeout_s":
+        return Raise(limit=limit, allowed=allowed)
+    if limit.endswith("_day_usd"):
+        return Raise(limit=limit, allowed=max(used, allowed) + step, day=day)
+    return Raise(limit=limit, allowed=max(used, allowed) + allowed)
+
+
+def describe_raise(wanted: Raise) -> str:
+    """For people."""
+    return f"{wanted.limit} {amount(wanted.limit, wanted.allowed)}" + (f" on {wanted.day}" if wanted.day else "")
+
+
+def update_of(wanted: Raise) -> LimitsUpdate:
+    """The new limit of the session's own."""
+    value = int(wanted.allowed) if wanted.limit in _COUNTS else wanted.allowed
+    return msgspec.convert({wanted.limit: value}, LimitsUpdate)
+
+
+def raised(allowance: Allowance, raises: Iterable[Raise], day: str) -> Allowance:
+    """With what a session may spend past the limits of that day; what has no limit needs none."""
+    more = {
+        one.limit: max(one.allowed, getattr(allowance, one.limit))
+        for one in raises
+        if one.day == day and getattr(allowance, one.limit)
+    }
+    return msgspec.structs.replace(allowance, **more)
+
+
 class Measure(msgspec.Struct, frozen=True):
     """One limit and how much of it is used, in its own unit; `allowed` 0 is no limit."""
 
     limit: str
     used: float
     allowed: float
+
+
+class Resources(msgspec.Struct, frozen=True, kw_only=True):
+    """What a sandbox uses of what it has. A limit of 0 is none, or one that can't be read here. `killed` are processes
+    that the kernel ended at the memory limit, `refused` those that could not be started, both since its start.
+    """
+
+    memory_bytes: int = 0
+    memory_limit_bytes: int = 0
+    pids: int = 0
+    pids_limit: int = 0
+    disk_bytes: int = 0
+    disk_limit_bytes: int = 0
+    files: int = 0
+    files_limit: int = 0
+    full: bool = False
+    killed: int = 0
+    refused: int = 0
+
+    def measures(self) -> Iterator[Measure]:
+        yield Measure("memory_bytes", self.memory_bytes, self.memory_limit_bytes)
+        yield Measure("pids", self.pids, self.pids_limit)
+        yield Measure("disk_bytes", self.disk_bytes, self.disk_limit_bytes)
+        yield Measure("disk_files", self.files, self.files_limit)
+
+    def met(self, before: Resources) -> Iterator[tuple[Measure, str]]:
+        """What came up against its end since `before`, with a sentence. None of it ends a session."""
+        memory, pids, disk, files = self.measures()
+        if (killed := self.killed - before.killed) > 0:
+            ended = "a process" if killed == 1 else f"{killed} processes"
+            yield memory, f"{_used_up(memory)}: the kernel ended {ended}"
+        if (refused := self.refused - before.refused) > 0:
+            yield pids, f"{_used_up(pids)}: {refused:,} more could not be started"
+        if self.full and not before.full:
+            short = max(disk, files, key=lambda one: one.used / one.allowed)
+            yield short, f"{_used_up(short)}: no room in workspace, artefacts and HOME"
+
+
+def _used_up(one: Measure) -> str:
+    return f"{NAMES[one.limit]} is used up ({one.limit}: {amount(one.limit, one.allowed)})"
 
 
 def near(measures: Iterable[Measure], *, percent: int, warned: frozenset[str]) -> list[Measure]:

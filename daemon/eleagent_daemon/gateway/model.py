@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import socket
+import time
 from typing import Final
 
 import msgspec
@@ -141,7 +142,7 @@ class ModelDoor:
         if not credential:
             raise Denied("credential", "EleAgent: the request lacks the placeholder key that this session was given")
         checked = await self._check(await self._read(request, exchange))
-        self._send(len(checked.encoded))
+        await self._send(len(checked.encoded))
         exchange.model, exchange.offers_tools = checked.model, checked.offers_tools
         if self._policy.approvals.credentials:
             why = f"policy {self._policy.name} asks before a credential is used"
@@ -195,6 +196,7 @@ class ModelDoor:
         try:
             exchange.admitted = await self._recorder.admit(attempt)
             exchange.allowed, exchange.rule, exchange.upstream = True, self._policy.name, self._upstream.name
+            exchange.sent = time.monotonic()
             return await self._pass_on(request, exchange, checked)
         except UpstreamDown:
             exchange.status = exchange.status or 502
@@ -203,9 +205,9 @@ class ModelDoor:
             if grant is not None:
                 await asyncio.shield(self._pay(exchange, ask, grant))
 
-    def _send(self, count: int) -> None:
+    async def _send(self, count: int) -> None:
         try:
-            self._purse.send(count)
+            await self._purse.send(count)
         except LimitReached as limit:
             raise Denied(limit.limit, f"EleAgent: {limit.message}") from limit
         self._view.traffic += count
@@ -217,11 +219,13 @@ class ModelDoor:
             raise Denied(limit.limit, f"EleAgent: {limit.message}") from limit
 
     async def _pay(self, exchange: Exchange, ask: Ask, grant: Grant) -> None:
-        """What is broken off before its end counts as what was seen, or what it must have been at least."""
+        """What is broken off before its end, or ends without a word of what it was, counts as all it can have been."""
         sent = bool(exchange.upstream)
-        estimated = sent and exchange.status in (0, 200) and not exchange.whole
+        counted = exchange.whole and exchange.usage.tokens
+        estimated = sent and exchange.status in (0, 200) and not counted
         if estimated:
-            self._view.correct(exchange, exchange.priced(estimate(exchange, ask, grant)))
+            asked_s = time.monotonic() - exchange.sent
+            self._view.correct(exchange, exchange.priced(estimate(exchange, ask, grant, asked_s=asked_s)))
         usage = msgspec.structs.replace(exchange.usage, requests=int(sent))
         await self._purse.settle(grant, usage, estimated=estimated)
 

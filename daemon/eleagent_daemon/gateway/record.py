@@ -134,7 +134,8 @@ def _with(before: Observation, last: Observation) -> Observation:
 class Exchange:
     """One request at the model door as it goes on. `turn`: it asks the model for a turn; `settled`: it was counted.
 
-    `whole`: its answer came to its end. `price` is None where the model's is not known.
+    `sent` is when it went to the upstream; `whole`: its answer came to its end. `price` is None where the model's is
+    not known.
     """
 
     method: str
@@ -156,6 +157,7 @@ class Exchange:
     whole: bool = False
     price: Price | None = None
     started: float = field(default_factory=time.monotonic)
+    sent: float = 0.0
 
     def refuse(self, denied: Denied) -> None:
         self.allowed = False

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import Final, TypeGuard
 
 import msgspec
@@ -19,6 +20,8 @@ PROMPT_LIMIT_TOKENS: Final = 1_000_000
 """The longest prompt that a model takes (images are far more bytes than tokens)."""
 BYTES_A_STREAMED_TOKEN: Final = 30
 """Of an event stream, whose events hold a few tokens each."""
+TOKENS_A_SECOND: Final = 500
+"""No model writes faster (the fastest of today's about 200). What it wrote is billed, also what nobody read."""
 DEFAULT_OUTPUT_TOKENS: Final = 32_000
 """For a request that does not say, which the provider refuses."""
 
@@ -33,6 +36,7 @@ def ask_for(checked: CheckedBody, price: Price | None) -> Ask:
         output_tokens=wanted if _is_count(wanted) else DEFAULT_OUTPUT_TOKENS,
         least_output_tokens=budget + 1 if _is_count(budget) else 1,
         price=price,
+        caches=b'"cache_control"' in checked.encoded,
     )
 
 
@@ -45,16 +49,20 @@ def shortened(checked: CheckedBody, output_tokens: int) -> CheckedBody:
     return CheckedBody(encoded=msgspec.json.encode(message), message=message)
 
 
-def estimate(exchange: Exchange, ask: Ask, grant: Grant) -> Usage:
-    """Of an answer that was broken off: what was seen, and for what was not, what must have been used by then."""
+def estimate(exchange: Exchange, ask: Ask, grant: Grant, *, asked_s: float) -> Usage:
+    """Of an answer whose end nobody saw: what was seen, and for what was not the most that it can have come to in the
+    `asked_s` that the provider had. So nothing is got for less by hanging up, or by not reading.
+    """
     seen = exchange.usage
-    known = seen.input_tokens or seen.cache_read_tokens or seen.cache_write_tokens
-    streamed = min(grant.output_tokens, exchange.bytes_down // BYTES_A_STREAMED_TOKEN)
-    return msgspec.structs.replace(
-        seen,
-        input_tokens=seen.input_tokens if known else ask.input_tokens,
-        output_tokens=max(seen.output_tokens, streamed),
-    )
+    unseen = max(exchange.bytes_down // BYTES_A_STREAMED_TOKEN, math.ceil(asked_s * TOKENS_A_SECOND))
+    usage = msgspec.structs.replace(seen, output_tokens=max(seen.output_tokens, min(grant.output_tokens, unseen)))
+    if seen.input_tokens or seen.cache_read_tokens or seen.cache_write_tokens:
+        return usage
+    if ask.caches:
+        return msgspec.structs.replace(
+            usage, cache_write_tokens=ask.input_tokens, cache_write_1h_tokens=ask.input_tokens
+        )
+    return msgspec.structs.replace(usage, input_tokens=ask.input_tokens)
 
 
 def _is_count(value: object) -> TypeGuard[int]:

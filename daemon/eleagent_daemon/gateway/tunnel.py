@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import socket
 import time
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from contextlib import suppress
 from dataclasses import dataclass, field
 from http import HTTPStatus
@@ -152,9 +152,9 @@ class TunnelDoor:
         tunnel.allowed = True
         here[1].write(b"HTTP/1.1 200 Connection established\r\n\r\n")
         hello = await self._first_words(tunnel, here[0])
+        await self._purse.send(len(hello))
         there[1].write(hello)
         tunnel.bytes_up += len(hello)
-        self._purse.send(len(hello))
         await self._pump(tunnel, here, there)
 
     async def _decide(self, host: str, port: int, reader: asyncio.StreamReader) -> str:
@@ -209,12 +209,13 @@ class TunnelDoor:
     async def _pump(self, tunnel: Tunnel, here: Streams, there: Streams) -> None:
         loop = asyncio.get_running_loop()
 
-        def up(count: int) -> None:
+        async def up(count: int) -> None:
+            idle.reschedule(None)  # a person may be asked how much may leave
+            await self._purse.send(count)
             tunnel.bytes_up += count
-            self._purse.send(count)
             idle.reschedule(loop.time() + self._idle_s)
 
-        def down(count: int) -> None:
+        async def down(count: int) -> None:
             tunnel.bytes_down += count
             idle.reschedule(loop.time() + self._idle_s)
 
@@ -237,12 +238,16 @@ def _say_no(denied: Denied, writer: asyncio.StreamWriter) -> None:
     writer.write(f"{head}Connection: close\r\n\r\n".encode() + body)
 
 
-async def _copy(reader: asyncio.StreamReader, writer: asyncio.StreamWriter, moved: Callable[[int], None]) -> None:
-    """Until end of file, which is handed on as a half-close. It reads no more than the other side takes."""
+async def _copy(
+    reader: asyncio.StreamReader, writer: asyncio.StreamWriter, moving: Callable[[int], Awaitable[None]]
+) -> None:
+    """Until end of file, which is handed on as a half-close. It reads no more than the other side takes, and writes
+    what `moving` has let pass.
+    """
     while data := await reader.read(PIECE_BYTES):
+        await moving(len(data))
         writer.write(data)
         await writer.drain()
-        moved(len(data))
     with suppress(OSError):  # the other side is gone altogether: nothing is left to tell it
         writer.write_eof()
 

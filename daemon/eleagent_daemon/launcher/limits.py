@@ -1,4 +1,6 @@
-"""Which limits does the kernel hold a process to? Read from control groups (v1, v2), /proc and file systems."""
+"""Which limits does the kernel hold a process to, and how near is it? Read from control groups (v1, v2), /proc and file
+systems.
+"""
 
 from __future__ import annotations
 
@@ -8,7 +10,10 @@ from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 from typing import Final
 
+import msgspec
+
 from eleagent_daemon.domain.confinement import TCP_BYTES
+from eleagent_daemon.domain.limits import Resources
 from eleagent_daemon.kernel.mountinfo import MountLine, read
 
 _V1_UNLIMITED: Final = 1 << 62
@@ -61,6 +66,42 @@ def limit_tcp(sandbox_id: str, pid: int, proc: Path = Path("/proc")) -> None:
             (group / _TCP_LIMIT).write_text(str(TCP_BYTES))
 
 
+def resources(pid: int, disk: Path | None, proc: Path = Path("/proc")) -> Resources:
+    """Of the sandbox whose init is `pid` (0 when it has ended), with its own file system at `disk` where it has one.
+    What can be dropped again, files that were read, is not counted as memory.
+    """
+    space = _space(disk) if disk is not None else Resources()
+    try:
+        groups = _groups((proc / str(pid) / "cgroup").read_text(), read(proc / "self")) if pid else {}
+    except (FileNotFoundError, ProcessLookupError):
+        groups = {}
+    held = _number(groups, "memory", "memory.usage_in_bytes", "memory.current") or 0
+    droppable = _counter(groups, "memory", ("memory.stat", "total_inactive_file"), ("memory.stat", "inactive_file"))
+    return msgspec.structs.replace(
+        space,
+        memory_bytes=max(0, held - droppable),
+        memory_limit_bytes=_number(groups, "memory", "memory.limit_in_bytes", "memory.max") or 0,
+        pids=_number(groups, "pids", "pids.current", "pids.current") or 0,
+        pids_limit=_number(groups, "pids", "pids.max", "pids.max") or 0,
+        killed=_counter(groups, "memory", ("memory.oom_control", "oom_kill"), ("memory.events", "oom_kill")),
+        refused=_counter(groups, "pids", ("pids.events", "max"), ("pids.events", "max")),
+    )
+
+
+def _space(disk: Path) -> Resources:
+    try:
+        found = os.statvfs(disk)
+    except OSError:
+        return Resources()
+    return Resources(
+        disk_bytes=(found.f_blocks - found.f_bfree) * found.f_frsize,
+        disk_limit_bytes=found.f_blocks * found.f_frsize,
+        files=found.f_files - found.f_ffree,
+        files_limit=found.f_files,
+        full=found.f_bavail == 0 or found.f_ffree == 0,
+    )
+
+
 def rlimits(text: str) -> dict[str, int]:
     """Hard limits by name from /proc/PID/limits (`Max open files`); what is unlimited is left out."""
     found = {}
@@ -109,6 +150,16 @@ def _number(groups: dict[str, Path], controller: str, v1: str, v2: str) -> int |
     if text is None or not text.isdigit() or int(text) >= _V1_UNLIMITED:
         return None
     return int(text)
+
+
+def _counter(groups: dict[str, Path], controller: str, v1: tuple[str, str], v2: tuple[str, str]) -> int:
+    """The number beside a name in a file of such lines; 0 where there is none."""
+    file, name = v1 if controller in groups else v2
+    for line in (_text(groups, controller, file, file) or "").splitlines():
+        words = line.split()
+        if len(words) == 2 and words[0] == name and words[1].isdigit():
+            return int(words[1])
+    return 0
 
 
 def _cpus(groups: dict[str, Path]) -> float | None:

@@ -28,7 +28,7 @@ from eleagent_daemon.kernel.child import in_child
 from eleagent_daemon.launcher import doors
 from eleagent_daemon.launcher.evidence import collect
 from eleagent_daemon.launcher.input import Input
-from eleagent_daemon.launcher.limits import limit_tcp
+from eleagent_daemon.launcher.limits import limit_tcp, resources
 from eleagent_daemon.launcher.observe.looking import Files
 from eleagent_daemon.launcher.observe.programs import Programs
 from eleagent_daemon.launcher.observe.seen import Seen
@@ -124,19 +124,29 @@ class LiveSandbox:
         draining = status.phase is Phase.EXITED and not self._drained
         if draining:
             status = msgspec.structs.replace(status, phase=Phase.RUNNING, exit_code=None)
+        pids = await self._pids() if status.phase is Phase.RUNNING and not draining else []
         return Inspected(
             status=status,
             spooled=self._spool.end,
             written=self.record.written,
             draining=draining,
-            cpu_s=await self._cpu_s() if status.phase is Phase.RUNNING and not draining else None,
+            cpu_s=sum(map(cpu_seconds, pids)) if pids else None,
+            resources=resources(pids[0] if pids else 0, self._disk()),
         )
 
-    async def _cpu_s(self) -> float | None:
+    async def _pids(self) -> list[int]:
+        """Empty where nobody can tell."""
         try:
-            return sum(map(cpu_seconds, (await self._runtime.view(self.record.sandbox)).pids))
+            return (await self._runtime.view(self.record.sandbox)).pids
         except EleAgentError:
-            return None
+            return []
+
+    def _disk(self) -> Path | None:
+        """The mount point of its own file system; None where its folders lie on the host's."""
+        for folder in self.record.placement.writable.values() if self.record.placement else ():
+            if (disk := Path(folder).parent).is_mount():
+                return disk
+        return None
 
     async def attest(self) -> Report:
         """Before the release the report is what the sandbox is held to; after it a difference ends the sandbox.

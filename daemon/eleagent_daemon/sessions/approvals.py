@@ -1,4 +1,4 @@
-"""Who is asked when a session meets a wall or a tool's question, and how does the answer get there, once?
+"""How is a question closed, once, and how does its answer get there, once?
 
 An answer is in the store before it is in the timeline, and in both before it is delivered; what a crash leaves between
 these steps is taken up again.
@@ -11,30 +11,29 @@ import base64
 import contextlib
 import logging
 import secrets
-from collections.abc import Awaitable, Callable, Sequence
-from datetime import UTC, datetime, timedelta
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
 from typing import Final
 
 import msgspec
 
-from eleagent.errors import AuditUnavailable, BadRequest, Conflict, NotFound, Unavailable
+from eleagent.errors import AuditUnavailable, BadRequest, Conflict, NotFound, Refused, Unavailable
 from eleagent.wire.approvals import (
     COMMENT_LIMIT,
     Approval,
     ApprovalAnswer,
     ApprovalKind,
-    ApprovalMode,
     ApprovalState,
     Deciding,
     Delivery,
     Grant,
 )
 from eleagent.wire.audit import Phase
-from eleagent.wire.events import ApprovalAnswered, ApprovalRequested, SecurityFinding, WallAsked
+from eleagent.wire.events import ApprovalAnswered, SecurityFinding, WallAsked
 from eleagent.wire.inside import AgentAsked
+from eleagent.wire.limits import Raise
 from eleagent.wire.sessions import Session
-from eleagent_daemon.domain.doors import Ruling, Wall
-from eleagent_daemon.domain.policy import ApprovalRules
 from eleagent_daemon.store.approvals import ApprovalStore, describe_closed
 from eleagent_daemon.store.ledger import Ledger
 from eleagent_daemon.store.timeline import Timeline, now
@@ -51,95 +50,27 @@ _EXPIRED: Final = "nobody answered in time"
 _UNATTENDED: Final = "nobody is there to be asked (--approvals deny)"
 
 Deliver = Callable[[ApprovalAnswered], Awaitable[None]]
+Decide = Callable[[Approval], Awaitable[None]]
 Changed = Callable[[], Awaitable[None]]
 
 
-class Desk:
-    """One live session's questions: `open` has the ids of those that wait, and `changed` is called when that changes.
-    `check_driver` raises Conflict for who does not drive: a tool's question is part of the conversation.
+@dataclass(kw_only=True, eq=False)
+class Party:
+    """A live session as one that asks: `open` has the ids of those questions that wait, and `changed` is called when
+    that changes. `check_driver` raises Conflict for who does not drive: a tool's question is part of the conversation.
 
-    `recorded` are the answers that its timeline has, by id. `deliver` takes one to the
-    agent; it may be called again with the same one, and raises NotFound when the agent asks no longer.
+    `recorded` are the answers that its timeline has, by id. `deliver` takes one to the agent, and raises NotFound when
+    the agent asks no longer; `decide` does what was answered about a limit. Both may be called again with the same one.
     """
 
-    def __init__(
-        self,
-        *,
-        approvals: Approvals,
-        session: Session,
-        timeline: Timeline,
-        rules: ApprovalRules,
-        mode: ApprovalMode,
-        recorded: dict[str, ApprovalAnswered],
-        deliver: Deliver,
-        changed: Changed,
-        check_driver: Callable[[str], None],
-    ) -> None:
-        self.check_driver = check_driver
-        self.open: set[str] = set()
-        self.changed = changed
-        self.session = session
-        self.timeline = timeline
-        self.deliver = deliver
-        self.recorded = recorded
-        self._approvals = approvals
-        self._rules = rules
-        self._mode = mode
-        self._one_at_a_time = asyncio.Lock()
-
-    async def requested(self, question: ApprovalRequested) -> None:
-        """A tool's question, which is in the timeline; asked again with the same words after a crash."""
-        asked = self._new(ApprovalKind.TOOL, question.tool, parameters=question.input, identifier=question.id)
-        await self._approvals.ask(self, asked, unattended=self._mode is ApprovalMode.DENY)
-
-    async def withdrawn(self, identifier: str) -> None:
-        """The agent asks no longer."""
-        with contextlib.suppress(NotFound, Conflict):
-            approval = await self._approvals.get(identifier)
-            if (approval.session, approval.kind) == (self.session.key, ApprovalKind.TOOL):
-                await self._approvals.withdraw(approval)
-
-    async def wall(self, wall: Wall) -> Ruling:
-        """What a person says of it, waiting `wall.hold_s` at most; a decision holds as long as the session lives."""
-        asked = self._new(wall.kind, wall.subject, why=wall.why)
-        async with self._one_at_a_time:
-            approval = await self._approvals.ask_wall(self, asked, unattended=self._mode is ApprovalMode.DENY)
-        if approval.state is ApprovalState.OPEN:
-            approval = await self._approvals.decided(approval.id, wall.hold_s)
-        return _ruling(approval)
-
-    async def question(self, subject: str, why: str) -> Approval:
-        """What the agent asks in its own words, as it stands; the same words are one question."""
-        asked = self._new(ApprovalKind.REQUEST, subject, why=why)
-        async with self._one_at_a_time:
-            return await self._approvals.ask_wall(self, asked, unattended=self._mode is ApprovalMode.DENY)
-
-    async def own(self, identifier: str, wait_s: float) -> Approval:
-        """A question of this session's in its own words, once it is closed or after `wait_s`. Raises NotFound."""
-        with contextlib.suppress(NotFound):
-            approval = await self._approvals.get(identifier)
-            if (approval.session, approval.kind) == (self.session.key, ApprovalKind.REQUEST):
-                return await self._approvals.decided(identifier, wait_s) if wait_s else approval
-        raise NotFound(f"this session has no question {identifier!r}")
-
-    def _new(
-        self, kind: ApprovalKind, subject: str, *, parameters: str = "", why: str = "", identifier: str = ""
-    ) -> Approval:
-        asked = datetime.now(UTC)
-        waits = self._rules.expires_s if self._mode is ApprovalMode.POLICY else 0
-        return Approval(
-            id=identifier or _identifier("a"),
-            session=self.session.key,
-            owner=self.session.owner,
-            agent=self.session.agent,
-            policy=self.session.policy,
-            kind=kind,
-            subject=subject,
-            parameters=parameters,
-            why=why,
-            asked=_stamp(asked),
-            expires=_stamp(asked + timedelta(seconds=waits)) if waits else None,
-        )
+    session: Session
+    timeline: Timeline
+    recorded: dict[str, ApprovalAnswered]
+    deliver: Deliver
+    decide: Decide
+    changed: Changed
+    check_driver: Callable[[str], None]
+    open: set[str] = field(default_factory=set)
 
 
 class Approvals:
@@ -148,7 +79,7 @@ class Approvals:
     def __init__(self, *, store: ApprovalStore, ledger: Ledger) -> None:
         self._store = store
         self._ledger = ledger
-        self._desks: dict[str, Desk] = {}
+        self._parties: dict[str, Party] = {}
         self._closed: dict[str, asyncio.Event] = {}
         self._due: dict[str, str] = {}
         self._undelivered: set[str] = set()
@@ -168,26 +99,23 @@ class Approvals:
             if not all(done):
                 await asyncio.sleep(RETRY_S)
 
-    async def take_up(self, desk: Desk, questions: Sequence[ApprovalRequested]) -> None:
-        """A session lives, perhaps since before this daemon: what is asked is watched here from now on. `questions` are
-        what its agent waits for.
+    async def take_up(self, party: Party, waiting: set[str]) -> None:
+        """A session lives, perhaps since before this daemon: what is asked is watched here from now on. `waiting` are
+        the ids of what its agent waits for.
         """
-        self._desks[desk.session.key] = desk
-        waiting = {question.id for question in questions}
-        for approval in await self._store.list_approvals(open_only=True, session=desk.session.key, limit=ASKED_LIMIT):
+        self._parties[party.session.key] = party
+        for approval in await self._open(party.session.key):
             if not approval.kind.piped or approval.id in waiting:
                 await self._watch(approval)
             else:
                 await self.withdraw(approval)
-        for question in questions:
-            await desk.requested(question)
-        self._undelivered |= {approval.id for approval in await self._store.pending(desk.session.key)}
+        self._undelivered |= {approval.id for approval in await self._store.pending(party.session.key)}
         self._wake.set()
 
     async def give_up(self, key: str) -> None:
         """A session has ended: nothing of it can be answered any more."""
-        self._desks.pop(key, None)
-        for approval in await self._store.list_approvals(open_only=True, session=key, limit=ASKED_LIMIT):
+        self._parties.pop(key, None)
+        for approval in await self._open(key):
             with contextlib.suppress(Conflict):
                 await self.withdraw(approval)
         for approval in await self._store.pending(key):
@@ -198,11 +126,11 @@ class Approvals:
         for key in await self._store.sessions() - live:
             await self.give_up(key)
 
-    async def ask(self, desk: Desk, asked: Approval, *, unattended: bool) -> Approval:
+    async def ask(self, party: Party, asked: Approval, *, unattended: bool) -> Approval:
         """Put a question once. It is answered at once by a standing grant, or denied where nobody is to be asked."""
         if not await self._store.add(asked):
             asked = await self._store.get(asked.id)
-            if asked.session != desk.session.key:
+            if asked.session != party.session.key:
                 raise Conflict(f"approval {asked.id} is another session's")
         if asked.state is not ApprovalState.OPEN:
             return asked
@@ -213,18 +141,33 @@ class Approvals:
         await self._watch(asked)
         return asked
 
-    async def ask_wall(self, desk: Desk, asked: Approval, *, unattended: bool) -> Approval:
+    async def ask_wall(self, party: Party, asked: Approval, *, unattended: bool) -> Approval:
         """As `ask`; what was decided for the same wall before holds, but for a question that nobody answered."""
         same = await self._store.find_same(asked)
         if same is not None and same.state is not ApprovalState.EXPIRED:
             return same
-        questions = await self._store.list_approvals(open_only=True, session=asked.session, limit=OPEN_LIMIT)
+        questions = await self._open(asked.session)
         if len(questions) >= OPEN_LIMIT or await self._store.count(asked.session) >= ASKED_LIMIT:
             detail = f"{asked.kind} {asked.subject} was denied unasked: {len(questions)} questions are open already"
-            await desk.timeline.append(SecurityFinding(kind="question_flood", detail=detail))
+            await party.timeline.append(SecurityFinding(kind="question_flood", detail=detail))
             return msgspec.structs.replace(asked, state=ApprovalState.DENIED, comment="too many questions")
-        await desk.timeline.append(_told(asked))
-        return await self.ask(desk, asked, unattended=unattended)
+        await party.timeline.append(_told(asked))
+        return await self.ask(party, asked, unattended=unattended)
+
+    async def ask_budget(self, party: Party, asked: Approval) -> None:
+        """Whether it may go on past a limit. One question at a time: it stands still until that is decided."""
+        known = [*await self._open(asked.session), *await self._store.pending(asked.session)]
+        if any(one.kind is ApprovalKind.BUDGET for one in known):
+            return
+        await party.timeline.append(_told(asked))
+        await self.ask(party, asked, unattended=False)
+
+    async def withdraw_budget(self, key: str) -> None:
+        """A person has set another limit instead of an answer."""
+        for approval in await self._open(key):
+            if approval.kind is ApprovalKind.BUDGET:
+                with contextlib.suppress(Conflict):
+                    await self.withdraw(approval)
 
     async def decided(self, identifier: str, hold_s: float | None) -> Approval:
         """The question once it is closed, or as it is after `hold_s`."""
@@ -250,8 +193,10 @@ class Approvals:
     async def list_grants(self, *, everything: bool) -> list[Grant]:
         return await self._store.list_grants(everything=everything)
 
-    async def answer(self, identifier: str, answer: ApprovalAnswer, *, by: str) -> Approval:
-        """A person's word. Raises NotFound, BadRequest, and Conflict when it comes too late."""
+    async def answer(self, identifier: str, answer: ApprovalAnswer, *, by: str, operator: bool) -> Approval:
+        """A person's word; an `operator` decides about everybody's. Raises NotFound, BadRequest, Refused, and Conflict
+        when it comes too late.
+        """
         if len(answer.comment) > COMMENT_LIMIT:
             raise BadRequest(f"the comment has {len(answer.comment)} characters, {COMMENT_LIMIT} are allowed")
         if answer.always and not answer.allow:
@@ -262,8 +207,11 @@ class Approvals:
         if asked.state is ApprovalState.OPEN and asked.expires is not None and asked.expires <= now():
             await self._guarded(self._expire(identifier))
             asked = await self._store.get(identifier)
-        if answer.allow and asked.kind is ApprovalKind.TOOL and (desk := self._desks.get(asked.session)) is not None:
-            desk.check_driver(by)
+        if answer.allow and not operator and asked.kind is ApprovalKind.BUDGET and read_raise(asked).day:
+            raise Refused(f"{asked.subject}: the operator set that limit; an administrator may allow more, {by} not")
+        party = self._parties.get(asked.session)
+        if answer.allow and asked.kind is ApprovalKind.TOOL and party is not None:
+            party.check_driver(by)
         state = ApprovalState.ALLOWED if answer.allow else ApprovalState.DENIED
         return await self._close(asked, state, Deciding.PERSON, by=by, comment=answer.comment, make_grant=answer.always)
 
@@ -327,8 +275,8 @@ class Approvals:
 
     async def _hand_over(self, identifier: str) -> None:
         approval = await self._store.get(identifier)
-        desk = self._desks.get(approval.session)
-        if approval.delivery is not Delivery.PENDING or desk is None:
+        party = self._parties.get(approval.session)
+        if approval.delivery is not Delivery.PENDING or party is None:
             self._undelivered.discard(identifier)
             return
         assert approval.decided_by is not None  # noqa: S101 - it is closed
@@ -340,13 +288,15 @@ class Approvals:
             decided_by=approval.decided_by,
             grant=approval.grant,
         )
-        if approval.id not in desk.recorded:
-            await desk.timeline.append(answered)
-            desk.recorded[approval.id] = answered
+        if approval.id not in party.recorded:
+            await party.timeline.append(answered)
+            party.recorded[approval.id] = answered
         delivery = Delivery.DELIVERED
-        if approval.kind.piped:
+        if approval.kind is ApprovalKind.BUDGET:
+            await party.decide(approval)
+        elif approval.kind.piped:
             try:
-                await desk.deliver(answered)
+                await party.deliver(answered)
             except NotFound:
                 delivery = Delivery.UNKNOWN
         await self._settle(approval, delivery)
@@ -393,18 +343,21 @@ class Approvals:
         if approval.expires is not None:
             self._due[approval.id] = approval.expires
             self._wake.set()
-        if (desk := self._desks.get(approval.session)) is not None:
-            desk.open.add(approval.id)
-            await desk.changed()
+        if (party := self._parties.get(approval.session)) is not None:
+            party.open.add(approval.id)
+            await party.changed()
 
     async def _unwatch(self, approval: Approval) -> None:
         self._due.pop(approval.id, None)
         if (closed := self._closed.pop(approval.id, None)) is not None:
             closed.set()
-        desk = self._desks.get(approval.session)
-        if desk is not None and approval.id in desk.open:
-            desk.open.discard(approval.id)
-            await desk.changed()
+        party = self._parties.get(approval.session)
+        if party is not None and approval.id in party.open:
+            party.open.discard(approval.id)
+            await party.changed()
+
+    async def _open(self, key: str) -> list[Approval]:
+        return await self._store.list_approvals(open_only=True, session=key, limit=ASKED_LIMIT)
 
     def _pause_s(self) -> float | None:
         waits = [RETRY_S] if self._undelivered else []
@@ -414,20 +367,9 @@ class Approvals:
         return min(waits, default=None)
 
 
-def _ruling(approval: Approval) -> Ruling:
-    """What a wall makes of it. An answer that is not in the timeline yet lets nothing pass."""
-    name = f"{approval.kind} {approval.subject}"
-    match approval.state, approval.delivery:
-        case ApprovalState.ALLOWED, Delivery.DELIVERED:
-            return Ruling(allowed=True, approval=approval.id, reason=f"{name} was allowed by {approval.by_user}")
-        case ApprovalState.ALLOWED, _:
-            reason = f"{name} was allowed, but that can't be recorded yet: try again"
-        case ApprovalState.OPEN, _:
-            reason = f"{name} waits for a person's answer ({approval.id}): try again later"
-        case _:
-            by = f" by {approval.by_user}" if approval.by_user else ""
-            reason = f"{name} was denied{by}" + (f": {approval.comment}" if approval.comment else "")
-    return Ruling(allowed=False, approval=approval.id, reason=reason)
+def read_raise(approval: Approval) -> Raise:
+    """What exactly a budget's question asks for."""
+    return msgspec.json.decode(approval.parameters, type=Raise)
 
 
 def _told(asked: Approval) -> WallAsked | AgentAsked:
@@ -439,7 +381,7 @@ def _told(asked: Approval) -> WallAsked | AgentAsked:
 def _grant_of(approval: Approval) -> Grant:
     """The narrow rule: exactly what was asked, never what an agent suggests."""
     return Grant(
-        id=_identifier("g"),
+        id=identifier("g"),
         owner=approval.owner,
         agent=approval.agent,
         policy=approval.policy,
@@ -453,9 +395,5 @@ def _grant_of(approval: Approval) -> Grant:
     )
 
 
-def _identifier(letter: str) -> str:
+def identifier(letter: str) -> str:
     return f"{letter}-{base64.b32encode(secrets.token_bytes(7))[:10].decode().lower()}"
-
-
-def _stamp(moment: datetime) -> str:
-    return moment.isoformat(timespec="microseconds").replace("+00:00", "Z")

@@ -5,12 +5,15 @@ from __future__ import annotations
 import contextlib
 import time
 
-from eleagent.errors import Conflict, LimitReached, NotFound, StorageUnavailable
+from eleagent.errors import Conflict, EngineUnavailable, LauncherUnavailable, LimitReached, NotFound, StorageUnavailable
+from eleagent.wire.approvals import Approval, ApprovalState
 from eleagent.wire.events import LimitsChanged, SessionPaused, SessionUnpaused
-from eleagent.wire.limits import LimitsUpdate
+from eleagent.wire.limits import LimitsUpdate, Raise
 from eleagent.wire.sessions import State
 from eleagent_daemon.domain.launch import Done, Inspected, Pause, Unpause
+from eleagent_daemon.domain.limits import Resources, update_of
 from eleagent_daemon.domain.sandbox import Phase
+from eleagent_daemon.sessions.approvals import read_raise
 from eleagent_daemon.sessions.keeper import Action, Keeper, Rules, changed
 from eleagent_daemon.sessions.launchclient import LauncherClient
 from eleagent_daemon.sessions.live import Live, seconds_between
@@ -71,12 +74,28 @@ class Holding:
             await self._at_limit(*found)
 
     async def _at_limit(self, met: LimitReached, action: Action) -> None:
-        """What is paused has its time counted from when it goes on."""
-        if action == "pause":
-            with contextlib.suppress(Conflict):  # it has just ended
-                await self.pause(LIMIT, by=DAEMON, detail=met.message)
+        """What is paused has its time counted from when it goes on, which a person is asked for."""
+        if action != "pause":
+            await self._stopping.end(_CAUSES.get(met.limit, Cause.LIMIT), why=met.message)
             return
-        await self._stopping.end(_CAUSES.get(met.limit, Cause.LIMIT), why=met.message)
+        try:
+            await self.pause(LIMIT, by=DAEMON, detail=met.message)
+        except Conflict:
+            return  # it has just ended
+        except (LauncherUnavailable, EngineUnavailable):
+            self._live.met = met
+            raise
+        await self.ask_at_limit()
+
+    async def ask_at_limit(self) -> None:
+        """Put it to people whether a session that stands still at a limit may go on, where that was not done yet."""
+        if LIMIT in self._live.session.paused_by and self._keeper is not None:
+            await self._keeper.ask()
+
+    async def tell_of(self, resources: Resources) -> None:
+        """What the sandbox uses of its own, where it comes near to the end of it."""
+        if self._keeper is not None:
+            await self._keeper.tell_of(resources)
 
     async def keep_still(self, inspected: Inspected) -> None:
         """A pause is what the registry says, whoever died over it."""
@@ -133,11 +152,31 @@ class Holding:
         live = self._live
         if live.cause is not None:
             raise Conflict(f"session {live.key} is already being ended: {live.cause}")
+        if live.desk is not None:
+            await live.desk.limit_set()
+        await self._set_limits(update, by=by)
+
+    async def decide(self, approval: Approval) -> None:
+        """What was said of the limit that it was paused at: it goes on as far as that allows, or is stopped there."""
+        wanted = read_raise(approval)
+        if self._live.cause is not None or self._stopping.over:
+            return
+        if approval.state is ApprovalState.ALLOWED:
+            update = LimitsUpdate() if wanted.day else update_of(wanted)
+            await self._set_limits(update, by=approval.by_user, day_raise=wanted if wanted.day else None)
+            return
+        who = f" by {approval.by_user}" if approval.by_user else ""
+        why = f"{approval.why}; more was denied{who}" + (f": {approval.comment}" if approval.comment else "")
+        await self._stopping.end(_CAUSES.get(wanted.limit, Cause.LIMIT), by=approval.by_user or DAEMON, why=why)
+
+    async def _set_limits(self, update: LimitsUpdate, *, by: str, day_raise: Raise | None = None) -> None:
+        live = self._live
         limits = changed(live.session.limits, update)
         timeout_s = live.timeout_s if update.timeout_s is None else update.timeout_s
-        await live.timeline.append(LimitsChanged(by_user=by, limits=limits, timeout_s=timeout_s))
-        await live.become(limits=limits, timeout_s=timeout_s)
-        live.warned, live.met = frozenset(), None
+        raises = [*live.session.day_raises, *([day_raise] if day_raise is not None else [])]
+        await live.timeline.append(LimitsChanged(by_user=by, limits=limits, timeout_s=timeout_s, day_raise=day_raise))
+        await live.become(limits=limits, timeout_s=timeout_s, day_raises=raises)
+        live.warned, live.met, live.paused_at = frozenset(), None, None
         if LIMIT in live.session.paused_by:
             await self.unpause(LIMIT, by=by)
         live.limits_changed()

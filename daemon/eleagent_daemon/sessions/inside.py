@@ -10,7 +10,7 @@ from eleagent.wire.events import SessionStopping
 from eleagent.wire.inside import TEXT_LIMIT, AgentReported, OwnApproval, OwnSession, Question, Told
 from eleagent.wire.sessions import State
 from eleagent_daemon.sessions.accounts import Accounts
-from eleagent_daemon.sessions.approvals import Desk
+from eleagent_daemon.sessions.desk import Desk
 from eleagent_daemon.sessions.live import Live
 from eleagent_daemon.sessions.outcome import Cause
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import math
+from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Literal
 
@@ -11,12 +12,12 @@ import msgspec
 
 from eleagent.errors import LimitReached, StorageUnavailable
 from eleagent.wire.events import LimitMet, LimitNear
-from eleagent.wire.limits import LimitsUpdate, OnLimit, SessionLimits
+from eleagent.wire.limits import LimitsUpdate, SessionLimits
 from eleagent.wire.states import State
-from eleagent_daemon.domain.limits import NAMES, Measure, amount, first_reached, near
+from eleagent_daemon.domain.limits import NAMES, Measure, Resources, amount, first_reached, near, raise_of
 from eleagent_daemon.sessions.live import Live
 from eleagent_daemon.sessions.progress import Progress, RunClock
-from eleagent_daemon.sessions.purse import Purses, measured
+from eleagent_daemon.sessions.purse import Purses, measured, today
 
 OnHang = Literal["stop", "pause", "tell"]
 Action = Literal["stop", "pause", "tell"]
@@ -35,7 +36,9 @@ class Keeper:
 
     def __init__(self, *, live: Live, purses: Purses, rules: Rules, clock: RunClock) -> None:
         self.clock = clock
-        self.progress = Progress(cpu_s=None if clock.seconds > 1 else 0.0)
+        adopted = clock.seconds > 1
+        self.progress = Progress(cpu_s=None if adopted else 0.0)
+        self._resources = None if adopted else Resources()
         self._live = live
         self._purses = purses
         self._rules = rules
@@ -68,23 +71,45 @@ class Keeper:
         met, live.met = live.met or first_reached(own), None
         if met is not None:
             action = self._action(met)
-            await self._tell(
-                LimitMet(limit=met.limit, used=met.used, allowed=met.allowed, action=action, text=met.message)
-            )
+            told = LimitMet(limit=met.limit, used=met.used, allowed=met.allowed, action=action, text=met.message)
+            live.paused_at = told if action == "pause" else None
+            await self._tell(told)
             if action == "tell":
                 self.progress.begin_anew()
                 return None
             return met, action
         of_the_day = await self._purses.measures(live) if live.usage.requests else []
-        for one in near([*own, *of_the_day], percent=self._rules.warn_percent, warned=live.warned):
-            live.warned |= {one.limit}
-            await self._tell(LimitNear(limit=one.limit, used=one.used, allowed=one.allowed, text=_near(one)))
+        await self._warn([*own, *of_the_day])
         return None
 
+    async def tell_of(self, resources: Resources) -> None:
+        """Where the sandbox came up against its ends, or near to them. The first look at one that was adopted tells
+        nothing of what it met: that was told then.
+        """
+        before, self._resources = self._resources, resources
+        for one, text in resources.met(before) if before is not None else ():
+            await self._tell(LimitMet(limit=one.limit, used=one.used, allowed=one.allowed, action="tell", text=text))
+        await self._warn(resources.measures())
+
+    async def _warn(self, measures: Iterable[Measure]) -> None:
+        """Once of each."""
+        for one in near(measures, percent=self._rules.warn_percent, warned=self._live.warned):
+            self._live.warned |= {one.limit}
+            await self._tell(LimitNear(limit=one.limit, used=one.used, allowed=one.allowed, text=_near(one)))
+
+    async def ask(self) -> None:
+        """Put to people whether it may go on past the limit that it was paused at, once."""
+        met, desk = self._live.paused_at, self._live.desk
+        if met is None or desk is None:
+            return
+        step = self._live.session.limits.max_cost_usd or met.allowed
+        wanted = raise_of(met.limit, used=met.used, allowed=met.allowed, step=step, day=today())
+        await desk.limit(wanted, met.text)
+
     def _action(self, met: LimitReached) -> Action:
-        if met.limit == "idle_timeout_s":
-            return self._rules.on_hang
-        return "pause" if self._live.session.limits.on_limit is OnLimit.PAUSE else "stop"
+        if met.limit != "idle_timeout_s":
+            return "pause" if self._live.asks_at_limits else "stop"
+        return "stop" if self._rules.on_hang == "pause" and not self._live.attended else self._rules.on_hang
 
     async def _tell(self, payload: LimitNear | LimitMet) -> None:
         with contextlib.suppress(StorageUnavailable):

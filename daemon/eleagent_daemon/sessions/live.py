@@ -12,15 +12,17 @@ from pathlib import Path
 import msgspec
 
 from eleagent.errors import LimitReached
+from eleagent.wire.approvals import ApprovalMode
 from eleagent.wire.attestation import Report
-from eleagent.wire.events import ApprovalAnswered, SessionEnded
+from eleagent.wire.events import ApprovalAnswered, LimitMet, SessionEnded
+from eleagent.wire.limits import OnLimit
 from eleagent.wire.sessions import Session, State, Usage
 from eleagent.wire.timeline import Position
 from eleagent_daemon.domain.doors import ModelView, OpenDoors
 from eleagent_daemon.domain.sandbox import Status
 from eleagent_daemon.sessions.adapter import Adapter
-from eleagent_daemon.sessions.approvals import Desk
 from eleagent_daemon.sessions.claims import Claims
+from eleagent_daemon.sessions.desk import Desk
 from eleagent_daemon.sessions.outcome import Cause
 from eleagent_daemon.sessions.previews import Previews
 from eleagent_daemon.store.registry import Record, Registry
@@ -36,7 +38,7 @@ class Live:
     `paused_since` is when it was paused, `paused_s` how long it was before that. `stop_reason` is the model's last, as
     the door saw it, for a daemon that came back.
     `warned` are limits that were told to be near, `met` is one that a door has met since the runner looked last (`wake`
-    makes it look), `raised` is set when limits were changed.
+    makes it look), `raised` is set when limits were changed, `paused_at` is the limit that it was paused at.
     """
 
     record: Record
@@ -69,6 +71,7 @@ class Live:
     egress_bytes: int = 0
     raised: asyncio.Event = field(default_factory=asyncio.Event)
     met: LimitReached | None = None
+    paused_at: LimitMet | None = None
     wake: Callable[[], None] = lambda: None
     paused_since: str = ""
     paused_s: float = 0.0
@@ -94,6 +97,15 @@ class Live:
     def awake(self) -> State:
         """What it is when it is not paused: at work, or waiting for a person's answer."""
         return State.WAITING if self.desk is not None and self.desk.open else State.RUNNING
+
+    @property
+    def asks_at_limits(self) -> bool:
+        """Whether it stands still at a limit until a person says what then; who is never asked is stopped there."""
+        return self.session.limits.on_limit is OnLimit.PAUSE and self.attended
+
+    @property
+    def attended(self) -> bool:
+        return self.record.request.approvals is not ApprovalMode.DENY
 
     @property
     def unanswered(self) -> int:

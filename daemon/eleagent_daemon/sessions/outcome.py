@@ -72,7 +72,7 @@ def decide(
             pass
     if status.phase is not Phase.EXITED or own is None:
         return Outcome(State.LOST, "lost", ENGINE, None, status.error or "its sandbox is gone and nobody saw it end")
-    if status.oom:
+    if status.oom and own == KILLED:  # else it was another process of it, and it went on
         return Outcome(State.FAILED, "out_of_memory", KILLED, own, "the kernel killed it at its memory limit")
     if unanswered and verdict.reason != "interrupted":
         questions = "1 question was" if unanswered == 1 else f"{unanswered} questions were"

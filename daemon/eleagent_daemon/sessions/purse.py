@@ -9,12 +9,13 @@ from collections.abc import Iterator
 from datetime import UTC, datetime
 from functools import partial
 
+import msgspec
+
 from eleagent.errors import LimitReached, StorageUnavailable
 from eleagent.wire.events import UsageEstimated, UsageUnpriced
-from eleagent.wire.limits import OnLimit
 from eleagent.wire.sessions import Usage
 from eleagent_daemon.domain.doors import Grant
-from eleagent_daemon.domain.limits import MICRO, Allowance, Ask, Measure, grant, reached
+from eleagent_daemon.domain.limits import MICRO, Allowance, Ask, Measure, grant, raised, reached
 from eleagent_daemon.sessions.live import Live
 from eleagent_daemon.store.usage import Account, UsageStore
 
@@ -50,11 +51,11 @@ class Purses:
 
     async def measures(self, live: Live) -> list[Measure]:
         """Its money of today, beside what its own timeline tells."""
-        totals = await self._store.totals(account(live), today())
+        totals, allowance = await self._store.totals(account(live), today()), allowed_to(live, self._allowance)
         days = (
-            ("user_day_usd", self._allowance.user_day_usd, totals.user_day),
-            ("key_day_usd", self._allowance.key_day_usd, totals.key_day),
-            ("project_day_usd", self._allowance.project_day_usd, totals.project_day),
+            ("user_day_usd", allowance.user_day_usd, totals.user_day),
+            ("key_day_usd", allowance.key_day_usd, totals.key_day),
+            ("project_day_usd", allowance.project_day_usd, totals.project_day),
         )
         return [Measure(name, total.used / MICRO, allowed) for name, allowed, total in days]
 
@@ -91,26 +92,29 @@ class SessionPurse:
             self._unpriced.add(ask.model)
             await self._live.timeline.append(UsageUnpriced(model=ask.model))
         while True:
-            raised = self._live.raised
+            change = self._live.raised
             try:
                 return await self._purses.reserve(self._live, ask)
             except LimitReached as limit:
                 self._meet(limit)
-                if self._live.session.limits.on_limit is not OnLimit.PAUSE:
+                if not self._live.asks_at_limits:
                     raise
-            await raised.wait()
+            await change.wait()
 
     async def settle(self, grant: Grant, usage: Usage, *, estimated: bool) -> None:
         await self._purses.settle(grant, usage, estimated=estimated)
         self._live.wake()
 
-    def send(self, count: int) -> None:
+    async def send(self, count: int) -> None:
+        """As with money: what does not fit waits where a person is asked."""
         self._live.egress_bytes += count
-        allowed = self._live.session.limits.max_egress_bytes
-        if allowed and self._live.egress_bytes > allowed:
+        while (allowed := self._live.session.limits.max_egress_bytes) and self._live.egress_bytes > allowed:
+            change = self._live.raised
             limit = reached("max_egress_bytes", self._live.egress_bytes, allowed)
             self._meet(limit)
-            raise limit
+            if not self._live.asks_at_limits:
+                raise limit
+            await change.wait()
 
     def _meet(self, limit: LimitReached) -> None:
         self._live.met = limit
@@ -130,11 +134,9 @@ def measured(live: Live, *, idle_s: float, running_s: float) -> Iterator[Measure
 
 def allowed_to(live: Live, of_the_day: Allowance) -> Allowance:
     limits = live.session.limits
-    return Allowance(
+    return msgspec.structs.replace(
+        raised(of_the_day, live.session.day_raises, today()),
         max_cost_usd=limits.max_cost_usd or 0,
-        user_day_usd=of_the_day.user_day_usd,
-        key_day_usd=of_the_day.key_day_usd,
-        project_day_usd=of_the_day.project_day_usd,
         max_tokens=limits.max_tokens or 0,
         max_turns=limits.max_turns or 0,
     )

@@ -13,6 +13,7 @@ from eleagent.wire.events import (
     EgressModel,
     EgressTunnel,
     InputAccepted,
+    LimitMet,
     LimitNear,
     LimitsChanged,
     SandboxAttested,
@@ -76,6 +77,8 @@ def recall(live: Live, events: Iterable[Event]) -> None:
                 live.cause, live.by, live.why = Cause(payload.reason), payload.by_user, payload.detail
             case LimitNear():
                 live.warned |= {payload.limit}
+            case LimitMet(action="pause"):
+                live.paused_at = payload
             case LimitsChanged():
                 live.warned = frozenset()
             case _:

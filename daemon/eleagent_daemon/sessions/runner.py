@@ -90,6 +90,7 @@ class Runner:
         self._output_bytes = output_bytes
         self._farewell_at: float | None = None
         self._launcher_pid = 0
+        self._inspected_at = 0.0
         self._engine_away = False
 
     async def run(self) -> None:
@@ -214,9 +215,12 @@ class Runner:
         if not held:
             await self._starting.open_doors(live, policy=self._policy)
         await self._starting.release(live, written=inspected.written)
+        self.holding.begin()
+        await self.holding.ask_at_limit()  # the earlier daemon may have died before it did
 
     async def _inspect(self) -> Inspected:
         """GONE where the launcher knows of no such sandbox."""
+        self._inspected_at = time.monotonic()
         try:
             return await self._launcher.ask(Inspect(session=self.live.key), Inspected)
         except NotFound as err:
@@ -288,10 +292,12 @@ class Runner:
         if notice is not None and notice.violation:
             await self.live.timeline.append(SandboxViolation(differences=notice.violation))
             await self.stopping.end(Cause.VIOLATION, grace_s=0)
-        if notice is not None and notice.spooled and not notice.ended and self.holding.due_s != 0:
+        due = self.holding.due_s == 0 or time.monotonic() >= self._inspected_at + POLL_S
+        if notice is not None and notice.spooled and not notice.ended and not due:
             await self.holding.mind(None, asked=False)
             return None
         inspected = await self._inspect()
+        await self.holding.tell_of(inspected.resources)
         if inspected.status.phase in (Phase.EXITED, Phase.GONE):
             return inspected
         self._engine_away = inspected.status.phase is Phase.LOST

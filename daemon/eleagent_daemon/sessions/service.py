@@ -25,10 +25,11 @@ from eleagent_daemon.domain.sandbox import POOL_FIRST_UID, Ceilings, SandboxSpec
 from eleagent_daemon.domain.spool import spool_folder
 from eleagent_daemon.sessions.accounts import Accounts
 from eleagent_daemon.sessions.admission import check_limits, check_request, choose_policy, make_adapter, title
-from eleagent_daemon.sessions.approvals import Approvals, Desk
+from eleagent_daemon.sessions.approvals import Approvals
 from eleagent_daemon.sessions.catalogue import Catalogue, get_profile, version_of
 from eleagent_daemon.sessions.claims import Claims
 from eleagent_daemon.sessions.claude import ClaudeAdapter
+from eleagent_daemon.sessions.desk import Desk
 from eleagent_daemon.sessions.ending import Ending
 from eleagent_daemon.sessions.keeper import Rules, effective
 from eleagent_daemon.sessions.launchclient import LauncherClient
@@ -388,13 +389,14 @@ class Sessions:
             mode=live.record.request.approvals,
             recorded=live.answered,
             deliver=runner.deliver,
+            decide=runner.holding.decide,
             changed=runner.tell_waiting,
             check_driver=runner.lease.check,
         )
 
         async def work(desk: Desk) -> None:
             try:
-                await self._approvals.take_up(desk, live.adapter.questions())
+                await desk.take_up(live.adapter.questions())
                 await runner.run()
                 await self._approvals.give_up(live.key)
             finally:
