@@ -60,8 +60,10 @@ pytest: venv tmux
 # An hour at a stretch, or a part of it: make faults PIECE=3/20.
 PIECE ?= 1/1
 faults: venv ## the audit log's faults and changes in full length: 200 kills, every write, sync and rename (PIECE=3/20)
-	@ELEAGENT_AUDIT_KILLS=200 ELEAGENT_AUDIT_FAULTS=0 ELEAGENT_TAMPER_TIMES=1000 ELEAGENT_AUDIT_PIECE=$(PIECE) \
-		$(BIN)/pytest tests/store/test_audit_faults.py tests/store/test_tamper.py
+	@compose/engine.sh
+	@$(ENGINE_ENV); export ELEAGENT_AUDIT_KILLS=200 ELEAGENT_AUDIT_FAULTS=0 ELEAGENT_TAMPER_TIMES=1000 \
+		ELEAGENT_AUDIT_PIECE=$(PIECE); compose/engine.sh enter $(BIN)/pytest tests/store/test_audit_faults.py \
+		tests/store/test_tamper.py tests/e2e/test_audit_kills.py
 
 wheel-test: venv tmux ## the suite against the built wheel, without the source tree
 	@$(ENGINE_ENV); tests/wheel.sh $(WORK)/wheel

@@ -21,6 +21,7 @@ from eleagent_daemon.store.ledger.reading import read_proofs
 
 from ..independent import proof_holds
 
+pytestmark = pytest.mark.timeout(60)
 TIMES = int(os.environ.get("ELEAGENT_TAMPER_TIMES", "200"))
 Export = tuple[list[LogProof | ProvenRecord], VerifierKey]
 

@@ -28,6 +28,7 @@ from ..independent import log_holds, proof_holds
 RECORDS = 600
 UNSIGNED = 5
 PIECE, PIECES = map(int, os.environ.get("ELEAGENT_AUDIT_PIECE", "1/1").split("/"))
+pytestmark = pytest.mark.timeout(60)
 TIMES = -(-int(os.environ.get("ELEAGENT_TAMPER_TIMES", "30")) // PIECES)
 """Random changes a kind."""
 
