@@ -152,22 +152,31 @@ def export(invocation: Invocation, /, form: str, proofs: bool, output: Path | No
 @audit.command()
 @click.argument("path", type=click.Path(exists=True, path_type=Path), required=False)
 @click.option("--key", "keys", metavar="KEY|FILE", multiple=True, help="The public key that you trust (repeatable).")
+@click.option(
+    "--checkpoint", "held", metavar="FILE", multiple=True, type=click.Path(path_type=Path),
+    help="Checkpoints that you hold: from a webhook, a journal, a client's memory (repeatable).",
+)  # fmt: skip
 @pass_invocation
-def verify(invocation: Invocation, path: Path | None, keys: tuple[str, ...]) -> int:
+def verify(invocation: Invocation, path: Path | None, keys: tuple[str, ...], held: tuple[Path, ...]) -> int:
     """Verify the audit log, or an export of it with proofs, by its files and the public key alone.
 
     PATH is a copy of the ledger folder, or a file from audit export --proofs; without it, it is this host's log. No
     daemon is needed. Exits with 125 and names the first bad record when something was changed. One key that the log
     ever had is enough. Without --key the first one beside the records is believed: that shows damage, but not a forger
-    who brought a key of his own.
+    who brought a key of his own. With --checkpoint the log has to begin with what was signed then: that finds a past
+    that was written anew, by whoever has the key.
     """
     from eleagent.cli import verdicts
+    from eleagent.transparency.held import read_held
 
     trusted = verdicts.keys_of(keys)
+    notes = [note for file in held for note in read_held(file)]
     if path is not None and path.is_file():
+        if notes:
+            raise BadRequest("--checkpoint is for the whole log: an export says itself what it was signed at")
         holds = verdicts.tell_export(invocation, path, trusted)
     else:
-        holds = verdicts.tell_log(invocation, path or default_home(os.getuid()) / "ledger", trusted)
+        holds = verdicts.tell_log(invocation, path or default_home(os.getuid()) / "ledger", trusted, notes)
     if not trusted and not invocation.json:
         invocation.screen.note("judged by the key beside the records; give --key to rule out another's")
     return 0 if holds else 125

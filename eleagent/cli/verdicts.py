@@ -19,15 +19,19 @@ def keys_of(given: Iterable[str]) -> list[VerifierKey]:
     return [key for text in given for key in _keys(text)]
 
 
-def tell_log(invocation: Invocation, folder: Path, trusted: Sequence[VerifierKey]) -> bool:
-    """Whether every log in the folder holds. Raises TamperFound where there is none."""
-    verdicts = verify(folder, keys=trusted)
+def tell_log(invocation: Invocation, folder: Path, trusted: Sequence[VerifierKey], held: Sequence[str]) -> bool:
+    """Whether every log in the folder holds, and fits the checkpoints that are held. Raises TamperFound where there is
+    none.
+    """
+    verdicts = verify(folder, keys=trusted, held=held)
     holds = all(verdict.holds for verdict in verdicts)
     if invocation.json:
         invocation.emit({"holds": holds, "logs": [_told(verdict) for verdict in verdicts]})
     else:
         for verdict in verdicts:
             _report(invocation, verdict)
+        if held and holds:
+            invocation.screen.line(f"{len(held)} checkpoints that you hold are of this log")
     return holds
 
 

@@ -146,10 +146,11 @@ class Witness:
         return Seen(self._daemon, shown.origin, shown.size, base64.b64encode(shown.root).decode(), head.note, keys)
 
     def _forked(self, seen: Seen, size: int) -> Forked:
+        kept = f"--checkpoint {self._path}" if seen.note else "--key KEY"
         return Forked(
             f"the audit log of {self._daemon} was changed: it does not begin with the {seen.size} records that were "
             f"seen before (it shows {size}); what was seen is in {self._path}: keep it, and look with "
-            "'eleagent audit verify'",
+            f"'eleagent audit verify {kept}'",
             seen=str(seen.size),
             shown=str(size),
         )

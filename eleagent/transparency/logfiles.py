@@ -18,6 +18,7 @@ import os
 import re
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
+from hashlib import sha256
 from pathlib import Path
 from types import TracebackType
 from typing import Final
@@ -25,7 +26,7 @@ from typing import Final
 import msgspec
 
 from eleagent.errors import BadRequest, TamperFound
-from eleagent.transparency.merkle import HASH_BYTES, node_hash
+from eleagent.transparency.merkle import HASH_BYTES
 from eleagent.transparency.note import MARK, VerifierKey
 from eleagent.wire.audit import AuditRecord, KeyRotation
 
@@ -124,7 +125,7 @@ class LogFolder:
     def notes(self) -> Iterator[str]:
         """The signed notes in order; what is after the last whole one is none."""
         with self.checkpoints.open(encoding="utf-8", newline="\n") as file:
-            yield from _notes(file)
+            yield from split_notes(file)
 
     def last_note(self) -> str:
         """The newest signed note; empty where there is none."""
@@ -134,10 +135,11 @@ class LogFolder:
                 tail = file.read().decode(errors="replace").splitlines(keepends=True)
         except FileNotFoundError:
             return ""
-        return max(enumerate(_notes(tail)), default=(0, ""))[1]
+        return max(enumerate(split_notes(tail)), default=(0, ""))[1]
 
 
-def _notes(lines: Iterable[str]) -> Iterator[str]:
+def split_notes(lines: Iterable[str]) -> Iterator[str]:
+    """Signed notes that follow one another, each of lines with their ends."""
     note: list[str] = []
     for line in lines:
         if note and note[-1].startswith(MARK) and not line.startswith(MARK):
@@ -202,7 +204,7 @@ class TreeFiles:
 
 def fold(row: bytes) -> bytes:
     """The hash over a complete row of hashes."""
+    pair = 2 * HASH_BYTES
     while len(row) > HASH_BYTES:
-        pairs = range(0, len(row), 2 * HASH_BYTES)
-        row = b"".join(node_hash(row[at : at + HASH_BYTES], row[at + HASH_BYTES : at + 2 * HASH_BYTES]) for at in pairs)
+        row = b"".join([sha256(b"\x01" + row[at : at + pair]).digest() for at in range(0, len(row), pair)])
     return row

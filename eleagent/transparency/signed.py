@@ -14,24 +14,34 @@ from eleagent.transparency.succession import Succession, follow
 @dataclass
 class Signed:
     """`checkpoints` count, in order; `problem` says why the one after them does not. `succession` is there once one of
-    the trusted keys is seen to be among the log's. `seen` is how many checkpoints were looked at.
+    the trusted keys is seen to be among the log's. `seen` is how many checkpoints were looked at. `held` are those that
+    came from elsewhere.
     """
 
     checkpoints: list[Checkpoint] = field(default_factory=list)
+    held: list[Checkpoint] = field(default_factory=list)
     seen: int = 0
     problem: str = ""
     succession: Succession | None = None
     notes: list[str] = field(default_factory=list)
 
 
-def read_signed(log: LogFolder, trusted: Sequence[VerifierKey]) -> Signed:
-    """Blocking. Without `trusted` the first key beside the files is believed. Raises TamperFound, OSError."""
+def read_signed(log: LogFolder, trusted: Sequence[VerifierKey], *, held: Sequence[str] = ()) -> Signed:
+    """Blocking. Without `trusted` the first key beside the files is believed. `held` are notes of any log. Raises
+    TamperFound, OSError.
+    """
     origin, found = log.name()[0], Signed()
     notes = list(log.notes()) if log.checkpoints.exists() else []
     try:
         _judge(log, origin, notes, trusted, found)
     except TamperFound as err:
         found.problem = (f"checkpoint {found.seen}: " if found.seen else "") + err.message
+        return found
+    signers = found.succession.keys if found.succession else trusted
+    try:
+        found.held = [open_checkpoint(note, signers) for note in held if note.partition("\n")[0] == origin]
+    except TamperFound as err:
+        found.problem = f"a checkpoint that is held: {err.message}"
     size = log.checkpoints.stat().st_size if log.checkpoints.exists() else 0
     if torn := size - sum(len(note.encode()) for note in notes):
         found.notes.append(f"{torn} bytes after the last checkpoint are no whole one")

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import binascii
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from hashlib import sha256
@@ -60,10 +59,11 @@ class Verdict:
         return not self.problem or self.acknowledged
 
 
-def verify(ledger: Path, *, keys: Sequence[VerifierKey] = ()) -> list[Verdict]:
+def verify(ledger: Path, *, keys: Sequence[VerifierKey] = (), held: Sequence[str] = ()) -> list[Verdict]:
     """A verdict for each log below `ledger`. One of `keys` that a log had is enough: each key names the next. Without
     `keys` the first one beside the files is believed, which shows damage but no forger who brought a key of his own.
-    Raises TamperFound where there is no log at all.
+    `held` are signed notes from elsewhere, which the logs have to fit as they do their own. Raises TamperFound where
+    there is no log at all.
     """
     folders = log_folders(ledger)
     if not folders:
@@ -73,7 +73,7 @@ def verify(ledger: Path, *, keys: Sequence[VerifierKey] = ()) -> list[Verdict]:
     trusted = keys
     for number, folder in enumerate(folders):
         verdict = Verdict(folder)
-        check = _Check(LogFolder(folder), trusted, verdict)
+        check = _Check(LogFolder(folder), trusted, verdict, held)
         for _ in check.run():
             pass
         if keys and check.succession is not None:  # the next log goes on with the newest key, and no older one
@@ -84,6 +84,7 @@ def verify(ledger: Path, *, keys: Sequence[VerifierKey] = ()) -> list[Verdict]:
             _check_succession(verdicts[-2], verdict, check.first)
         elif check.first is not None and check.first.action == RESTARTED and check.first.details.get("origin"):
             _fault(verdict, "", f"the log before this one ({check.first.details['origin']}) is missing")
+    _check_origins(verdicts, held)
     dropped = max(check.pruned_to for check in checks)
     for check in checks:
         check.judge_dropped(dropped)
@@ -98,6 +99,13 @@ def scan(folder: Path) -> Iterator[Verdict]:
         yield verdict
     check.judge_dropped(check.pruned_to)
     yield verdict
+
+
+def _check_origins(verdicts: list[Verdict], held: Sequence[str]) -> None:
+    """Every checkpoint that is held is of a log that is here."""
+    here = {verdict.origin for verdict in verdicts}
+    for origin in {note.partition("\n")[0] for note in held} - here:
+        _fault(verdicts[-1], "", f"a checkpoint of {origin} is held, and there is no such log here")
 
 
 def _fault(verdict: Verdict, where: str, what: str, record: int = 0) -> None:
@@ -126,8 +134,9 @@ def _check_succession(before: Verdict, verdict: Verdict, first: AuditRecord | No
 class _Check:
     """One pass over one log."""
 
-    def __init__(self, log: LogFolder, keys: Sequence[VerifierKey], verdict: Verdict) -> None:
+    def __init__(self, log: LogFolder, keys: Sequence[VerifierKey], verdict: Verdict, held: Sequence[str] = ()) -> None:
         self._log = log
+        self._held = held
         self._keys = keys
         self._verdict = verdict
         self._edge = Frontier()
@@ -155,11 +164,11 @@ class _Check:
             _fault(verdict, "", f"a file of the log can't be read: {err}")
 
     def _read_checkpoints(self) -> None:
-        verdict, found = self._verdict, read_signed(self._log, self._keys)
+        verdict, found = self._verdict, read_signed(self._log, self._keys, held=self._held)
         verdict.checkpoints = found.seen
         verdict.notes += found.notes
         self.succession = found.succession
-        self._due = found.checkpoints[::-1]
+        self._due = sorted({*found.checkpoints, *found.held}, key=lambda one: one.size, reverse=True)
         if found.problem:
             _fault(verdict, "", found.problem)
 
@@ -214,18 +223,22 @@ class _Check:
     def _follow(self, line: bytes, index: int, stored: bytes) -> bool:
         """Whether the line is the record that has to be here."""
         verdict, seq = self._verdict, self._verdict.first_seq + index
-        where = f"record {seq}: "
         leaf = sha256(b"\x00" + line[:-1]).digest()
         if stored and leaf != stored:
-            _fault(verdict, where, "its bytes are not those that were hashed: it was changed, or is another", seq)
+            _fault(
+                verdict,
+                f"record {seq}: ",
+                "its bytes are not those that were hashed: it was changed, or is another",
+                seq,
+            )
             return False
         try:
             link = _link.decode(line)
         except (msgspec.DecodeError, UnicodeDecodeError) as err:
-            _fault(verdict, where, f"it can't be read: {err}", seq)
+            _fault(verdict, f"record {seq}: ", f"it can't be read: {err}", seq)
             return False
         if link.seq != seq:
-            _fault(verdict, where, f"record {link.seq} is in its place", seq)
+            _fault(verdict, f"record {seq}: ", f"record {link.seq} is in its place", seq)
             return False
         if link.prev != self._prev:
             first = seq if stored or not index else seq - 1
@@ -233,7 +246,7 @@ class _Check:
             return False
         if link.action in (RESTARTED, PRUNED, KEY_ROTATED) or index == 0:
             self._remember(line, index)
-        self._prev = binascii.hexlify(leaf).decode()
+        self._prev = leaf.hex()
         return self._take(leaf, index)
 
     def _remember(self, line: bytes, index: int) -> None:
@@ -250,7 +263,7 @@ class _Check:
         verdict, edge = self._verdict, self._edge
         edge.add(leaf)
         verdict.records = edge.size
-        if self._due and self._due[-1].size == edge.size:
+        while self._due and self._due[-1].size == edge.size:
             signed = self._due.pop()
             if signed.root != edge.root:
                 first = verdict.first_seq + (verdict.checkpoint.size if verdict.checkpoint else 0)

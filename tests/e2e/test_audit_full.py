@@ -6,7 +6,7 @@ import os
 import signal
 import subprocess
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
@@ -92,14 +92,33 @@ def test_full_audit_log_refuses_work_pauses_sandboxes_and_lets_them_be_stopped(s
     assert verified.returncode == 0, verified.stdout
 
 
-def test_launcher_pauses_sandboxes_of_a_daemon_that_hangs(docker_socket: str) -> None:
-    with running_daemon(docker_socket, ELEAGENT_AUDIT_PAUSE_GRACE_S="0") as own:
-        key = own.cli("run", "-d", "--", "sh", "-c", CLOCK.format(120)).stdout.strip()
+def hang(own: Daemon) -> Callable[[], None]:
+    (pid,) = own.pids("eleagent_daemon.main")
+    os.kill(pid, signal.SIGSTOP)
+    return lambda: os.kill(pid, signal.SIGCONT)
+
+
+def go(own: Daemon) -> Callable[[], None]:
+    """For as long as nobody starts it again."""
+    assert own.parent is not None
+    parent = own.parent.pid
+    os.kill(parent, signal.SIGSTOP)
+    own.kill("eleagent_daemon.main")
+    return lambda: os.kill(parent, signal.SIGCONT)
+
+
+@pytest.mark.parametrize("leave", [hang, go])
+def test_launcher_pauses_sandboxes_whose_daemon_does_not_record(
+    docker_socket: str, leave: Callable[[Daemon], Callable[[], None]]
+) -> None:
+    settings = {"ELEAGENT_AUDIT_PAUSE_GRACE_S": "0", "ELEAGENT_SESSION_ON_DAEMON_LOSS": "pause"}
+    with running_daemon(docker_socket, **settings) as own:
+        key = own.cli("run", "-d", "--", "sh", "-c", CLOCK.format(90)).stdout.strip()
         own.wait_for(key, "output.text")
-        (pid,) = own.pids("eleagent_daemon.main")
-        os.kill(pid, signal.SIGSTOP)
+        come_back = leave(own)
         time.sleep(9)
-        os.kill(pid, signal.SIGCONT)
+        come_back()
+        own.answers()
         events = own.wait_for(key, "session.ended")
     times = [
         float(word)
@@ -107,5 +126,5 @@ def test_launcher_pauses_sandboxes_of_a_daemon_that_hangs(docker_socket: str) ->
         if event["type"] == "output.text"
         for word in event["data"]["text"].split()
     ]  # fmt: skip
-    assert len(times) == 120
+    assert len(times) == 90
     assert max(after - before for before, after in pairwise(times)) > 2

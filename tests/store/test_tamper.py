@@ -13,7 +13,8 @@ from pathlib import Path
 import msgspec
 import pytest
 
-from eleagent.errors import TamperFound
+from eleagent.errors import BadRequest, TamperFound
+from eleagent.transparency.held import read_held
 from eleagent.transparency.logfiles import LogFolder, TreeFiles, fold
 from eleagent.transparency.merkle import Frontier, leaf_hash
 from eleagent.transparency.note import Checkpoint, Signer, VerifierKey
@@ -243,6 +244,55 @@ def test_last_checkpoint_taken_away_is_no_way_to_cut_the_log(copy: Path, key: Ve
             path.unlink()
     (log.tree / "0").write_bytes((log.tree / "0").read_bytes()[: 450 * 32])
     assert judge(copy, key).holds
+
+
+FORMS: list[Callable[[str], str]] = [
+    lambda note: note,
+    lambda note: f"{note}{note}",
+    lambda note: "Nov 28 host eleagentd[7]: audit checkpoint " + note.rstrip("\n").replace("\n", "\\n") + "\n",
+    lambda note: msgspec.json.encode({"daemon": "unix:///x", "size": 0, "note": note}).decode(),
+]
+
+
+@pytest.mark.parametrize("form", FORMS)
+def test_checkpoint_that_somebody_holds_finds_what_was_signed_anew(
+    copy: Path, key: VerifierKey, tmp_path: Path, form: Callable[[str], str]
+) -> None:
+    """Even by whoever has the right key; and an older copy that is whole and well signed."""
+    newest = LogFolder(copy / "log-0001").last_note()
+    (tmp_path / "held").write_text(form(newest))
+    held = read_held(tmp_path / "held")
+    assert held[0] == newest
+    (verdict,) = verify(copy, keys=[key], held=held)
+    assert verdict.problem == ""
+    test_last_checkpoint_taken_away_is_no_way_to_cut_the_log(copy, key)
+    (verdict,) = verify(copy, keys=[key], held=held)
+    assert (verdict.record, "595 records were signed and 450 are here" in verdict.problem) == (451, True)
+
+
+def test_history_that_the_right_key_signed_anew_is_found_by_a_checkpoint_that_is_held(
+    copy: Path, pristine: Path, key: VerifierKey
+) -> None:
+    held = list(LogFolder(copy / "log-0001").notes())[5:6]
+    signer = Signer(bytes.fromhex((pristine / "secrets" / "audit-signing-key").read_text()))
+    lines = lines_of(copy)
+    rehash(copy, [*lines[:99], lines[99].replace(b'"actor":"', b'"actor":"x'), *lines[100:]])
+    resign(copy, signer)
+    assert judge(copy, key).holds
+    (verdict,) = verify(copy, keys=[key], held=held)
+    assert "not what was signed at size 250" in verdict.problem
+    forged = Signer(b"f" * 32).sign(Checkpoint(key.name, 1, bytes(32)).text, key.name)
+    (verdict,) = verify(copy, keys=[key], held=[forged])
+    assert verdict.problem.startswith("a checkpoint that is held: ")
+    (verdict,) = verify(copy, keys=[key], held=[held[0].replace("eleagent/x/1", "eleagent/y/1")])
+    assert "a checkpoint of eleagent/y/1 is held, and there is no such log here" in verdict.problem
+
+
+def test_file_without_a_checkpoint_is_refused(tmp_path: Path) -> None:
+    for text in ("", "{}", "audit checkpoint\n", "a\n1\nb\n"):
+        (tmp_path / "held").write_text(text)
+        with pytest.raises(BadRequest, match="there is no signed checkpoint in it"):
+            read_held(tmp_path / "held")
 
 
 def flips_of(path: Path, dice: random.Random, count: int) -> Iterator[None]:
