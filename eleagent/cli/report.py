@@ -51,6 +51,9 @@ def show_session(screen: Screen, detail: SessionDetail, egress: Egress, observed
     for name, value in facts(session):
         if value[1]:
             screen.line((Style.DIM, f"{name:<12}"), value)
+    for view in session.views:
+        read = (Style.WARN, f"{view.by_user} ({view.what}, {view.at}): {view.why}")
+        screen.line((Style.DIM, f"{'read by':<12}"), read)
     screen.line((Style.DIM, "egress      "), _egress(egress))
     for name, count in egress.refused.items():
         screen.line("            ", (Style.BAD, "refused "), f"{count} x {name}")

@@ -69,6 +69,17 @@ class SessionCreate(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     private: bool = False
 
 
+class View(msgspec.Struct, frozen=True):
+    """Somebody read what the session said or made though it is neither theirs nor shared with them: which act it was,
+    the reason that they gave, and when it was last.
+    """
+
+    by_user: str
+    what: str
+    why: str
+    at: str
+
+
 class Session(msgspec.Struct, frozen=True, kw_only=True):
     """Times are RFC 3339 in UTC. `eleagent run` exits with `exit_code`; `reason` is the authority for scripts.
 
@@ -77,7 +88,8 @@ class Session(msgspec.Struct, frozen=True, kw_only=True):
     past that and other limits of a day.
     `kept_until`: its sandbox was found changed, and is kept to be looked at.
     `driver` is whose input it takes, by the lease of that number. `resumed_from` and `resumed_by` are the sessions
-    before and after it, `conversation` the first of them all. After `deletion_due` it is deleted with all that it left.
+    before and after it, `conversation` the first of them all. `views` are the newest of those who read it without
+    being of those whom it is shared with. After `deletion_due` it is deleted with all that it left.
     `last_line` is the end of what the agent said last, by its own word.
     """
 
@@ -123,6 +135,7 @@ class Session(msgspec.Struct, frozen=True, kw_only=True):
     resumed_by: str = ""
     conversation: str = ""
     deletion_due: str | None = None
+    views: list[View] = []
 
 
 class SessionResume(msgspec.Struct, frozen=True, forbid_unknown_fields=True):

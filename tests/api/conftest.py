@@ -90,6 +90,8 @@ class Api:
     audit: Path
     handlers: Scripted
     http: aiohttp.ClientSession
+    views: list[tuple[str, str, str, str]]
+    """What was told to be read by whom it is not shared with: thing, by whom, by which act, why."""
 
     async def request(
         self, method: str, path: str, *, headers: dict[str, str | None] | None = None, **more: Any
@@ -149,7 +151,14 @@ async def serving(
         folder.chmod(0o711)
         ledger = await Ledger.open(folder / "ledger", secrets=folder / "secrets", installation="test", pool=pool)
         handlers = Scripted()
-        pipeline = Pipeline(ledger=ledger, doorkeeper=doorkeeper, resolvers=dict.fromkeys(Kind, resolve))
+        views: list[tuple[str, str, str, str]] = []
+
+        async def disclosed(thing: Owned, by: str, what: str, why: str) -> None:
+            views.append((thing.id, by, what, why))
+
+        pipeline = Pipeline(
+            ledger=ledger, doorkeeper=doorkeeper, resolvers=dict.fromkeys(Kind, resolve), disclosed=disclosed
+        )
         runner = web.AppRunner(make_app(pipeline=pipeline, handlers=handlers.table()), shutdown_timeout=0.1)
         await runner.setup()
         await web.UnixSite(runner, str(folder / "api.sock")).start()
@@ -160,6 +169,7 @@ async def serving(
                 audit=folder / "ledger" / "log-0001" / "records",
                 handlers=handlers,
                 http=http,
+                views=views,
             )
         await runner.cleanup()
         await ledger.close()

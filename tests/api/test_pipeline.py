@@ -410,6 +410,7 @@ async def test_pipeline_reading_what_others_said_needs_a_reason_which_is_recorde
         denied, _, allowed, *_ = api.records()
         assert (denied["decision"], denied["object"]) == ("denied", THINGS["theirs"].id)
         assert (allowed["decision"], allowed["details"]) == ("allowed", {"reason": "an incident"})
+        assert api.views == [(THINGS["theirs"].id, "ada", "session.read", "an incident")]
 
 
 class Demoted:

@@ -75,13 +75,17 @@ class Call:
 Handler = Callable[[Call], Awaitable[Any]]
 Handlers = Mapping[Operation, Handler]
 
+Disclosed = Callable[[Owned, str, str, str], Awaitable[None]]
+"""That what is another's is about to be read: the thing, by whom, by which act, and why. Returns when that is kept."""
+
 Resolver = Callable[[str, Sight], Awaitable[Owned]]
 """What a person wrote for a thing of one kind → the thing. What is not in sight is not there: raises NotFound."""
 
 
 class Pipeline:
     """`doorkeeper` tells who is calling. `resolvers` find whose a thing is, one for each kind, so that handlers and
-    records see ids alone. `hosts` are the names by which the daemon is called over TCP.
+    records see ids alone. `disclosed` is told of what is read by one with whom it is not shared. `hosts` are the names
+    by which the daemon is called over TCP.
     """
 
     def __init__(
@@ -90,6 +94,7 @@ class Pipeline:
         ledger: Ledger,
         doorkeeper: Doorkeeper,
         resolvers: Mapping[Kind, Resolver],
+        disclosed: Disclosed | None = None,
         hosts: frozenset[str] = frozenset(),
     ) -> None:
         self._ledger = ledger
@@ -97,6 +102,7 @@ class Pipeline:
         self._refusals = Refusals(ledger=ledger)
         self._doorkeeper = doorkeeper
         self._resolvers = resolvers
+        self._disclosed = disclosed
         self._hosts = hosts
 
     def route(self, operation: Operation, handler: Handler) -> web.RouteDef:
@@ -152,6 +158,8 @@ class Pipeline:
         )
         opened = await self._trail.begin(call, identifier)
         try:
+            if thing is not None and self._disclosed is not None and is_disclosed(operation, caller, thing):
+                await self._disclosed(thing, caller.name, operation.audit, query["reason"])
             result = await handler(call)
             still = partial(self._still, operation, caller, thing)
             response, outcome = await answer(operation, request, result, identifier, still=still)
@@ -260,8 +268,13 @@ def check_reach(operation: Operation, caller: Caller, thing: Owned, reason: str)
             f"{caller.name} ({caller.role}) may not {operation.audit} on {thing.id}, which is {thing.owner}'s:"
             f" it needs {operation.permission} over what is others'"
         )
-    if operation.discloses and sight.needs(thing) == Reach.ANY and not reason.strip():
+    if is_disclosed(operation, caller, thing) and not reason.strip():
         raise Refused(f"{thing.id} is {thing.owner}'s: say why you read it (--because TEXT); the audit log has it then")
+
+
+def is_disclosed(operation: Operation, caller: Caller, thing: Owned) -> bool:
+    """Whether content is read that is neither the caller's nor shared with him."""
+    return operation.discloses and caller.sight(operation.permission).needs(thing) == Reach.ANY
 
 
 def _query(operation: Operation, request: web.Request) -> dict[str, Any]:

@@ -32,6 +32,7 @@ from eleagent_daemon.domain.doors import Terms
 from eleagent_daemon.domain.policy import MODEL_ONLY
 from eleagent_daemon.domain.prices import PriceList
 from eleagent_daemon.gateway.service import Gateway
+from eleagent_daemon.sessions.views import Views
 
 
 def make_api(
@@ -105,6 +106,7 @@ def make_api(
             Kind.APPROVAL: approval_handlers.find,
             Kind.GRANT: approval_handlers.find_grant,
         },
+        disclosed=Views(registry=kept.registry, find_live=work.sessions.find_live).note,
         hosts=frozenset({"localhost", "127.0.0.1", "::1", *config.hosts}),
     )
     return make_app(pipeline=pipeline, handlers=handlers)

@@ -282,6 +282,11 @@ class Sessions:
             if runner.live.doors is not None:
                 await runner.live.doors.close()
 
+    def find_live(self, key: str) -> Live | None:
+        """What is held of a session that is under way."""
+        runner = self._runners.get(key)
+        return runner.live if runner is not None else None
+
     async def get(self, key: str) -> Session:
         """A session as it stands; `last_seq` and `queue_position` are of now."""
         return self._as_it_stands((await self._registry.get(key)).session)
