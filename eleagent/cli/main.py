@@ -9,6 +9,7 @@ import gc
 import io
 import os
 import sys
+from contextlib import suppress
 from importlib import import_module
 from itertools import takewhile
 from typing import Any, NamedTuple
@@ -17,7 +18,7 @@ import click
 
 from eleagent.cli.invocation import Group, Invocation, pass_invocation
 from eleagent.cli.screen import Style, To
-from eleagent.errors import EleAgentError
+from eleagent.errors import EleAgentError, Unauthenticated
 
 INTERRUPTED = 130
 
@@ -122,7 +123,8 @@ def root(context: click.Context, invocation: Invocation) -> None:
         return
     if sys.stdout.isatty() and sys.stdin.isatty() and not invocation.json:
         if not invocation.is_here:
-            invocation.greet()
+            with suppress(Unauthenticated):  # the screen asks who it is
+                invocation.greet()
         context.exit(import_module("eleagent_tui.app").run(invocation.address))
     command = root.get_command(context, "ps")
     assert command is not None  # noqa: S101  # it is in the table

@@ -17,18 +17,28 @@ from pathlib import Path
 class Terminal:
     """`eleagent` in a process of its own; `seen` is all that it wrote."""
 
-    def __init__(self, socket: Path, state: Path, *, size: tuple[int, int] = (80, 24), **env: str) -> None:
+    def __init__(
+        self,
+        socket: Path,
+        state: Path,
+        *,
+        size: tuple[int, int] = (80, 24),
+        host: str | None = None,
+        cacert: Path | None = None,
+        **env: str,
+    ) -> None:
         clean = {
             name: value
             for name, value in os.environ.items()
             if not name.startswith(("ELEAGENT_", "TMUX", "SSH_")) and name not in ("NO_COLOR", "COLORTERM")
         }
         variables = clean | {
-            "ELEAGENT_HOST": f"unix://{socket}", "XDG_STATE_HOME": str(state), "TERM": "xterm-256color",
+            "ELEAGENT_HOST": host or f"unix://{socket}", "XDG_STATE_HOME": str(state), "TERM": "xterm-256color",
         } | env  # fmt: skip
+        command = [sys.executable, "-m", "eleagent.cli.main", *(["--cacert", str(cacert)] if cacert else [])]
         self.pid, self.fd = pty.fork()
         if self.pid == 0:
-            os.execve(sys.executable, [sys.executable, "-m", "eleagent.cli.main"], variables)
+            os.execve(sys.executable, command, variables)
         columns, rows = size
         fcntl.ioctl(self.fd, termios.TIOCSWINSZ, struct.pack("HHHH", rows, columns, 0, 0))
         self.seen = b""

@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
+from textual.events import Key, Paste
 
 from eleagent.operations.sessions import SESSION_CREATE
 from eleagent.wire.limits import SessionLimits
@@ -60,6 +61,24 @@ async def test_text_keeps_its_order_with_keys_that_are_commands(scene: Scene, da
         await seen.until("new-otter")
     (call,) = daemon.called(SESSION_CREATE)
     assert call.decoded(SessionCreate).argv == ["sh", "-c", "please make it"]
+
+
+async def test_pasted_prompt_keeps_its_lines_and_its_place_before_enter(
+    scene: Scene, daemon: FakeDaemon, tui: Open
+) -> None:
+    async with tui() as seen:
+        await seen.until("n starts one")
+        await seen.press("n")
+        await seen.until("claude: ready")
+        seen.app.post_message(Paste("one\ntwo\n"))
+        seen.app.post_message(Key("down", None))
+        seen.app.post_message(Key("down", None))
+        seen.app.post_message(Paste("a\nname"))
+        await seen.press("ctrl+s")
+        await seen.until(lambda: daemon.called(SESSION_CREATE))
+    (call,) = daemon.called(SESSION_CREATE)
+    body = call.decoded(SessionCreate)
+    assert (body.prompt, body.name) == ("one\ntwo\n", "a name")
 
 
 async def test_form_says_what_is_wrong_and_starts_nothing(scene: Scene, daemon: FakeDaemon, tui: Open) -> None:

@@ -10,15 +10,22 @@ from pathlib import Path
 import msgspec
 import pytest
 
-from eleagent.errors import EleAgentError
+from eleagent.errors import EleAgentError, Unauthenticated
 from eleagent.operations.approvals import APPROVAL_ANSWER
+from eleagent.operations.sessions import SESSION_CREATE
 from eleagent.wire import events as ev
+from eleagent.wire.agents import Agent, AgentList
 from eleagent.wire.approvals import Approval, ApprovalKind
+from eleagent.wire.keys import ApiKey, ApiKeyList
+from eleagent.wire.limits import UsageBy, UsageReport, UsageRow
 from eleagent.wire.sessions import State
+from eleagent.wire.system import Doctor, Finding, Status
+from eleagent.wire.users import User, UserList
 
 from ..cli.fakedaemon import FakeDaemon
 from ..cli.test_terminal_safety import FORBIDDEN, PAYLOADS
-from .scripted import REPORT, STORY, Scene, decision, record, session
+from ..cli.webdaemon import Authority, serving
+from .scripted import REPORT, STATUS, STORY, Scene, decision, record, session
 from .terminal import Terminal
 
 OURS = re.compile(
@@ -41,6 +48,11 @@ def terminal(daemon: FakeDaemon, tmp_path: Path) -> Iterator[Terminal]:
 
 def hostile(name: str) -> str:
     return f"{name}{PAYLOADS[name]}{name}"
+
+
+def as_pasted(text: str) -> str:
+    """No terminal lets ESC through, which could end the paste."""
+    return text.replace("\x1b", "")
 
 
 def assert_clean(seen: bytes) -> None:
@@ -104,9 +116,11 @@ def test_no_payload_passes_in_any_place(scene: Scene, daemon: FakeDaemon, tmp_pa
         edit = msgspec.json.encode({"file_path": bad, "old_string": bad, "new_string": bad + "x"}).decode()
         everything += [ev.AgentToolCall(id="e", name=bad, input=edit), ev.AgentToolResult(id="e", text=bad)]
         scene.say(session(0).key, *(one for one in everything if not isinstance(one, ev.SessionEnded)))
-        scene.files.setdefault(session(0).key, {}).update(
-            {f"{bad}.txt": bad.encode(), f"{bad}.csv": f"{bad},{bad}\n".encode(), f"{bad}.md": markdown.encode()}
-        )
+        kind = ("txt", "csv", "json")[number % 3]
+        files = scene.files.setdefault(session(0).key, {})
+        files[f"{bad}.{kind}"] = f"{bad},{bad}\n".encode()
+        files["all.md"] = files.get("all.md", b"") + markdown.encode()
+        files["all.csv"] = files.get("all.csv", b"") + f"{bad},{bad}\n".encode()
         more = {"host": bad, "rule": bad, "reason": bad, "asked": bad, "address": bad, "session": bad}
         scene.decisions.append(decision(number, allowed=False, **more))
         fields = ("action", "actor", "object", "outcome", "rule", "provenance", "behalf")
@@ -116,7 +130,7 @@ def test_no_payload_passes_in_any_place(scene: Scene, daemon: FakeDaemon, tmp_pa
             parameters=f"{bad}", why=bad, asked="2026-03-09T08:00:00Z", comment=bad,
         )  # fmt: skip
         scene.preview(session(0).key, bad)
-    scene.sessions[session(0).key] = msgspec.structs.replace(scene.sessions[session(0).key], artefacts=84)
+    scene.sessions[session(0).key] = msgspec.structs.replace(scene.sessions[session(0).key], artefacts=30)
     scene.report = msgspec.structs.replace(
         REPORT,
         runtime=hostile("title"),
@@ -157,9 +171,13 @@ def test_no_payload_passes_in_any_place(scene: Scene, daemon: FakeDaemon, tmp_pa
         terminal.settle()
         terminal.type("f")
         terminal.settle()
-        for _ in range(84):
+        for _ in range(30):
             terminal.type("\x1b[B")
             terminal.settle(0.09)
+        terminal.type("\x1b[H\x1b[B\t")  # all.md, which is read to its end
+        for _ in range(12):
+            terminal.settle(0.09)
+            terminal.type("\x1b[6~")
 
         def refuse(_: object) -> None:
             raise EleAgentError("".join(map(hostile, PAYLOADS)))
@@ -175,6 +193,100 @@ def test_no_payload_passes_in_any_place(scene: Scene, daemon: FakeDaemon, tmp_pa
         terminal.end()
     assert not daemon.called(APPROVAL_ANSWER)
     assert len([name for name in PAYLOADS if name.encode() in terminal.seen]) == len(PAYLOADS)
+    assert_clean(terminal.seen)
+
+
+@pytest.mark.timeout(60)
+def test_no_payload_passes_in_the_form_the_palette_settings_and_usage(
+    scene: Scene, daemon: FakeDaemon, tmp_path: Path
+) -> None:
+    """What the daemon says there, what is pasted there, and what it refuses what was pasted with."""
+    bad = "".join(map(hostile, PAYLOADS))
+    everything = list(map(hostile, PAYLOADS))
+    pasted = f"\x1b[200~{as_pasted(bad)}\x1b[201~"
+    daemon.scripts["agent_list"] = lambda _: AgentList(
+        [Agent(name=one, adapter=one, image=one, version=one, needs=one) for one in everything]
+    )
+    daemon.scripts["doctor"] = lambda _: Doctor([Finding(one, one, one, one) for one in everything])
+    daemon.scripts["user_list"] = lambda _: UserList(
+        [
+            User(id=one, name=one, role=one, state=one, source=one, created=one, full_name=one, unix_user=one)
+            for one in everything
+        ]
+    )
+    daemon.scripts["api_key_list"] = lambda _: ApiKeyList(
+        [ApiKey(id=one, user=one, note=one, scopes=[one], created=one, expires=one, used=one) for one in everything]
+    )
+    rows = [UsageRow(one, 1, 1, 1, 1, 0, 0, 1.0, 0, 0) for one in everything]
+    daemon.scripts["usage"] = lambda _: UsageReport(UsageBy.USER, bad, bad, bad, rows, rows[0])
+    texts = [field.name for field in msgspec.structs.fields(Status) if field.type is str]
+    daemon.scripts["status"] = lambda _: msgspec.structs.replace(STATUS, **dict.fromkeys(texts, bad))
+
+    def refuse(_: object) -> None:
+        raise EleAgentError(bad)
+
+    daemon.scripts["session_create"] = refuse
+    terminal = Terminal(daemon.path, tmp_path, size=(200, 60))
+    try:
+        terminal.wait_for("n starts one")
+        for key in "67":
+            terminal.type(key)
+            terminal.settle()
+            for _ in range(10):
+                terminal.type("\x1b[6~")
+                terminal.settle(0.05)
+        terminal.type("1:")
+        terminal.settle()
+        terminal.type(pasted)
+        terminal.settle()
+        terminal.type("\x1b")
+        terminal.settle()
+        terminal.type("n")
+        terminal.wait_for("Prompt")
+        terminal.settle()
+        for _ in range(14):
+            terminal.type(pasted)
+            terminal.settle(0.05)
+            terminal.type("\r")
+        terminal.type("\x1b[A" * 14 + "\x15x" + "\x1b[B\x1b[B\x15" + "\x1b[B" * 4 + "\x1b[B\x15" * 8)
+        terminal.type("\x13")
+        terminal.settle()
+        terminal.type("\x1b")
+        terminal.settle()
+        terminal.type("q")
+        assert terminal.wait() == 0
+    finally:
+        terminal.end()
+    assert daemon.called(SESSION_CREATE)
+    assert len([name for name in PAYLOADS if name.encode() in terminal.seen]) == len(PAYLOADS)
+    assert_clean(terminal.seen)
+
+
+def test_no_payload_passes_where_one_logs_in(tmp_path: Path) -> None:
+    bad = "".join(map(hostile, PAYLOADS))
+    authority = Authority(tmp_path)
+    with serving(tmp_path, authority.server_tls()) as daemon:
+
+        def refuse(_: object) -> None:
+            raise Unauthenticated(bad)
+
+        daemon.scripts["login"] = refuse
+        terminal = Terminal(
+            daemon.path, tmp_path, size=(200, 60), host=daemon.url, cacert=authority.cacert,
+            XDG_CONFIG_HOME=str(tmp_path / "config"),
+        )  # fmt: skip
+        try:
+            terminal.wait_for("Log in at https://")
+            terminal.type(f"\x15\x1b[200~{as_pasted(bad)}\x1b[201~\r")
+            terminal.wait_for("Password of ")
+            terminal.type(f"\x1b[200~{as_pasted(bad)}secret-that-nobody-sees\x1b[201~\r")
+            terminal.wait_for("not logged in")
+            terminal.settle()
+            terminal.type("q")
+            assert terminal.wait() == 0
+        finally:
+            terminal.end()
+    assert b"secret-that" not in terminal.seen
     assert_clean(terminal.seen)
 
 

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, Final, NamedTuple
 
 from textual.app import App, SystemCommand
 from textual.binding import Binding, BindingType
-from textual.events import AppBlur, AppFocus, Event, Key
+from textual.events import AppBlur, AppFocus, Event, Key, Paste
 from textual.filter import LineFilter, NoColor
 from textual.message import Message
 from textual.screen import Screen
@@ -295,6 +295,10 @@ class EleAgent(App[None]):
             self.screen.straggler(event)
 
     async def on_event(self, event: Event) -> None:
+        if isinstance(event, Paste) and isinstance(self.focused, Field) and not event.is_forwarded:
+            self.typed_at = monotonic()
+            self.focused.paste(event.text)
+            return
         if isinstance(event, Key):
             self._key_at = monotonic()
             if isinstance(self.focused, Field):

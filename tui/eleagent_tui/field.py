@@ -20,6 +20,10 @@ class Field(Input):
         super().__init__(value, placeholder=placeholder, password=secret, compact=True, select_on_focus=False, id=id)
         self.cursor_blink = False
 
+    def paste(self, text: str) -> None:
+        """Nothing of what is pasted is lost: several lines become one."""
+        self.replace(" ".join(text.splitlines()), *self.selection)
+
     async def take(self, event: Key) -> bool:
         """Do what the key does here, as soon as the application gets it. Textual looks for a key's binding when the key
         has come back from the widget, and text that was typed behind it has overtaken it by then.

@@ -74,6 +74,13 @@ class FormField(Field):
         else:
             self.form.start()
 
+    def paste(self, text: str) -> None:
+        """A prompt keeps its lines."""
+        if self.id == "prompt" and len(text.strip().splitlines()) > 1:
+            self.form.lengthen(text)
+        else:
+            super().paste(text)
+
     @property
     def form(self) -> NewSession:
         assert isinstance(self.screen, NewSession)  # noqa: S101  # nobody else has one
@@ -162,8 +169,16 @@ class NewSession(Place):
         except EleAgentError as error:
             self.say(error.message, "bad")
             return
+        self._write(text)
+
+    def lengthen(self, text: str) -> None:
+        """More of the prompt, of several lines."""
+        before = self._long if self._long is not None else self.query_one("#prompt", Field).value
+        self._write(before + text)
+
+    def _write(self, text: str) -> None:
         self._long = text if "\n" in text.strip() else None
-        field.value = shown_line(text.strip())
+        self.query_one("#prompt", Field).value = shown_line(text.strip())
         self.query_one(Reader).read(self._layout)
 
     def start(self) -> None:
