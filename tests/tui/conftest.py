@@ -95,6 +95,7 @@ def tui(daemon: FakeDaemon, tmp_path: Path) -> Open:
             kept=kept or Kept(),
             kept_file=tmp_path / "state" / "kept.json",
             remote=remote,
+            poll_s=0.1,
             witness=Witness(str(daemon.path), tmp_path / "witness"),
         )
         async with app.run_test(size=size) as pilot:

@@ -190,8 +190,8 @@ class Scene:
             and (not text or text in msgspec.json.encode(one.data).decode())
         ]
         if "after" in query:
-            return Found([seq for seq in hits if seq > int(query["after"])][:1])
-        return Found([seq for seq in reversed(hits) if seq < int(query["before"])][:1])
+            return Found([seq for seq in hits if seq > int(query["after"])][: int(query["limit"])])
+        return Found([seq for seq in reversed(hits) if seq < int(query["before"])][: int(query["limit"])])
 
     def _create(self, call: Call) -> Session:
         body = call.decoded(SessionCreate)

@@ -38,7 +38,7 @@ async def opened(web: WebDaemon, folder: Path) -> AsyncIterator[Tui]:
     assert isinstance(address, Web)
     app = EleAgent(
         connect=lambda ask: AsyncClient(at=address, ask_password=ask),
-        where=str(address), host=str(address), kept=Kept(), web=address,
+        where=str(address), host=str(address), kept=Kept(), web=address, poll_s=0.1,
     )  # fmt: skip
     async with app.run_test(size=SMALL) as pilot:
         yield Tui(app, pilot)

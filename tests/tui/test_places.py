@@ -9,8 +9,10 @@ from pathlib import Path
 import pytest
 
 from eleagent.operations.audit import AUDIT_LIST
+from eleagent.wire import events as ev
 from eleagent.wire.egress import EgressHost
 from eleagent.wire.limits import SessionLimits
+from eleagent.wire.observations import Change, FileChange, FilesChanged
 from eleagent.wire.sessions import State, Usage
 from eleagent_tui.reader import Reader
 from eleagent_tui.table import Table
@@ -228,3 +230,22 @@ async def test_usage_of_one_session_stands_beside_what_it_may_use(scene: Scene, 
         await seen.until("may use         2 USD")
         for text in ("able-otter-1 > usage", "1,234", "0.0125 USD"):
             assert text in seen.screen
+
+
+async def test_each_artefact_has_the_turn_that_wrote_it_last(scene: Scene, tui: Open) -> None:
+    def wrote(*paths: str) -> FilesChanged:
+        return FilesChanged([FileChange(path, Change.CHANGED) for path in paths])
+
+    one = scene.add(
+        session(1, State.SUCCEEDED, artefacts=3),
+        *STORY, wrote("/artefacts/a.csv", "/artefacts/b.csv", "/workspace/c.csv"),
+        ev.InputAccepted(id="i-1", by_user="weber", text="Again"), wrote("/artefacts/b.csv"),
+    )  # fmt: skip
+    scene.files[one.key] = dict.fromkeys(("a.csv", "b.csv", "c.csv"), b"1\n")
+    async with tui() as seen:
+        await seen.until("able-otter-1")
+        await seen.press("4", "enter")
+        await seen.until("WRITTEN")
+        turns = {words[0]: words[3] for row in seen.rows if len(words := row.split()) > 4 and words[2] == "B"}
+        assert turns == {"a.csv": "1", "b.csv": "2"}
+        assert "c.csv" in seen.screen

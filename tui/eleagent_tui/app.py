@@ -28,7 +28,7 @@ from eleagent.wire.sessions import Session
 from eleagent.wire.states import Group
 from eleagent_tui import keep, terminal
 from eleagent_tui.field import Field
-from eleagent_tui.link import ApprovalsChanged, Link, Online
+from eleagent_tui.link import POLL_S, ApprovalsChanged, Link, Online
 from eleagent_tui.paint import Guard
 from eleagent_tui.place import Place
 
@@ -96,6 +96,7 @@ class EleAgent(App[None]):
         remote: bool = False,
         web: Web | None = None,
         witness: Witness | None = None,
+        poll_s: float = POLL_S,
     ) -> None:
         super().__init__()
         self.where = where
@@ -107,7 +108,7 @@ class EleAgent(App[None]):
         # Before the style sheets are parsed for another one.
         self.set_reactive(App.theme, kept.theme if kept.theme in THEMES else THEMES[0])
         self.stylesheet.set_variables(self.get_css_variables())
-        self.link = Link(connect=lambda: connect(self.ask_password), tell=self._tell, witness=witness)
+        self.link = Link(connect=lambda: connect(self.ask_password), tell=self._tell, witness=witness, poll_s=poll_s)
         self._kept_file = kept_file
         self._guard = Guard()
         self._colourless = NoColor()

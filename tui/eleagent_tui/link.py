@@ -32,12 +32,11 @@ if TYPE_CHECKING:
     from eleagent.client.witness import Witness
 
 POLL_S: Final = 1.0
-"""Between two looks at the live sessions."""
+"""Between two looks at the live sessions, and between two tries where nobody answered."""
 
 WHOLE_LIST_S: Final = 30.0
 """Between two looks at all of them, when none has come or gone."""
 
-AGAIN_S: Final = 1.0
 LIST_LIMIT: Final = 1000
 
 
@@ -70,8 +69,10 @@ class Link:
         connect: Callable[[], AbstractAsyncContextManager[AsyncClient]],
         tell: Callable[[Message], object],
         witness: Witness | None = None,
+        poll_s: float = POLL_S,
     ) -> None:
         self._connect = connect
+        self._poll_s = poll_s
         self._witness = witness
         self._tell = tell
         self._client: AsyncClient | None = None
@@ -108,7 +109,7 @@ class Link:
                     self._is_online(error)
                 self._look.clear()
                 with suppress(TimeoutError):
-                    await asyncio.wait_for(self._look.wait(), POLL_S)
+                    await asyncio.wait_for(self._look.wait(), self._poll_s)
 
     def look(self) -> None:
         """Something was done: see at once what came of it."""
@@ -245,7 +246,7 @@ class Link:
                 raise
             except errors.EleAgentError:
                 pass
-            await asyncio.sleep(AGAIN_S)
+            await asyncio.sleep(self._poll_s)
 
     async def _ready(self) -> AsyncClient:
         await self._there.wait()

@@ -15,11 +15,13 @@ from eleagent.errors import BadRequest
 from eleagent.operations.artefacts import ARTEFACT_GET, ARTEFACT_LIST
 from eleagent.wire.sessions import Artefact, ArtefactList
 from eleagent_tui import preview, terminal
+from eleagent_tui.cards import clock
 from eleagent_tui.link import SessionsChanged
 from eleagent_tui.place import Place
 from eleagent_tui.reader import Reader
 from eleagent_tui.rows import Row, shown_line
 from eleagent_tui.table import Column, Item, Table
+from eleagent_tui.written import Written, written_by
 
 PAGER_BYTES: Final = 8 << 20
 
@@ -90,7 +92,11 @@ class Files(Place):
         self._data: tuple[Artefact, bytes] | None = None
 
     def body(self) -> ComposeResult:
-        yield Table((Column("FILE"), Column("SIZE", 8, right=True), Column("SHA256", 16, rank=1)), empty="asking …")
+        columns = (
+            Column("FILE"), Column("SIZE", 8, right=True), Column("TURN", 4, right=True, rank=1),
+            Column("WRITTEN", 8, rank=2), Column("SHA256", 16, rank=3),
+        )  # fmt: skip
+        yield Table(columns, empty="asking …")
         yield Reader()
 
     def crumbs(self) -> list[str]:
@@ -104,10 +110,14 @@ class Files(Place):
         self._complete = listed.complete
         table = self.query_one(Table)
         table.say_empty("it left nothing" if listed.complete else "nothing yet: files are collected when it ends")
-        table.show([_item(one) for one in sorted(listed.artefacts, key=lambda one: one.path)], now=True)
+        artefacts = sorted(listed.artefacts, key=lambda one: one.path)
+        table.show([_item(one, None) for one in artefacts], now=True)
         self.update_head()
         if listed.skipped:
             self.say(f"not kept: {len(listed.skipped)}, first {listed.skipped[0]}", "warn")
+        if artefacts:
+            written = await written_by(self.link, self.key)
+            table.show([_item(one, written.get(one.path)) for one in artefacts], now=True)
 
     @on(Table.Moved)
     def _moved(self, event: Table.Moved) -> None:
@@ -174,12 +184,16 @@ class Files(Place):
             self.say(terminal.copy(self.app, f"{self.key}:{artefact.path}"))
 
 
-def _item(artefact: Artefact) -> Item:
+def _item(artefact: Artefact, written: Written | None) -> Item:
+    turn, at = (str(written.turn or ""), clock(written.at)) if written is not None else ("", "")
     return Item(
         artefact.path,
-        (("", shown_line(artefact.path)), ("dim", human_size(artefact.size_bytes)), ("dim", artefact.sha256[:16])),
+        (
+            ("", shown_line(artefact.path)), ("dim", human_size(artefact.size_bytes)), ("dim", turn), ("dim", at),
+            ("dim", artefact.sha256[:16]),
+        ),
         value=artefact,
-    )
+    )  # fmt: skip
 
 
 def _place_for(name: str, path: str) -> Path:
