@@ -145,6 +145,8 @@ class Places:
 
     async def clear(self, session: str, *, forget: bool) -> None:
         """Delete what is a session's and no mount, its disk only to `forget` it. Idempotent."""
+        for half_made in (".new", ".changes"):
+            self._image(session).with_suffix(half_made).unlink(missing_ok=True)
         if forget:
             self._image(session).unlink(missing_ok=True)
             self.manifest(session).unlink(missing_ok=True)
