@@ -4,6 +4,7 @@ code.
 EleAgentError                     500  125
 ├── BadRequest                    400    2   the input is wrong
 │   ├── TooLarge                  413    2   the input is larger than it may be
+│   ├── WrongMethod               405    2   nothing of that path is done by that method
 │   └── ConfigError                 -    2   a setting is unknown or has a bad value
 ├── NotFound                      404    2   no such session, artefact, image …
 │   └── UnknownAgent              404  127
@@ -71,6 +72,13 @@ class BadRequest(EleAgentError):
 class TooLarge(BadRequest):
     code = "too_large"
     status = 413
+
+
+class WrongMethod(BadRequest):
+    """Field: `allow` are the methods there."""
+
+    code = "wrong_method"
+    status = 405
 
 
 class ConfigError(BadRequest):

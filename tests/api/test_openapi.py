@@ -38,11 +38,20 @@ STRUCTURE: dict[str, Any] = {
         },
         "components": {
             "type": "object",
-            "properties": {"schemas": {"type": "object", "propertyNames": {"pattern": r"^[a-zA-Z0-9._-]+$"}}},
+            "properties": {
+                "schemas": {"type": "object", "propertyNames": {"pattern": r"^[a-zA-Z0-9._-]+$"}},
+                "securitySchemes": {
+                    "type": "object",
+                    "additionalProperties": {"type": "object", "required": ["type", "scheme"]},
+                },
+            },
+            "additionalProperties": False,
         },
+        "security": {"type": "array", "items": {"$ref": "#/$defs/security"}},
     },
     "additionalProperties": False,
     "$defs": {
+        "security": {"type": "object", "propertyNames": {"const": "token"}, "additionalProperties": {"const": []}},
         "item": {
             "type": "object",
             "propertyNames": {"enum": ["get", "put", "post", "delete", "patch"]},
@@ -53,6 +62,7 @@ STRUCTURE: dict[str, Any] = {
             "required": ["operationId", "responses", "x-permission", "x-audit"],
             "properties": {
                 "parameters": {"type": "array", "items": {"$ref": "#/$defs/parameter"}},
+                "security": {"type": "array", "items": {"$ref": "#/$defs/security"}},
                 "requestBody": {"type": "object", "required": ["content"], "properties": {"content": CONTENT}},
                 "responses": {
                     "type": "object",
@@ -68,7 +78,7 @@ STRUCTURE: dict[str, Any] = {
         "parameter": {
             "type": "object",
             "required": ["name", "in", "schema"],
-            "properties": {"in": {"enum": ["query", "path"]}, "required": {"type": "boolean"}},
+            "properties": {"in": {"enum": ["query", "path", "header"]}, "required": {"type": "boolean"}},
             "if": {"properties": {"in": {"const": "path"}}},
             "then": {"required": ["required"], "properties": {"required": {"const": True}}},
         },
@@ -134,6 +144,7 @@ def test_openapi_says_what_each_operation_needs() -> None:
         assert ("requestBody" in one) == (operation.body_kind is not Body.NONE)
         queries = [parameter["name"] for parameter in one["parameters"] if parameter["in"] == "query"]
         assert queries == list(operation.queries)
+        assert one.get("security", document()["security"]) == ([] if operation.anyone else [{"token": []}])
 
 
 async def test_openapi_document_is_what_the_real_handler_answers(api: Api) -> None:

@@ -159,9 +159,13 @@ async def test_pipeline_refuses_a_body_over_its_limit(api: Api) -> None:
     assert len(api.handlers.calls) == 1
 
 
-@pytest.mark.parametrize(
-    ("method", "path"), [("GET", "/"), ("GET", "/v2/status"), ("DELETE", "/v1/sessions"), ("GET", "/v1/status/")]
-)
+async def test_pipeline_says_which_methods_a_path_is_for(api: Api) -> None:
+    answer = await api.request("DELETE", "/v1/sessions")
+    assert "/v1/sessions is for GET, POST, not for DELETE" in problem(answer, 405, "wrong_method")
+    assert answer.headers["Allow"] == "GET, POST"
+
+
+@pytest.mark.parametrize(("method", "path"), [("GET", "/"), ("GET", "/v2/status"), ("GET", "/v1/status/")])
 async def test_pipeline_unknown_operation_is_a_problem_too(api: Api, method: str, path: str) -> None:
     assert f"{method} {path}" in problem(await api.request(method, path), 404, "not_found")
 

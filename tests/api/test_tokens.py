@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import base64
+import hashlib
 import json
 import re
 import time
@@ -18,6 +19,7 @@ from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 from hypothesis import given
 from hypothesis import strategies as st
 
+from eleagent.errors import Unauthenticated
 from eleagent_daemon.identity import opaque
 from eleagent_daemon.identity.tokens import AUDIENCE, LIMIT_CHARACTERS, TYPE
 from eleagent_daemon.store.registry import ORGANIZATION
@@ -221,6 +223,39 @@ async def test_token_in_force_survives_a_rotation_for_a_day_and_an_urgent_one_no
 
 
 SCAN = re.compile(r"\be(?:ak|rt|st)_[0-9A-Za-z]{12}_[0-9A-Za-z]{49}\b")
+
+
+async def test_token_that_was_verified_before_ends_when_it_should(home: House) -> None:
+    tokens, other = home.identity.tokens, (await home.login()).access
+    access, login = (pair := await home.login()).access, pair.login
+    for _ in range(2):
+        assert tokens.read(access).sid == login
+        assert (await home.tcp("GET", "/v1/whoami", token=access)).status == 200
+    await home.identity.logins.end(login, why="")
+    assert (await home.tcp("GET", "/v1/whoami", token=access)).status == 401
+    assert tokens.read(other)
+    home.clock.ahead = 601
+    assert tokens._find_verified(hashlib.sha256(other.encode()).digest()) is None, "its time is over: it is read anew"
+    home.clock.ahead = 0
+    assert tokens.read(other)
+    await asyncio.to_thread(home.identity.keyring.rotate, at_once=True)
+    with pytest.raises(Unauthenticated, match="not valid"):
+        tokens.read(other)
+
+
+async def test_token_that_was_verified_before_is_no_other(home: House) -> None:
+    access = (await home.login()).access
+    home.identity.tokens.read(access)
+    for forged in (access[:-1], access + "A", access[:-2] + access[-1] + access[-2], access.upper()):
+        with pytest.raises(Unauthenticated):
+            home.identity.tokens.read(forged)
+
+
+async def test_tokens_that_are_kept_are_bounded(home: House, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("eleagent_daemon.identity.tokens.VERIFIED_MOST", 2)
+    made = [home.identity.tokens.make(user="u", login=str(number))[0] for number in range(5)]
+    assert [home.identity.tokens.read(token).sid for token in made] == list("01234")
+    assert len(home.identity.tokens._verified) == 2
 
 
 def test_opaque_tokens_are_found_by_a_scanner() -> None:

@@ -99,6 +99,19 @@ async def test_registry_live_name_is_unique_and_free_again_after_the_end(registr
     assert await registry.find_key("nightly", ALL) == second.session.key
 
 
+async def test_registry_names_are_their_owners_and_tell_nobody_of_others(registry: Registry) -> None:
+    adas, _ = await create(registry, name="nightly")
+    bobs, _ = await create(registry, owner="bob", name="nightly")
+    posing, _ = await create(registry, owner="bob", name=adas.session.key)
+    everything = Sight(reach=Reach.ANY, user="eve")
+    for user, mine in (("ada", adas), ("bob", bobs)):
+        assert await registry.find_key("nightly", Sight(reach=Reach.ANY, user=user)) == mine.session.key
+    assert await registry.find_key("nightly", everything) == bobs.session.key, "the newest of others'"
+    for user in ("ada", "bob", "eve"):
+        found = await registry.find_key(adas.session.key, Sight(reach=Reach.ANY, user=user))
+        assert found == adas.session.key != posing.session.key, "no name passes for a key"
+
+
 async def test_registry_session_without_a_name_is_named_by_its_key(registry: Registry) -> None:
     record, _ = await create(registry)
     assert record.session.name == record.session.key

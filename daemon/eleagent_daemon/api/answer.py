@@ -12,7 +12,7 @@ from typing import Any, Final, TypeVar
 import msgspec
 from aiohttp import web
 
-from eleagent.errors import PROBLEM_TYPE, EleAgentError, Refused, Unauthenticated, VersionSkew
+from eleagent.errors import PROBLEM_TYPE, EleAgentError, Refused, Unauthenticated, VersionSkew, WrongMethod
 from eleagent.operations.operation import Answer, Operation
 from eleagent.version import VERSION_HEADER, __version__
 from eleagent.wire.timeline import Notice
@@ -128,6 +128,8 @@ def problem(err: EleAgentError, identifier: str) -> web.Response:
         headers["Upgrade"] = f"eleagent/{__version__}"
     if isinstance(err, Unauthenticated):
         headers["WWW-Authenticate"] = "Bearer"
+    if isinstance(err, WrongMethod) and "allow" in err.fields:
+        headers["Allow"] = ", ".join(err.fields["allow"])
     if "retry_after_s" in err.fields:
         headers["Retry-After"] = str(err.fields["retry_after_s"])
     return web.Response(body=body, status=err.status, content_type=PROBLEM_TYPE, headers=headers)

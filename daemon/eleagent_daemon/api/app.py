@@ -19,5 +19,5 @@ def make_app(*, pipeline: Pipeline, handlers: Handlers) -> web.Application:
     app = web.Application(client_max_size=_BODY_BYTES)
     app.on_response_prepare.append(pipeline.stamp)
     app.router.add_routes([pipeline.route(operation, handlers[operation]) for operation in OPERATIONS])
-    app.router.add_routes([pipeline.no_operation()])
+    app.router.add_routes([pipeline.no_operation(OPERATIONS)])
     return app

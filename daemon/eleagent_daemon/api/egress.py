@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Final
 
+from eleagent.errors import Refused
 from eleagent.operations.egress import EGRESS_LIST, EGRESS_TOP
 from eleagent.permissions import Permission, Reach
 from eleagent.wire.egress import EgressList, EgressTop
@@ -46,6 +47,8 @@ class EgressHandlers:
 
     async def _session(self, call: Call) -> str:
         text = call.query.get("session", "")
+        if not text and call.caller.within is not None:
+            raise Refused("this API key is bound to projects: name the session (--session KEY) whose egress to see")
         return (await self._sessions.find(text, call.caller.sight(Permission.SESSION_READ))).id if text else ""
 
 

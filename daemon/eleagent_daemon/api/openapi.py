@@ -10,7 +10,7 @@ import msgspec
 from eleagent.errors import PROBLEM_TYPE
 from eleagent.operations.operation import Answer, Body, Operation
 from eleagent.operations.table import OPERATIONS
-from eleagent.version import __version__
+from eleagent.version import VERSION_HEADER, __version__
 
 _QUERY_TYPES = {int: {"type": "integer", "minimum": 0}, str: {"type": "string"}, bool: {"type": "boolean"}}
 _ANSWER_TYPES = {
@@ -32,6 +32,20 @@ _PROBLEM = {
     },
 }
 
+_TOKEN = {
+    "type": "http",
+    "scheme": "bearer",
+    "description": "An access token or an API key. On the Unix socket none is needed: the kernel says who calls.",
+}
+
+_CLIENT = {
+    "name": VERSION_HEADER,
+    "in": "header",
+    "required": True,
+    "description": "The client's version: this one, or at most one minor version apart (else 426).",
+    "schema": {"type": "string", "enum": [__version__]},
+}
+
 
 @cache
 def document() -> dict[str, Any]:
@@ -49,7 +63,8 @@ def document() -> dict[str, Any]:
         "openapi": "3.1.0",
         "info": {"title": "EleAgent", "version": __version__},
         "paths": paths,
-        "components": {"schemas": components | {"Problem": _PROBLEM}},
+        "security": [{"token": []}],
+        "components": {"schemas": components | {"Problem": _PROBLEM}, "securitySchemes": {"token": _TOKEN}},
     }
 
 
@@ -63,6 +78,7 @@ def _describe(operation: Operation, schemas: dict[Any, Any]) -> dict[str, Any]:
             {"name": name, "in": "path", "required": True, "schema": {"type": "string", "minLength": 1}}
             for name in operation.parameters
         ]
+        + [_CLIENT]
         + [{"name": name, "in": "query", "schema": _QUERY_TYPES[kind]} for name, kind in operation.queries.items()],
         "responses": {
             str(operation.status): {"description": "done", "content": _content(operation, schemas)},
@@ -72,6 +88,8 @@ def _describe(operation: Operation, schemas: dict[Any, Any]) -> dict[str, Any]:
             },
         },
     }
+    if operation.anyone:
+        described["security"] = []
     if operation.body_kind is Body.JSON:
         described["requestBody"] = {
             "required": True,

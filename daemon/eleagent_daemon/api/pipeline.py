@@ -14,7 +14,7 @@ import logging
 import re
 import secrets
 import time
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import partial
 from typing import Any, Final
@@ -33,6 +33,7 @@ from eleagent.errors import (
     Throttled,
     TooLarge,
     Unauthenticated,
+    WrongMethod,
 )
 from eleagent.operations.operation import Body, Kind, Operation
 from eleagent.permissions import Reach
@@ -116,11 +117,15 @@ class Pipeline:
         only_this = {"allow_head": False} if operation.method == "GET" else {}
         return web.route(operation.method, operation.path, serve, **only_this)
 
-    def no_operation(self) -> web.RouteDef:
-        """What every request gets that is none of the table."""
+    def no_operation(self, operations: Sequence[Operation]) -> web.RouteDef:
+        """What every request gets that is none of `operations`."""
+        places = [(re.compile(re.sub(r"{\w+}", "[^/]+", one.path)), one.method) for one in operations]
 
         async def refuse(request: web.Request, identifier: str) -> web.StreamResponse:
             await self._meet(request, identifier, None)
+            if allow := sorted({method for form, method in places if form.fullmatch(request.path)}):
+                there = f"{request.path} is for {', '.join(allow)}, not for {request.method}"
+                raise WrongMethod(there, allow=allow)
             raise NotFound(f"there is no operation {request.method} {request.path}")
 
         async def serve(request: web.Request) -> web.StreamResponse:

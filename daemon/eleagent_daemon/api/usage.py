@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from datetime import date
 
-from eleagent.errors import BadRequest
+from eleagent.errors import BadRequest, Refused
 from eleagent.operations.usage import USAGE
 from eleagent.permissions import Permission, Reach
 from eleagent.wire.limits import UsageBy, UsageReport
@@ -23,6 +23,8 @@ class UsageHandlers:
         return {USAGE: self.report}
 
     async def report(self, call: Call) -> UsageReport:
+        if call.caller.within is not None:
+            raise Refused("this API key is bound to projects, and usage is told of all: ask with another")
         until = _day("until", call.query.get("until", today()))
         since = _day("since", call.query.get("since", until[:8] + "01"))
         name = call.query.get("by", UsageBy.USER.value)

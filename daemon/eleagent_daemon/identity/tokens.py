@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import base64
 import binascii
+import hashlib
 import secrets
 import time
+from collections import OrderedDict
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, Final
 
@@ -21,6 +23,9 @@ TYPE: Final = "ele-access+jwt"
 AUDIENCE: Final = "eleagent-api"
 LEEWAY_S: Final = 5
 LIMIT_CHARACTERS: Final = 4096
+VERIFIED_MOST: Final = 1024
+"""Tokens whose signature need not be verified again."""
+
 _ALGORITHM: Final = "EdDSA"
 _CLAIMS: Final = ["iss", "aud", "sub", "sid", "jti", "iat", "nbf", "exp"]
 
@@ -34,7 +39,11 @@ class Claims(msgspec.Struct, frozen=True):
 
 
 class AccessTokens:
-    """PyJWT and its cryptography cost 16 MiB: they are loaded when the first token comes."""
+    """PyJWT and its cryptography cost 16 MiB: they are loaded when the first token comes.
+
+    A signature is verified once: what a token said is kept, under its hash, until it expires or its key is retired.
+    Whether its login still counts is asked at each request, elsewhere.
+    """
 
     def __init__(self, *, keyring: Keyring, issuer: str, life_s: float, clock: Callable[[], float] = time.time) -> None:
         self._keyring = keyring
@@ -43,6 +52,7 @@ class AccessTokens:
         self._clock = clock
         self._heads: dict[str, str] = {}
         self._publics: dict[str, Ed25519PublicKey] = {}
+        self._verified: OrderedDict[bytes, tuple[str, Claims]] = OrderedDict()
 
     def make(self, *, user: str, login: str) -> tuple[str, float]:
         """A token and when it expires (Unix time)."""
@@ -60,9 +70,30 @@ class AccessTokens:
 
     def read(self, token: str) -> Claims:
         """What a token of ours that is in force says. Raises Unauthenticated; `reason` is "expired" or "invalid"."""
+        digest = hashlib.sha256(token.encode(errors="surrogatepass")).digest()
+        if (known := self._find_verified(digest)) is not None:
+            return known
+        key = self._key_of(token)
+        claims = self._verify(token, key)
+        self._verified[digest] = (key.id, claims)
+        while len(self._verified) > VERIFIED_MOST:
+            self._verified.popitem(last=False)
+        return claims
+
+    def _find_verified(self, digest: bytes) -> Claims | None:
+        """What a token said that was verified before, while it is in force."""
+        at = self._clock()
+        signer, claims = self._verified.get(digest, ("", None))
+        if claims is None:
+            return None
+        if at < claims.exp and any(key.id == signer for key in self._keyring.verifying(at)):
+            return claims
+        del self._verified[digest]
+        return None
+
+    def _verify(self, token: str, key: Key) -> Claims:
         import jwt
 
-        key = self._key_of(token)
         try:
             claims: dict[str, Any] = jwt.decode(
                 token,

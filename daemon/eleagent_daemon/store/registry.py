@@ -95,7 +95,8 @@ class Registry:
         """Store a new session under a fresh key with a free user of the pool (`wanted_uid` where it is free), or those
         `reserved`; (record, False) with the first one when `token` (an idempotency key of this owner) was seen before.
 
-        Raises Conflict when a live session has the name, Unavailable when every user of the pool is taken.
+        Raises Conflict when a live session of the owner's has the name (nobody learns others' names), Unavailable when
+        every user of the pool is taken.
         """
         async with self._lock, transaction(self._db):
             await self._db.execute("DELETE FROM idempotency WHERE created < ?", (_before(KEY_KEPT),))
@@ -120,7 +121,9 @@ class Registry:
                      _text(stored), _text(request), _text(caller)),
                 )  # fmt: skip
             except sqlite3.IntegrityError:
-                raise Conflict(f"a live session is named {name!r} already: choose another name or stop it") from None
+                raise Conflict(
+                    f"a live session of yours is named {name!r} already: choose another name or stop it"
+                ) from None
             if token:
                 await self._db.execute(
                     "INSERT INTO idempotency (owner, token, session, created) VALUES (?, ?, ?, ?)",
@@ -174,8 +177,8 @@ class Registry:
         return await self._get(key)
 
     async def find_key(self, text: str, sight: Sight) -> str:
-        """The session that a person means among those in sight: `@` (their own last), a key, a name (the newest of it),
-        a unique prefix of a key.
+        """The session that a person means among those in sight: `@` (their own last), a key, a name (their own,
+        that lives, the newest of it: in this order), a unique prefix of a key.
 
         Raises NotFound, and BadRequest for a prefix of several.
         """
@@ -189,7 +192,7 @@ class Registry:
         rows = await self._seen(
             "SELECT key FROM sessions WHERE :text IN (key, name)",
             sight,
-            "ORDER BY live DESC, created DESC LIMIT 1",
+            "ORDER BY key = :text DESC, owner = :user DESC, live DESC, created DESC, rowid DESC LIMIT 1",
             text=text,
         )
         if rows:
