@@ -33,7 +33,7 @@ def audit() -> None:
 
 def _filters(command: Callable[..., Any]) -> Callable[..., Any]:
     for option in (
-        click.option("--text", metavar="WORDS", help="Whose words are in it, one after the other."),
+        click.option("--text", metavar="WORDS", help="Whose words are in it, in a row; * for the rest of the last."),
         click.option("--path", metavar="PATH", help="About this file; * at an end stands for anything."),
         click.option("--to", "to_host", metavar="HOST", help="About this host; *.example.com too."),
         click.option("--decision", type=click.Choice(["allowed", "denied", "refused"]), help="What was decided."),

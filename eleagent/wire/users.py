@@ -54,6 +54,11 @@ class MembershipUpdate(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     unix_user: str | None = None
     unlock: bool = False
 
+    @property
+    def takes_away(self) -> bool:
+        """Disabling a user works even when the audit log can't be written."""
+        return self == MembershipUpdate(state="disabled")
+
 
 class PasswordSet(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """Other logins of the user end."""

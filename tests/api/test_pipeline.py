@@ -290,12 +290,16 @@ async def test_pipeline_act_without_a_record_is_refused_and_taking_away_is_done(
         stopped = await api.request("POST", STOP, json={})
         denied = await api.request("POST", "/v1/approvals/a-1/answer", json={"allow": False})
         allowed = await api.request("POST", "/v1/approvals/a-1/answer", json={"allow": True})
+        disabled = await api.request("PATCH", "/v1/users/bob/membership", json={"state": "disabled"})
+        raised = await api.request("PATCH", "/v1/users/bob/membership", json={"state": "disabled", "role": "owner"})
         listed = await api.request("GET", "/v1/sessions")
     assert "can't be written" in problem(created, 503, "audit_unavailable")
     problem(read, 503, "audit_unavailable")
     problem(allowed, 503, "audit_unavailable")
-    assert (stopped.status, denied.status, listed.status) == (202, 200, 200)
-    assert [call.operation.id for call in api.handlers.calls] == ["session_stop", "approval_answer", "session_list"]
+    problem(raised, 503, "audit_unavailable")
+    assert (stopped.status, denied.status, disabled.status, listed.status) == (202, 200, 200, 200)
+    done = ["session_stop", "approval_answer", "user_administer", "session_list"]
+    assert [call.operation.id for call in api.handlers.calls] == done
 
 
 def as_role(role: Role) -> Callable[[Any], Caller]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import signal
 import subprocess
+import tempfile
 import time
 from collections.abc import Callable, Iterator
 from itertools import pairwise
@@ -42,8 +43,20 @@ def small(docker_socket: str) -> Iterator[Daemon]:
         yield own
 
 
-def fill(folder: Path) -> Path:
-    filler = folder / "filler"
+@pytest.fixture
+def crowded(docker_socket: str) -> Iterator[Daemon]:
+    """A daemon that has one small disk for all that it keeps."""
+    with running_daemon(docker_socket) as own, tempfile.TemporaryDirectory() as kept:
+        own.stop()
+        subprocess.run(["cp", "-a", f"{own.home}/.", kept], check=True)
+        subprocess.run(["mount", "-t", "tmpfs", "-o", "size=64m,mode=711", "none", str(own.home)], check=True)
+        subprocess.run(["cp", "-a", f"{kept}/.", str(own.home)], check=True)
+        own.start()
+        yield own
+
+
+def fill(folder: Path, name: str = "filler") -> Path:
+    filler = folder / name
     with filler.open("wb", buffering=0) as file:
         try:
             while True:
@@ -89,6 +102,36 @@ def test_full_audit_log_refuses_work_pauses_sandboxes_and_lets_them_be_stopped(s
     assert ("session.ended", "event") in told
     assert "audit.resumed" in [one["action"] for one in records]
     verified = small.cli("audit", "verify", str(small.home / "ledger"))
+    assert verified.returncode == 0, verified.stdout
+
+
+def test_full_disk_refuses_what_gives_and_lets_what_takes_away_be_done_and_recorded(crowded: Daemon) -> None:
+    def key() -> str:
+        found: str = crowded.json("key", "create", "x", "--group", "read_only", "--json")["key"]["id"]
+        return found
+
+    first, second = key(), key()
+    assert crowded.cli("user", "add", "bob").returncode == 0
+    filler = fill(crowded.home)
+    os.truncate(filler, filler.stat().st_size - (2 << 20))
+    until(lambda: "are free for the audit log" in crowded.cli("doctor").stdout)
+    more = fill(crowded.home, "more")
+    tries = (crowded.cli("user", "add", f"eve{number}") for number in range(40))
+    refused = next(done for done in tries if done.returncode)
+    assert "can't be written, so this is refused: No space left on device" in refused.stderr
+    for taken in (("key", "revoke", first), ("user", "edit", "bob", "--disable"), ("key", "revoke", second)):
+        done = crowded.cli(*taken)
+        assert done.returncode == 0, done.stderr
+    more.unlink()
+    filler.unlink()
+    until(lambda: "audit.resumed" in [one["action"] for one in crowded.json("audit", "ls", "--json")["records"]])
+    records = crowded.json("audit", "ls", "--json")["records"]
+    told = [(one["action"], one["phase"], one["object"]) for one in records if one["action"] != "user.create"]
+    for action, target in (("key.revoke", first), ("user.administer", "bob"), ("key.revoke", second)):
+        assert (action, "intent", target) in told
+        assert (action, "outcome", target) in told
+    assert crowded.json("key", "ls", "--json")["keys"] == []
+    verified = crowded.cli("audit", "verify", str(crowded.home / "ledger"))
     assert verified.returncode == 0, verified.stdout
 
 

@@ -64,9 +64,9 @@ Found = tuple[int, int, bytes]
 
 
 class Query(msgspec.Struct, frozen=True, kw_only=True):
-    """What to look for; what is None does not matter. A trailing or leading * stands for anything, in all but `text`,
-    whose words have to be there as they stand in a row (the last may be longer). `own` are the only names whose records
-    the caller may see.
+    """What to look for; what is None does not matter. A trailing or leading * stands for anything. The words of `text`
+    have to be there as they stand in a row; the last may be longer where a * follows it. `own` are the only names whose
+    records the caller may see.
     """
 
     own: str | None = None
@@ -340,8 +340,8 @@ def _conditions(query: Query) -> Iterator[tuple[str, list[Any]]]:
     if query.text is not None:
         if not any(character.isalnum() for character in query.text):
             raise BadRequest(f"text {query.text!r} has no word to look for")
-        quoted = query.text.replace('"', '""')
-        yield "seq IN (SELECT rowid FROM words WHERE words MATCH ?)", [f'"{quoted}" *']
+        quoted, star = query.text.rstrip("*").replace('"', '""'), " *" if query.text.endswith("*") else ""
+        yield "seq IN (SELECT rowid FROM words WHERE words MATCH ?)", [f'"{quoted}"{star}']
 
 
 def _line_at(path: Path, place: int) -> bytes:
