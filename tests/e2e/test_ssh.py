@@ -28,6 +28,9 @@ from eleagent.wire.timeline import Event
 
 from ..cli.fakedaemon import KEY, Break, Call, FakeDaemon, FakeSession, created, ended
 from ..daemonfixture import private_daemon
+from ..tui.scripted import STORY, Scene
+from ..tui.scripted import session as a_session
+from ..tui.terminal import Terminal
 from .sshfixture import Server, ssh_server
 
 pytestmark = pytest.mark.timeout(60)
@@ -79,6 +82,28 @@ def follow_async() -> list[int]:
             return [item.seq async for item in client.follow(KEY) if isinstance(item, Event)]
 
     return asyncio.run(follow())
+
+
+def test_full_screen_client_works_through_ssh_and_waits_for_a_daemon_that_restarts(
+    server: Server, daemon: FakeDaemon, tmp_path: Path
+) -> None:
+    scene = Scene(daemon)
+    scene.add(a_session(1), *STORY)
+    near = {name: server.env[name] for name in ("PATH", "XDG_RUNTIME_DIR", "XDG_CONFIG_HOME")}
+    terminal = Terminal(daemon.path, tmp_path, host="ssh://there", **near)
+    try:
+        terminal.wait_for("able-otter-1", timeout_s=20)
+        assert b"ssh://there" in terminal.seen
+        terminal.type("\r")
+        terminal.wait_for("The reports are", timeout_s=20)
+        daemon.stop()
+        daemon.start()
+        scene.say(a_session(1).key, ev.AgentMessage("Back again."))
+        terminal.wait_for("Back again.", timeout_s=20)
+        terminal.type("q")
+        assert terminal.wait(20) == 0
+    finally:
+        terminal.end()
 
 
 @pytest.mark.parametrize("follow", [follow_sync, follow_async])

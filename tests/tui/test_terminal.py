@@ -306,6 +306,7 @@ def test_quit_leaves_the_terminal_whole_and_says_that_sessions_go_on(scene: Scen
     terminal.type("q")
     assert terminal.wait() == 0
     assert_whole(terminal.seen)
+    assert not re.search(rb"\x1b\[[0-9;]*[34]8;", terminal.seen), "another theme's colours"
     assert b"1 session goes on" in terminal.seen.rpartition(b"\x1b[?1049l")[2]
 
 

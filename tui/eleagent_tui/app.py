@@ -105,9 +105,7 @@ class EleAgent(App[None]):
         self.remote = remote
         self.web = web
         """Where one logs in; None where the kernel says who is calling."""
-        # Before the style sheets are parsed for another one.
-        self.set_reactive(App.theme, kept.theme if kept.theme in THEMES else THEMES[0])
-        self.stylesheet.set_variables(self.get_css_variables())
+        self._begin_with(kept.theme if kept.theme in THEMES else THEMES[0])
         self.link = Link(connect=lambda: connect(self.ask_password), tell=self._tell, witness=witness, poll_s=poll_s)
         self._kept_file = kept_file
         self._guard = Guard()
@@ -121,6 +119,14 @@ class EleAgent(App[None]):
         self._key_at = -QUIET_S
         self.crash = ""
         self.animation_level = "none"
+
+    def _begin_with(self, theme: str) -> None:
+        """Before the style sheets are parsed for another one. All that follows from a theme, as where it changes."""
+        self.set_reactive(App.theme, theme)
+        self.stylesheet.set_variables(self.get_css_variables())
+        self._refresh_truecolor_filter(self.ansi_theme)
+        dark = self.current_theme.dark
+        self.update_classes({f"-theme-{theme}": True, "-dark-mode": dark, "-light-mode": not dark}, update=False)
 
     # Places.
 
