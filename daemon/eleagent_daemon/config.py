@@ -26,7 +26,7 @@ from eleagent_daemon.configcheck import check, check_secret, convert
 from eleagent_daemon.domain.limits import Allowance
 from eleagent_daemon.domain.policy import BUILT_IN, MODEL_ONLY, ApprovalRules, Policy, parse_rule
 from eleagent_daemon.domain.sandbox import BUBBLEWRAP, Ceilings, Limits, Mode
-from eleagent_daemon.layout import Layout
+from eleagent_daemon.layout import Layout, check_socket_path
 from eleagent_daemon.network import check_listen
 
 
@@ -306,8 +306,8 @@ def _complete(config: Config, path: Path) -> Config:
     )
     if not home.is_absolute():
         raise ConfigError(f"home: {config.home!r} is not an absolute path")
-    if len(socket.encode()) > 100:
-        raise ConfigError(f"socket: {socket!r} is longer than the 100 bytes a Unix socket's path may have; set another")
+    check_socket_path(Path(socket), "socket" if config.socket else "home")
+    check_socket_path(Layout(home).launcher_socket, "home")
     check_listen(config.listen, tls=bool(config.tls.cert or config.tls.key), behind_proxy=config.behind_proxy)
     if bool(config.tls.cert) != bool(config.tls.key):
         raise ConfigError("tls.cert and tls.key belong together: set both or none")

@@ -14,6 +14,8 @@ from eleagent_daemon.store.durable import discard, open_beside, sync_folder
 _NETWORK_FILESYSTEMS = frozenset(
     {"nfs", "nfs4", "cifs", "smb3", "9p", "ceph", "fuse.sshfs", "glusterfs", "afs", "lustre"}
 )
+_SOCKET_PATH_BYTES = 107
+"""What the kernel takes (unix(7), sun_path without its NUL)."""
 
 
 @dataclass(frozen=True)
@@ -142,6 +144,16 @@ def check_local(folder: Path, setting: str, variable: str) -> None:
         raise ConfigError(f"{setting}: {folder} is on a network file system ({kind}): {advice}")
     if any(place.is_relative_to("/run/user") for place in (folder, there)):
         raise ConfigError(f"{setting}: {folder} is gone when you log out: {advice}")
+
+
+def check_socket_path(path: Path, setting: str) -> None:
+    """Raises ConfigError for a socket's path that the kernel would not take; it follows from `setting`."""
+    if (size := len(os.fsencode(path))) > _SOCKET_PATH_BYTES:
+        raise ConfigError(
+            f"{setting}: a Unix socket's path may have {_SOCKET_PATH_BYTES} bytes, and {path} has {size}: "
+            f"set {setting} (ELEAGENT_{setting.upper()}) to a shorter path, such as /var/tmp/eleagent-{os.getuid()}"
+            + ("/api.sock" if setting == "socket" else "")
+        )
 
 
 def unusable_home(home: Path, error: OSError) -> ConfigError:

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import os
+import socket
 from pathlib import Path
 
 import pytest
 
 from eleagent.errors import ConfigError
 from eleagent_daemon import layout as layout_module
-from eleagent_daemon.layout import Layout, check_local, filesystem
+from eleagent_daemon.layout import Layout, check_local, check_socket_path, filesystem
 from eleagent_daemon.store import durable
 
 
@@ -62,3 +63,15 @@ def test_network_file_system_is_refused_with_the_setting_to_change(
 def test_folder_that_goes_at_logout_is_refused(folder: str) -> None:
     with pytest.raises(ConfigError, match=r"is gone when you log out: set home \(ELEAGENT_HOME\)"):
         check_local(Path(folder), "home", "ELEAGENT_HOME")
+
+
+def test_socket_s_path_may_be_as_long_as_the_kernel_takes_it_and_the_refusal_says_what_to_set() -> None:
+    most = Path("/" + "x" * 106)
+    with socket.socket(socket.AF_UNIX) as one, pytest.raises(FileNotFoundError):
+        one.connect(str(most))
+    check_socket_path(most, "home")
+    with pytest.raises(ConfigError) as refused:
+        check_socket_path(Path(f"{most}x"), "home")
+    assert "may have 107 bytes" in refused.value.message
+    assert f"{most}x has 108" in refused.value.message
+    assert "set home (ELEAGENT_HOME) to a shorter path, such as /var/tmp/eleagent-" in refused.value.message
