@@ -13,6 +13,7 @@ import pytest
 from eleagent.errors import EngineUnavailable
 from eleagent_daemon.domain.launch import Notice
 from eleagent_daemon.domain.sandbox import Doors, Phase, Placement, SandboxSpec
+from eleagent_daemon.kernel.child import Children
 from eleagent_daemon.launcher.observe.programs import Programs
 from eleagent_daemon.launcher.places import Places
 from eleagent_daemon.launcher.record import Record
@@ -48,6 +49,7 @@ class Bench:
             sources=Sources(own_folders=()),
             programs=self.programs,
             tasks=self.tasks,
+            children=Children(),
             installation="here",
             reader_group=os.getgid(),
             notify=self.notices.append,
@@ -83,6 +85,7 @@ class Bench:
             spool=SpoolWriter(folder=folder / "spool", group=os.getgid()),
             programs=self.programs,
             tasks=self.tasks,
+            children=Children(),
             notify=self.notices.append,
         )
 

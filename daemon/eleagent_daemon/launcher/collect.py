@@ -8,6 +8,7 @@ import hashlib
 import os
 import secrets
 import stat
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Final
@@ -50,6 +51,13 @@ class _Target:
     def close(self) -> None:
         if self.fd >= 0:
             os.close(self.fd)
+
+
+def collect(source: Callable[[], Path], *, target_fd: int, owner: int, limit_bytes: int, limit_files: int) -> Collected:
+    """Blocking, for a child."""
+    return Collection(
+        source=source(), target_fd=target_fd, owner=owner, limit_bytes=limit_bytes, limit_files=limit_files
+    ).run()
 
 
 @dataclass(kw_only=True)

@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import Final
 
 from eleagent_daemon.domain.sandbox import BUBBLEWRAP, DOCKER
+from eleagent_daemon.kernel.child import Children
 from eleagent_daemon.launcher.heartbeat import Watchdog
 from eleagent_daemon.launcher.observe.programs import Programs
 from eleagent_daemon.launcher.personal import PersonalPlaces
@@ -61,6 +62,8 @@ async def _run(options: argparse.Namespace, places: Places) -> None:
         stack.push_async_callback(runtime.close)
         tasks = Tasks()
         stack.push_async_callback(tasks.close)
+        children = Children()
+        stack.callback(children.close)
         sources = Sources(own_folders=(options.home, options.socket.parent))
         server = Server(
             path=options.socket,
@@ -78,6 +81,7 @@ async def _run(options: argparse.Namespace, places: Places) -> None:
             sources=sources,
             programs=programs,
             tasks=tasks,
+            children=children,
             installation=options.installation,
             reader_group=_group(options.daemon_uid),
             notify=server.notify,
@@ -93,6 +97,7 @@ async def _run(options: argparse.Namespace, places: Places) -> None:
             sources=sources,
             places=places,
             programs=programs,
+            children=children,
             owner=options.daemon_uid,
             notify=server.notify,
             watchdog=watchdog,

@@ -17,7 +17,7 @@ from typing import Final
 from eleagent.errors import IsolationFailed
 from eleagent_daemon.domain.sandbox import DATA_DIR, DataMount, Person, Placement, SandboxSpec
 from eleagent_daemon.kernel.calls import RESOLVE_NO_SYMLINKS, open_inside, unshare_mounts
-from eleagent_daemon.kernel.child import in_child
+from eleagent_daemon.kernel.child import Children, in_child
 from eleagent_daemon.launcher.identity import write_identity
 from eleagent_daemon.launcher.mounts import mount_source
 from eleagent_daemon.launcher.places import ON_DISK, Places
@@ -77,11 +77,11 @@ class PersonalPlaces(Places):
     def artefacts(self, spec: SandboxSpec) -> Path:
         return self._disk(spec.session) / "artefacts"
 
-    async def unmount(self, session: str) -> None:
+    async def unmount(self, session: str, children: Children) -> None:
         """Nothing is mounted where others see it."""
         self._leave(session)
         if self._mnt(session).exists():
-            await in_child(partial(_remove, self._mnt(session)), type(None))
+            await children.run(partial(_remove, self._mnt(session)), type(None))
 
     async def clear(self, session: str, *, forget: bool) -> None:
         if forget:

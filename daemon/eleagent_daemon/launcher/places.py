@@ -7,11 +7,12 @@ import os
 import shutil
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 from eleagent.errors import NotFound
 from eleagent_daemon.domain.sandbox import ARTEFACTS_DIR, DATA_DIR, HOME_DIR, WORKSPACE_DIR, Placement, SandboxSpec
-from eleagent_daemon.kernel.child import in_child
+from eleagent_daemon.kernel.child import Children, in_child
 from eleagent_daemon.launcher.disk import mount_disk
 from eleagent_daemon.launcher.identity import write_identity
 from eleagent_daemon.launcher.mounts import Covers, make_place, make_private, mount_source, mount_terminals, unmount_all
@@ -111,23 +112,10 @@ class Places:
         """Where the sandbox left artefacts, mounted where it is not (the host was restarted). Blocking, for a child."""
         return self._mount_disk(spec) / "artefacts"
 
-    async def unmount(self, session: str) -> None:
+    async def unmount(self, session: str, children: Children) -> None:
         """Idempotent. Raises Unavailable."""
-        mnt = self._mnt(session)
-        if not mnt.exists():
-            return
-
-        def job() -> tuple[None, list[int]]:
-            unmount_all(mnt)
-            # Only empty places are left; rmtree would delete what is mounted, should ever something be.
-            for place in sorted((mnt, *mnt.rglob("*")), reverse=True):
-                if place.is_dir():
-                    place.rmdir()
-                else:
-                    place.unlink(missing_ok=True)
-            return None, []
-
-        await in_child(job, type(None))
+        if self._mnt(session).exists():
+            await children.run(partial(_take_apart, self._mnt(session)), type(None))
 
     def inherit(self, spec: SandboxSpec) -> None:
         """The session gets the disk that an ended one left, and what is known of its files. Idempotent.
@@ -176,3 +164,14 @@ class Places:
 
     def _image(self, session: str) -> Path:
         return self.root / "disks" / f"{session}.img"
+
+
+def _take_apart(mnt: Path) -> tuple[None, list[int]]:
+    unmount_all(mnt)
+    # Only empty places are left; rmtree would delete what is mounted, should ever something be.
+    for place in sorted((mnt, *mnt.rglob("*")), reverse=True):
+        if place.is_dir():
+            place.rmdir()
+        else:
+            place.unlink(missing_ok=True)
+    return None, []

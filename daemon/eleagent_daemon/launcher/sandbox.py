@@ -21,14 +21,14 @@ from eleagent.wire.attestation import Binding, Report
 from eleagent_daemon.domain import attestation
 from eleagent_daemon.domain.evidence import Evidence
 from eleagent_daemon.domain.launch import Inspected, Notice
-from eleagent_daemon.domain.sandbox import GATE_WORD, UNPRIVILEGED_PORT_START, Phase, SandboxSpec, Status
+from eleagent_daemon.domain.sandbox import GATE_WORD, Phase, SandboxSpec, Status
 from eleagent_daemon.domain.spool import PAYLOAD_LIMIT, Stream
 from eleagent_daemon.kernel.calls import command_line, cpu_seconds, namespace_inode, start_ticks
-from eleagent_daemon.kernel.child import in_child
+from eleagent_daemon.kernel.child import Children
 from eleagent_daemon.launcher import doors
-from eleagent_daemon.launcher.evidence import collect
+from eleagent_daemon.launcher.examine import examine
 from eleagent_daemon.launcher.input import Input
-from eleagent_daemon.launcher.limits import limit_tcp, resources
+from eleagent_daemon.launcher.limits import resources
 from eleagent_daemon.launcher.observe.looking import Files
 from eleagent_daemon.launcher.observe.programs import Programs
 from eleagent_daemon.launcher.observe.seen import Seen
@@ -68,6 +68,7 @@ class LiveSandbox:
         spool: SpoolWriter,
         programs: Programs,
         tasks: Tasks,
+        children: Children,
         notify: Callable[[Notice], None],
     ) -> None:
         self.record = record
@@ -78,8 +79,9 @@ class LiveSandbox:
         self._spool = spool
         self._programs = programs
         self._seen = Seen(spool=spool, written=lambda: notify(Notice(session=self.session, spooled=spool.end)))
-        self._files = Files(manifest=manifest, seen=self._seen)
+        self._files = Files(manifest=manifest, seen=self._seen, children=children)
         self._tasks = tasks
+        self._children = children
         self._notify = notify
         self._doors: dict[str, socket.socket] = {}
         self._running: list[asyncio.Task[None]] = []
@@ -362,24 +364,18 @@ class LiveSandbox:
         ports = self.record.spec.doors.ports()
         missing = {} if self.record.released else {name: ports[name] for name in ports.keys() - self._doors.keys()}
 
-        def job() -> tuple[Evidence, list[int]]:
-            if not self.record.released:
-                limit_tcp(self.record.sandbox_id, view.pids[0])
-            evidence = collect(
-                sandbox_id=self.record.sandbox_id,
-                started_at=view.status.started_at,
-                pids=view.pids,
-                spec=self.record.spec,
-                engine=view.applied,
-                released=self.record.released,
-                owner=(placement.person or self.record.spec).uid,
-            )
-            # Last, since it changes the namespace that this process looks out of.
-            start = doors.port_start(evidence.pid, evidence.namespaces["net"])
-            guarded = start == UNPRIVILEGED_PORT_START
-            return msgspec.structs.replace(evidence, port_start=start), doors.listen(missing) if guarded else []
-
-        evidence, fds = await in_child(job, Evidence)
+        job = partial(
+            examine,
+            missing,
+            sandbox_id=self.record.sandbox_id,
+            started_at=view.status.started_at,
+            pids=view.pids,
+            spec=self.record.spec,
+            engine=view.applied,
+            released=self.record.released,
+            owner=(placement.person or self.record.spec).uid,
+        )
+        evidence, fds = await self._children.run(job, Evidence)
         self._doors |= {name: socket.socket(fileno=fd) for name, fd in zip(missing, fds, strict=False)}
         return attestation.evaluate(self.record.spec, evidence, placement, runtime=self._runtime.name)
 

@@ -18,6 +18,7 @@ from eleagent.errors import Conflict, EleAgentError, EngineUnavailable, NotFound
 from eleagent.wire.sessions import KEY_PATTERN
 from eleagent_daemon.domain.launch import Entry, Listing, Made, Notice
 from eleagent_daemon.domain.sandbox import LABEL, Phase, SandboxSpec, sandbox_name
+from eleagent_daemon.kernel.child import Children
 from eleagent_daemon.launcher.host import pool_accounts
 from eleagent_daemon.launcher.observe.programs import Programs
 from eleagent_daemon.launcher.places import Places
@@ -50,6 +51,7 @@ class Sandboxes:
         sources: Sources,
         programs: Programs,
         tasks: Tasks,
+        children: Children,
         installation: str,
         reader_group: int,
         notify: Callable[[Notice], None],
@@ -59,6 +61,7 @@ class Sandboxes:
         self._sources = sources
         self._programs = programs
         self._tasks = tasks
+        self._children = children
         self._installation = installation
         self._reader_group = reader_group
         self._notify = notify
@@ -168,12 +171,12 @@ class Sandboxes:
             await sandbox.close()
             removal = self._runtime.remove(sandbox.record.spec.name)
             # What has exited holds none of its mounts any more.
-            await (_both(removal, self._places.unmount(session)) if sandbox.exited else removal)
+            await (_both(removal, self._places.unmount(session, self._children)) if sandbox.exited else removal)
         else:
             with contextlib.suppress(FileNotFoundError, msgspec.DecodeError):
                 await self._runtime.remove(Record.load(folder).spec.name)
             await self._remove_recordless(session)
-        await self._places.unmount(session)
+        await self._places.unmount(session, self._children)
         await self._places.clear(session, forget=forget)
         self._sources.drop(session)
         self._live.pop(session, None)
@@ -270,6 +273,7 @@ class Sandboxes:
             spool=SpoolWriter(folder=self._places.spool(session), group=self._reader_group),
             programs=self._programs,
             tasks=self._tasks,
+            children=self._children,
             notify=self._notify,
         )
 

@@ -6,6 +6,7 @@ import os
 import socket
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import Any, Final
 
 from eleagent.errors import BadRequest, EleAgentError, VersionSkew
@@ -15,9 +16,9 @@ from eleagent_daemon.domain import launch
 from eleagent_daemon.domain.channel import close_all
 from eleagent_daemon.domain.launch import PROTOCOL, AnyAnswer, Done, Notice
 from eleagent_daemon.kernel.calls import boot_id
-from eleagent_daemon.kernel.child import in_child
+from eleagent_daemon.kernel.child import Children, without_descriptors
 from eleagent_daemon.launcher.binary import copy_verified
-from eleagent_daemon.launcher.collect import Collection, check_target
+from eleagent_daemon.launcher.collect import check_target, collect
 from eleagent_daemon.launcher.heartbeat import Watchdog
 from eleagent_daemon.launcher.host import launcher_facts
 from eleagent_daemon.launcher.observe.programs import Programs
@@ -41,6 +42,7 @@ class Verbs:
     sources: Sources
     places: Places
     programs: Programs
+    children: Children
     owner: int
     notify: Callable[[Notice], None]
     watchdog: Watchdog
@@ -135,17 +137,17 @@ class Verbs:
         async with self.sandboxes.lock(verb.session):
             spec = self.sandboxes.get(verb.session).record.spec
 
-            def job() -> tuple[launch.Collected, Sequence[int]]:
-                collection = Collection(
-                    source=self.places.artefacts(spec),
-                    target_fd=fds[0],
-                    owner=self.owner,
-                    limit_bytes=verb.limit_bytes,
-                    limit_files=verb.limit_files,
-                )
-                return collection.run(), ()
-
-            return await in_child(job, launch.Collected, keep=fds, timeout_s=COLLECT_TIMEOUT_S)
+            job = partial(
+                collect,
+                partial(self.places.artefacts, spec),
+                target_fd=fds[0],
+                owner=self.owner,
+                limit_bytes=verb.limit_bytes,
+                limit_files=verb.limit_files,
+            )
+            return await self.children.run(
+                partial(without_descriptors, job), launch.Collected, keep=fds, timeout_s=COLLECT_TIMEOUT_S
+            )
 
     async def remove(self, verb: launch.Remove, fds: list[int]) -> Answered:
         async with self.sandboxes.lock(verb.session):

@@ -6,11 +6,12 @@ import asyncio
 import contextlib
 import logging
 from collections.abc import Mapping
+from functools import partial
 from pathlib import Path
 from typing import Final
 
 from eleagent.errors import EleAgentError
-from eleagent_daemon.kernel.child import in_child
+from eleagent_daemon.kernel.child import Children, without_descriptors
 from eleagent_daemon.launcher.observe.files import Looked, frames, look
 from eleagent_daemon.launcher.observe.passing import Passing
 from eleagent_daemon.launcher.observe.seen import Seen, now
@@ -29,9 +30,10 @@ class Files:
     A launcher that dies while it spools a look leaves it uncounted: the next one tells of those changes again.
     """
 
-    def __init__(self, *, manifest: Path, seen: Seen) -> None:
+    def __init__(self, *, manifest: Path, seen: Seen, children: Children) -> None:
         self._manifest = manifest
         self._seen = seen
+        self._children = children
         self._looking = asyncio.Lock()
         self._passing = Passing()
         self._since = now()
@@ -54,15 +56,18 @@ class Files:
             went = self._passing.take()
             if went.overflowed:
                 self._seen.gap(begin, "some of the files that came and went: there were too many")
-
-            def job() -> tuple[Looked, list[int]]:
-                manifest = self._manifest
-                return look(
-                    roots, manifest=manifest, new=new, changes=changes, went=went, final=final, timeout_s=limit_s
-                ), []
-
+            job = partial(
+                look,
+                dict(roots),
+                manifest=self._manifest,
+                new=new,
+                changes=changes,
+                went=went,
+                final=final,
+                timeout_s=limit_s,
+            )
             try:
-                await in_child(job, Looked, timeout_s=limit_s + _GRACE_S)
+                await self._children.run(partial(without_descriptors, job), Looked, timeout_s=limit_s + _GRACE_S)
                 for frame in frames(changes):
                     await self._seen.keep(frame)
                 new.rename(self._manifest)
