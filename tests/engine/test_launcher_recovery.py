@@ -148,6 +148,7 @@ async def test_containers_without_a_record_are_removed_when_they_are_old(bench: 
         sources=Sources(own_folders=()),
         programs=bench.programs,
         tasks=bench.tasks,
+        children=Children(),
         installation="here",
         reader_group=os.getgid(),
         notify=bench.notices.append,

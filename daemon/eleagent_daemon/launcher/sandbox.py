@@ -6,9 +6,8 @@ import asyncio
 import logging
 import os
 import signal
-import socket
 import time
-from collections.abc import AsyncIterator, Callable, Mapping
+from collections.abc import AsyncIterator, Callable
 from datetime import datetime
 from functools import partial
 from pathlib import Path
@@ -16,17 +15,13 @@ from typing import Final
 
 import msgspec
 
-from eleagent.errors import Conflict, EleAgentError, IsolationFailed, NotFound
-from eleagent.wire.attestation import Binding, Report
-from eleagent_daemon.domain import attestation
-from eleagent_daemon.domain.evidence import Evidence
+from eleagent.errors import Conflict, EleAgentError, NotFound
 from eleagent_daemon.domain.launch import Inspected, Notice
 from eleagent_daemon.domain.sandbox import GATE_WORD, Phase, SandboxSpec, Status
 from eleagent_daemon.domain.spool import PAYLOAD_LIMIT, Stream
-from eleagent_daemon.kernel.calls import command_line, cpu_seconds, namespace_inode, start_ticks
+from eleagent_daemon.kernel.calls import command_line, cpu_seconds, namespace_inode
 from eleagent_daemon.kernel.child import Children
-from eleagent_daemon.launcher import doors
-from eleagent_daemon.launcher.examine import examine
+from eleagent_daemon.launcher.guard import Guard
 from eleagent_daemon.launcher.input import Input
 from eleagent_daemon.launcher.limits import resources
 from eleagent_daemon.launcher.observe.looking import Files
@@ -43,8 +38,6 @@ RETRY_S: Final = 1.0
 ATTACH_S: Final = 5.0
 SETTLE_S: Final = 1.0
 """Within this time what was written to a pipe has come through the engine, and a gate has read it."""
-UNATTESTED_LIMIT: Final = 3
-"""So many attestations in a row may fail before that is called a violation."""
 END_FOLLOWS_S: Final = 3.0
 """A stream that ends with its sandbox is followed by the exit within this time, on a busy host too; otherwise it broke,
 and an engine whose log was cut meanwhile can't say that nothing is missing."""
@@ -56,7 +49,7 @@ _LIVE: Final = (Phase.RUNNING, Phase.PAUSED)
 
 
 class LiveSandbox:
-    """Owns the sandbox's pipes, doors and record. Nothing is done to it but through here."""
+    """Owns the sandbox's pipes and record; its `guard` has the doors. Nothing is done to it but through here."""
 
     def __init__(
         self,
@@ -74,6 +67,14 @@ class LiveSandbox:
         self.record = record
         self.session = record.spec.session
         self.input = Input(record=record, save=self._save)
+        self.guard = Guard(
+            record=record,
+            runtime=runtime,
+            children=children,
+            save=self._save,
+            notify=notify,
+            violated=lambda: self._kill_after(0.0),
+        )
         self._folder = folder
         self._runtime = runtime
         self._spool = spool
@@ -81,14 +82,11 @@ class LiveSandbox:
         self._seen = Seen(spool=spool, written=lambda: notify(Notice(session=self.session, spooled=spool.end)))
         self._files = Files(manifest=manifest, seen=self._seen, children=children)
         self._tasks = tasks
-        self._children = children
         self._notify = notify
-        self._doors: dict[str, socket.socket] = {}
         self._running: list[asyncio.Task[None]] = []
         self._drained = False
         self._end: Status | None = None
         self._stopping = False
-        self._unattested = 0
 
     @property
     def alive(self) -> bool:
@@ -150,51 +148,10 @@ class LiveSandbox:
                 return disk
         return None
 
-    async def attest(self) -> Report:
-        """Before the release the report is what the sandbox is held to; after it a difference ends the sandbox.
-
-        Raises NotFound when it does not run.
-        """
-        report = await self._evaluate()
-        if self.record.released:
-            await self._compare(report)
-        else:
-            self.record.report = report
-            self._save()
-        return report
-
     async def watch(self) -> None:
-        """Attest again: a sandbox that is not what was released is killed; one that can't be judged is told of."""
-        if not self.record.released or not self.alive or self._stopping:
-            return
-        try:
-            if (await self._runtime.inspect(self.record.spec.name)).phase is Phase.PAUSED:
-                return  # nothing in it runs or changes, and a process that is still can't be asked for its filter
-            await self._compare(await self._evaluate())
-        except NotFound:
-            return
-        except Exception as error:
-            log.exception("%s could not be attested", self.session)
-            self._unattested += 1
-            if self._unattested >= UNATTESTED_LIMIT:
-                why = f"it could not be attested {self._unattested} times in a row: {error}"
-                self._notify(Notice(session=self.session, violation=[why]))
-        else:
-            self._unattested = 0
-
-    async def open_doors(self, held: Mapping[str, socket.socket]) -> dict[str, socket.socket]:
-        """The listeners of the attested sandbox by name. `held` are taken over where they are what they should be."""
-        binding = self._attested()
-        ports = self.record.spec.doors.ports()
-        for name, sock in held.items():
-            if name in ports:
-                doors.check(name, sock, ports[name], binding.netns_inode)
-                if name not in self._doors:
-                    self._doors[name] = sock.dup()
-        missing = {name: port for name, port in ports.items() if name not in self._doors}
-        if missing:
-            self._doors |= await doors.bind(binding.pid, binding.netns_inode, missing)
-        return {name: self._doors[name] for name in ports}
+        """Attest again, while it runs and nobody is ending it."""
+        if self.record.released and self.alive and not self._stopping:
+            await self.guard.watch()
 
     def assign(self, spec: SandboxSpec) -> None:
         """Let a spare be the sandbox of `spec`, to be attested as such."""
@@ -209,7 +166,7 @@ class LiveSandbox:
         if self.record.spec.is_spare:
             raise Conflict(f"the sandbox of {self.session} is a spare: it has nothing to run yet")
         if not self.record.released or await self._is_shut():
-            bound = self._attested()
+            bound = self.guard.attested()
             channel = await self.input.channel(ATTACH_S)
             await self._programs.watch(self.record.spec.uid, self._seen)
             passing = self._files.begin(self.record.placement.writable) if self.record.placement else False
@@ -271,7 +228,7 @@ class LiveSandbox:
         await self.input.close()
         self._programs.unwatch(self.record.spec.uid, self._seen)
         self._files.close()
-        self._close_doors()
+        self.guard.close_doors()
         self._spool.close()
 
     def _follow_from(self, chunks: AsyncIterator[Chunk] | None, channel: InputChannel | None) -> None:
@@ -318,13 +275,12 @@ class LiveSandbox:
                 break
             else:
                 ended = True
-        await self._programs.settle(self.record.spec.uid)
-        if self.record.released:
-            await self._look(final=True)
+        settled = self._programs.settle(self.record.spec.uid)
+        await (asyncio.gather(settled, self._look(final=True)) if self.record.released else settled)
         self._files.close()
         self._programs.unwatch(self.record.spec.uid, self._seen)
         self._drained = True
-        self._close_doors()
+        self.guard.close_doors()
         self._notify(Notice(session=self.session, spooled=self._spool.end, ended=True))
 
     async def _drain(self, chunks: AsyncIterator[Chunk]) -> None:
@@ -354,54 +310,6 @@ class LiveSandbox:
 
     def _cursor(self) -> Cursor:
         return Cursor(out=self._spool.counts[Stream.OUT], err=self._spool.counts[Stream.ERR])
-
-    async def _evaluate(self) -> Report:
-        view = await self._runtime.view(self.record.sandbox)
-        placement = self.record.placement
-        if view.status.phase not in _LIVE or not view.pids or placement is None:
-            raise NotFound(f"the sandbox of {self.session} does not run: nothing is there to attest")
-
-        ports = self.record.spec.doors.ports()
-        missing = {} if self.record.released else {name: ports[name] for name in ports.keys() - self._doors.keys()}
-
-        job = partial(
-            examine,
-            missing,
-            sandbox_id=self.record.sandbox_id,
-            started_at=view.status.started_at,
-            pids=view.pids,
-            spec=self.record.spec,
-            engine=view.applied,
-            released=self.record.released,
-            owner=(placement.person or self.record.spec).uid,
-        )
-        evidence, fds = await self._children.run(job, Evidence)
-        self._doors |= {name: socket.socket(fileno=fd) for name, fd in zip(missing, fds, strict=False)}
-        return attestation.evaluate(self.record.spec, evidence, placement, runtime=self._runtime.name)
-
-    async def _compare(self, report: Report) -> None:
-        if self.record.report is None:
-            return
-        if differences := attestation.differences(self.record.report, report):
-            # Told first, so that the reason is known before the end is.
-            self._notify(Notice(session=self.session, violation=differences))
-            self._kill_after(0.0)
-
-    def _attested(self) -> Binding:
-        """What the complete report holds for, as long as the attested process lives. Raises IsolationFailed."""
-        report = self.record.report
-        if report is None:
-            raise IsolationFailed(f"the sandbox of {self.session} was not attested")
-        if refusal := attestation.refusal(report, self.record.spec.mode):
-            raise IsolationFailed(f"the sandbox of {self.session} is not what was asked for: {refusal}")
-        bound = report.binding
-        try:
-            now = start_ticks(bound.pid), namespace_inode(bound.pid, "net")
-        except OSError:
-            now = None
-        if now != (bound.pid_start_ticks, bound.netns_inode):
-            raise IsolationFailed(f"the sandbox of {self.session} is not the one that was attested")
-        return bound
 
     async def _look(self, *, final: bool) -> None:
         if self.record.placement is not None:
@@ -434,11 +342,6 @@ class LiveSandbox:
             except EleAgentError as error:
                 log.warning("%s was not killed yet: %s", self.session, error.message)
             await asyncio.sleep(RETRY_S)
-
-    def _close_doors(self) -> None:
-        """A listener that is held keeps its network namespace alive."""
-        while self._doors:
-            self._doors.popitem()[1].close()
 
     def _save(self) -> None:
         self.record.save(self._folder)

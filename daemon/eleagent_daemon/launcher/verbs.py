@@ -78,7 +78,7 @@ class Verbs:
 
     async def attest(self, verb: launch.Attest, fds: list[int]) -> Answered:
         async with self.sandboxes.lock(verb.session):
-            return launch.Attested(await self.sandboxes.get(verb.session).attest()), ()
+            return launch.Attested(await self.sandboxes.get(verb.session).guard.attest()), ()
 
     async def open_doors(self, verb: launch.OpenDoors, fds: list[int]) -> Answered:
         if len(fds) != len(verb.held):
@@ -86,7 +86,7 @@ class Verbs:
         async with self.sandboxes.lock(verb.session):
             held = {name: socket.socket(fileno=os.dup(fd)) for name, fd in zip(verb.held, fds, strict=True)}
             try:
-                doors = await self.sandboxes.get(verb.session).open_doors(held)
+                doors = await self.sandboxes.get(verb.session).guard.open_doors(held)
             finally:
                 for sock in held.values():
                     sock.close()

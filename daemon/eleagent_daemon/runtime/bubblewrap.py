@@ -1,8 +1,4 @@
-"""How does bubblewrap make sandboxes, where there is no engine? As root, or as the person that the launcher runs as.
-
-One folder a sandbox below `state`: `made.json` is what was asked for, the rest is its holder's (holder.py). What runs
-is judged by processes and their starts alone, never by files.
-"""
+"""How does bubblewrap make sandboxes, where there is no engine? As root, or as the person that the launcher runs as."""
 
 from __future__ import annotations
 
@@ -14,8 +10,6 @@ import shutil
 import signal
 import time
 from collections.abc import AsyncGenerator, AsyncIterator, Callable, Mapping
-from dataclasses import dataclass
-from datetime import UTC, datetime
 from functools import partial
 from pathlib import Path
 from typing import Final
@@ -28,21 +22,20 @@ from eleagent_daemon.domain.confinement import TERMINALS
 from eleagent_daemon.domain.launch import Entry, HostFact, ImageFacts
 from eleagent_daemon.domain.sandbox import LABEL, Person, Phase, Placement, SandboxSpec, Status
 from eleagent_daemon.domain.seccomp_compile import compile_filter
-from eleagent_daemon.kernel.calls import command_line, namespace_inode
+from eleagent_daemon.kernel.calls import command_line
 from eleagent_daemon.kernel.watch import FolderWatch
 from eleagent_daemon.runtime import processes
 from eleagent_daemon.runtime.bubblewrap_facts import bubblewrap_facts, find_program, version
 from eleagent_daemon.runtime.bubblewrap_images import Images
+from eleagent_daemon.runtime.bubblewrap_input import Input
 from eleagent_daemon.runtime.bubblewrap_log import LogReader
 from eleagent_daemon.runtime.bubblewrap_render import Host, Rendering, render
-from eleagent_daemon.runtime.bubblewrap_start import HOLDER, INFO, Start, spawn
+from eleagent_daemon.runtime.bubblewrap_start import Start, spawn
+from eleagent_daemon.runtime.bubblewrap_state import INIT, MADE, PAUSED, Made, State
 from eleagent_daemon.runtime.groups import Groups
 from eleagent_daemon.runtime.holder import put
 from eleagent_daemon.runtime.seam import Chunk, Cursor, InputChannel, Sandbox, View
 
-_MADE: Final = "made.json"
-_INIT: Final = "init"
-_PAUSED: Final = "paused"
 _LIVE: Final = (Phase.RUNNING, Phase.PAUSED)
 _PAUSE_S: Final = 5.0
 _START_S: Final = 20.0
@@ -54,34 +47,6 @@ _GONE_S: Final = 10.0
 Render = Callable[..., Rendering]
 
 
-class _Made(msgspec.Struct, frozen=True):
-    spec: SandboxSpec
-    placement: Placement
-    made: float
-
-
-class _Info(msgspec.Struct):
-    """What bubblewrap writes to --info-fd."""
-
-    pid: int = msgspec.field(name="child-pid")
-    namespace: int = msgspec.field(name="pid-namespace", default=0)
-
-
-@dataclass(frozen=True)
-class _Holder:
-    """Who holds a sandbox's pipes; `stdin` is his descriptor of the write end, `child` is bubblewrap."""
-
-    pid: int
-    ticks: int
-    stdin: int
-    child: int
-    child_ticks: int
-
-    @property
-    def alive(self) -> bool:
-        return processes.is_alive(self.pid, self.ticks)
-
-
 class BubblewrapRuntime:
     """`state` is a folder that nobody else may enter. `render` and `groups` are others in tests alone."""
 
@@ -91,15 +56,15 @@ class BubblewrapRuntime:
     def __init__(
         self, *, state: Path, installation: str, render: Render = render, groups: Groups | None = None
     ) -> None:
-        self._sandboxes = state / "sandboxes"
         self._installation = installation
         self._render = render
         self._images = Images(state / "agents")
         self._host = Host.look()
         self._groups = groups or Groups.find()
+        self._state = State(root=state / "sandboxes", groups=self._groups)
         self._watch = FolderWatch()
         self._filter = compile_filter(seccomp.load())
-        self._sandboxes.mkdir(mode=0o700, parents=True, exist_ok=True)
+        self._state.root.mkdir(mode=0o700, parents=True, exist_ok=True)
 
     async def describe(self) -> str:
         program = find_program()
@@ -112,14 +77,14 @@ class BubblewrapRuntime:
         """Raises Conflict when something else has the name."""
         find_program()
         self._images.get(spec.image)
-        new = self._sandboxes / f".new-{secrets.token_hex(8)}"
+        new = self._state.root / f".new-{secrets.token_hex(8)}"
         new.mkdir(mode=0o700)
-        (new / _MADE).write_bytes(msgspec.json.encode(_Made(spec, placement, time.time())))
+        (new / MADE).write_bytes(msgspec.json.encode(Made(spec, placement, time.time())))
         try:
-            new.rename(self._folder(spec.name))
+            new.rename(self._state.folder(spec.name))
         except OSError:
             shutil.rmtree(new)
-            made = self._made(spec.name)
+            made = self._state.made(spec.name)
             if not spec.labels.items() <= made.spec.labels.items():
                 raise Conflict(
                     f"the name {spec.name} is taken by a sandbox that is not this session's", name=spec.name
@@ -130,14 +95,14 @@ class BubblewrapRuntime:
         return await self.replay(sandbox, Cursor())
 
     async def replay(self, sandbox: Sandbox, cursor: Cursor) -> tuple[AsyncIterator[Chunk], InputChannel]:
-        self._made(sandbox.name)
-        channel = _Input(lambda: self._open_stdin(sandbox.name))
+        self._state.made(sandbox.name)
+        channel = Input(lambda: self._state.open_stdin(sandbox.name))
         return self._output(sandbox.name, cursor, channel), channel
 
     async def start(self, sandbox: Sandbox) -> None:
         """Returns when the gate is there. Raises IsolationFailed with what bubblewrap said."""
-        made, folder = self._made(sandbox.name), self._folder(sandbox.name)
-        holder = self._holder(sandbox.name)
+        made, folder = self._state.made(sandbox.name), self._state.folder(sandbox.name)
+        holder = self._state.holder(sandbox.name)
         if holder is None:
             groups = self._groups.make(sandbox.name, made.spec.limits)
             spec, placement = made.spec, made.placement
@@ -164,52 +129,32 @@ class BubblewrapRuntime:
         """`pid` is the holder's."""
         until = time.monotonic() + _START_S
         while time.monotonic() < until and processes.is_there(pid):
-            init = self._init(name)
+            init = self._state.init(name)
             if init[0] and command_line(processes.main_process(init[0])) == spec.gate():
-                put(str(self._folder(name) / _INIT), " ".join(map(str, init)))
+                put(str(self._state.folder(name) / INIT), " ".join(map(str, init)))
                 return
             await asyncio.sleep(_STEP_S)
-        said = b"".join(chunk.data for chunk in LogReader(self._folder(name), Cursor()).read()).decode(errors="replace")
+        said = b"".join(chunk.data for chunk in LogReader(self._state.folder(name), Cursor()).read()).decode(
+            errors="replace"
+        )
         raise IsolationFailed(
             f"bubblewrap did not make the sandbox: {said.strip()[:500] or 'it said nothing'} (see: eleagent doctor)"
         )
 
     async def inspect(self, name: str) -> Status:
-        return self._inspect(name)
-
-    def _inspect(self, name: str) -> Status:
-        folder = self._folder(name)
-        if not folder.exists():
-            return Status(Phase.GONE)
-        holder = self._holder(name)
-        if holder is None:
-            return Status(Phase.CREATED)
-        # Asked in this order: a holder writes down the end before it ends itself.
-        pid, ticks, began = self._init(name)
-        lives = processes.is_alive(pid, ticks)
-        alive = holder.alive or lives or processes.is_alive(holder.child, holder.child_ticks)
-        started = datetime.fromtimestamp(began, UTC).isoformat() if began else ""
-        with contextlib.suppress(FileNotFoundError):
-            code = int((folder / "exit").read_text())
-            oom = code == 128 + signal.SIGKILL and self._groups.killed(name)
-            return Status(Phase.EXITED, exit_code=code, oom=oom, started_at=started)
-        if alive:
-            phase = Phase.PAUSED if (folder / _PAUSED).exists() else Phase.RUNNING
-            return Status(phase, pid=pid if lives else 0, started_at=started)
-        error = "the process that held its pipes is gone, and the sandbox with it: nobody knows how it ended"
-        return Status(Phase.EXITED, started_at=started, error=error)
+        return self._state.inspect(name)
 
     async def wait(self, sandbox: Sandbox) -> Status:
         while True:
-            status = self._inspect(sandbox.name)
+            status = self._state.inspect(sandbox.name)
             if status.phase not in _LIVE:
                 return status
-            with self._watch.changed(self._folder(sandbox.name)) as changed:
-                if self._inspect(sandbox.name).phase in _LIVE:
+            with self._watch.changed(self._state.folder(sandbox.name)) as changed:
+                if self._state.inspect(sandbox.name).phase in _LIVE:
                     await _briefly(changed)
 
     async def view(self, sandbox: Sandbox) -> View:
-        made, status = self._made(sandbox.name), self._inspect(sandbox.name)
+        made, status = self._state.made(sandbox.name), self._state.inspect(sandbox.name)
         profile = seccomp.load().sha256
         applied = {
             "image": made.spec.image,
@@ -221,26 +166,26 @@ class BubblewrapRuntime:
 
     async def signal(self, sandbox: Sandbox, signum: int) -> None:
         """To the process that the init waits for: bubblewrap's own init heeds nobody."""
-        pid, ticks, _ = self._init(sandbox.name)
+        pid, ticks, _ = self._state.init(sandbox.name)
         if processes.is_alive(pid, ticks) and (main := processes.main_process(pid)):
             processes.send(main, processes.start_ticks_or_none(main), signum)
 
     async def kill(self, sandbox: Sandbox) -> None:
         """With its init the kernel ends everything in its pid namespace."""
-        pid, ticks, _ = self._init(sandbox.name)
+        pid, ticks, _ = self._state.init(sandbox.name)
         processes.send(pid, ticks, signal.SIGKILL)
         self._thaw(sandbox.name)
 
     async def pause(self, sandbox: Sandbox) -> None:
         """By the freezer, else every process is told to stop until all of them have."""
-        self._made(sandbox.name)
-        if self._inspect(sandbox.name).phase not in _LIVE:
+        self._state.made(sandbox.name)
+        if self._state.inspect(sandbox.name).phase not in _LIVE:
             raise Conflict(f"{sandbox.name} can't be paused: it does not run")
         # Before it is true: a launcher that dies over it leaves nothing that stands still and counts as running.
-        (self._folder(sandbox.name) / _PAUSED).touch()
+        (self._state.folder(sandbox.name) / PAUSED).touch()
         try:
             async with asyncio.timeout(_PAUSE_S):
-                stands_still = partial(processes.stop_all, self._init(sandbox.name)[0])
+                stands_still = partial(processes.stop_all, self._state.init(sandbox.name)[0])
                 if self._groups.freeze(sandbox.name, frozen=True):
                     stands_still = partial(self._groups.is_frozen, sandbox.name)
                 while not stands_still():  # noqa: ASYNC110 - the kernel tells nobody
@@ -250,11 +195,11 @@ class BubblewrapRuntime:
             raise Conflict(f"{sandbox.name} could not be paused within {_PAUSE_S:g} s: it runs on") from None
 
     async def unpause(self, sandbox: Sandbox) -> None:
-        self._made(sandbox.name)
-        if (self._folder(sandbox.name) / _PAUSED).exists():
+        self._state.made(sandbox.name)
+        if (self._state.folder(sandbox.name) / PAUSED).exists():
             self._thaw(sandbox.name)
-            processes.go_on(self._init(sandbox.name)[0])
-            (self._folder(sandbox.name) / _PAUSED).unlink(missing_ok=True)
+            processes.go_on(self._state.init(sandbox.name)[0])
+            (self._state.folder(sandbox.name) / PAUSED).unlink(missing_ok=True)
 
     def _thaw(self, name: str) -> None:
         with contextlib.suppress(FileNotFoundError):
@@ -262,7 +207,7 @@ class BubblewrapRuntime:
 
     async def remove(self, name: str) -> None:
         """Raises EleAgentError when something of it is still there afterwards."""
-        folder = self._folder(name)
+        folder = self._state.folder(name)
         if not folder.exists():
             return
         await self._end(name)
@@ -277,8 +222,8 @@ class BubblewrapRuntime:
         until = time.monotonic() + _GONE_S
         signalled = False
         while True:
-            holder = self._holder(name)
-            init, ticks, _ = self._init(name)
+            holder = self._state.holder(name)
+            init, ticks, _ = self._state.init(name)
             theirs = [(holder.child, holder.child_ticks), (holder.pid, holder.ticks)] if holder else []
             alive = [each for each in ((init, ticks), *theirs) if processes.is_alive(*each)]
             if not alive:
@@ -309,13 +254,13 @@ class BubblewrapRuntime:
         wanted = {f"{LABEL}.installation": self._installation, **labels}
         entries = []
         try:
-            for folder in self._sandboxes.iterdir():
+            for folder in self._state.root.iterdir():
                 if folder.name.startswith("."):
                     continue
                 with contextlib.suppress(NotFound):  # it was just being removed
-                    made = self._made(folder.name)
+                    made = self._state.made(folder.name)
                     if wanted.items() <= made.spec.labels.items():
-                        phase = self._inspect(folder.name).phase
+                        phase = self._state.inspect(folder.name).phase
                         entries.append(Entry(made.spec.session, made.spec.attempt, phase, made.made))
         except (OSError, msgspec.DecodeError):
             return [], False
@@ -324,14 +269,14 @@ class BubblewrapRuntime:
     async def close(self) -> None:
         self._watch.close()
 
-    async def _output(self, name: str, cursor: Cursor, channel: _Input) -> AsyncGenerator[Chunk, None]:
+    async def _output(self, name: str, cursor: Cursor, channel: Input) -> AsyncGenerator[Chunk, None]:
         """Until the sandbox has ended or the channel was closed. A chunk that the next one was asked for is stored."""
-        folder = self._folder(name)
+        folder = self._state.folder(name)
         reader = LogReader(folder, cursor)
         with self._watch.changed(folder) as changed:
             while not channel.closed:
                 changed.clear()
-                ended = self._inspect(name).phase in (Phase.EXITED, Phase.GONE)  # asked before what it wrote last
+                ended = self._state.inspect(name).phase in (Phase.EXITED, Phase.GONE)  # asked before what it wrote last
                 some = False
                 with contextlib.suppress(FileNotFoundError):
                     for chunk in reader.read():
@@ -347,52 +292,6 @@ class BubblewrapRuntime:
                 channel.wake = changed
                 await _briefly(changed)
 
-    def _open_stdin(self, name: str) -> int:
-        """The write end that the holder keeps, opened anew. Raises ConnectionResetError where nobody reads it."""
-        holder = self._holder(name)
-        try:
-            if holder is None:
-                raise ConnectionResetError(f"{name} takes no input: it was not started")
-            fd = os.open(f"/proc/{holder.pid}/fd/{holder.stdin}", os.O_WRONLY | os.O_NONBLOCK | os.O_CLOEXEC)
-        except OSError as error:
-            raise ConnectionResetError(f"{name} takes no input: it has ended ({error.strerror})") from None
-        if not holder.alive:
-            os.close(fd)
-            raise ConnectionResetError(f"{name} takes no input: it has ended")
-        return fd
-
-    def _folder(self, name: str) -> Path:
-        return self._sandboxes / name
-
-    def _made(self, name: str) -> _Made:
-        try:
-            return msgspec.json.decode((self._folder(name) / _MADE).read_bytes(), type=_Made)
-        except FileNotFoundError:
-            raise NotFound(f"there is no sandbox {name}") from None
-
-    def _holder(self, name: str) -> _Holder | None:
-        try:
-            return _Holder(*map(int, (self._folder(name) / HOLDER).read_text().split()))
-        except FileNotFoundError:
-            return None
-
-    def _init(self, name: str) -> tuple[int, int, float]:
-        """Pid, start in ticks and time of start of the init; zeros where there was none yet.
-
-        Until a launcher has seen it at its gate and noted it, it is the one in the namespace that bubblewrap tells of.
-        """
-        with contextlib.suppress(FileNotFoundError):
-            pid, ticks, began = (self._folder(name) / _INIT).read_text().split()
-            return int(pid), int(ticks), float(began)
-        try:
-            told = (self._folder(name) / INFO).read_bytes()
-            info = msgspec.json.decode(told, type=_Info)
-            if info.namespace in (0, namespace_inode(info.pid, "pid")):
-                return info.pid, processes.start_ticks_or_none(info.pid), (self._folder(name) / INFO).stat().st_mtime
-        except (OSError, msgspec.DecodeError):  # not there yet, written in part, or gone
-            pass
-        return 0, 0, 0.0
-
     def _reap_later(self, pid: int) -> None:
         loop, process = asyncio.get_running_loop(), os.pidfd_open(pid)
 
@@ -402,45 +301,6 @@ class BubblewrapRuntime:
             os.waitpid(pid, 0)
 
         loop.add_reader(process, gone)
-
-
-class _Input:
-    """The sandbox's stdin, opened when it is first written to. The holder keeps it open, whoever lets go."""
-
-    def __init__(self, open_stdin: Callable[[], int]) -> None:
-        self._open = open_stdin
-        self._fd = -1
-        self.closed = False
-        self.wake: asyncio.Event | None = None
-
-    async def write(self, data: bytes) -> None:
-        if self.closed:
-            raise ConnectionResetError("the sandbox's input was let go of")
-        if self._fd < 0:
-            self._fd = self._open()
-        view = memoryview(data)
-        while view:
-            try:
-                view = view[os.write(self._fd, view) :]
-            except BlockingIOError:
-                await _writable(self._fd)
-
-    async def close(self) -> None:
-        self.closed = True
-        if self._fd >= 0:
-            os.close(self._fd)
-            self._fd = -1
-        if self.wake is not None:
-            self.wake.set()
-
-
-async def _writable(fd: int) -> None:
-    loop, ready = asyncio.get_running_loop(), asyncio.Event()
-    loop.add_writer(fd, ready.set)
-    try:
-        await ready.wait()
-    finally:
-        loop.remove_writer(fd)
 
 
 async def _briefly(changed: asyncio.Event) -> None:
