@@ -30,6 +30,23 @@ def test_spoolreader_goes_on_in_the_next_segment(tmp_path: Path) -> None:
     assert SpoolReader(folder=tmp_path, offset=first[1].offset).read() == first[1:]
 
 
+def test_spoolreader_goes_on_when_a_segment_goes_after_it_was_found(tmp_path: Path) -> None:
+    """The launcher drops what was consumed while its successor is being made."""
+    first = lay(tmp_path, b"a")
+
+    class Late(SpoolReader):
+        def _segment(self) -> tuple[int, Path] | None:
+            found = super()._segment()
+            if self.offset == first[-1].end and found == (0, tmp_path / segment_name(0)):
+                lay(tmp_path, b"bb", first=self.offset)
+                found[1].unlink()
+            return found
+
+    reader = Late(folder=tmp_path, offset=0)
+    assert reader.read() == first
+    assert [frame.payload for frame in reader.read()] == [b"bb"]
+
+
 def test_spoolreader_reads_while_the_spool_grows(tmp_path: Path) -> None:
     frames = lay(tmp_path, b"a", b"bb")
     path = tmp_path / segment_name(0)

@@ -70,6 +70,27 @@ def test_log_drops_what_is_stored_and_waits_for_what_is_not(log: Log, tmp_path: 
     assert list(reader.read()) == [Chunk("out", b"more")]
 
 
+def test_log_is_read_on_when_what_was_stored_is_dropped_at_once(log: Log, tmp_path: Path) -> None:
+    """After a long absence of its reader the holder waits for room, and takes it within the very moment it gets it."""
+    written = b""
+    while not log.full():
+        piece = bytes([len(written) % 251]) * 40
+        log.put(OUT, piece)
+        written += piece
+    reader, found, dropped = LogReader(tmp_path, Cursor()), b"", 0
+    for _ in range(3):
+        for chunk in reader.read():
+            found += chunk.data
+            reader.store_taken()
+            before = len(list(tmp_path.glob("log.*")))
+            log.full()
+            dropped += before - len(list(tmp_path.glob("log.*")))
+        log.put(OUT, b"more")
+        written += b"more"
+    assert dropped
+    assert found + b"".join(chunk.data for chunk in reader.read()) == written
+
+
 def test_log_says_how_much_was_dropped(log: Log, tmp_path: Path) -> None:
     for number in range(12):
         if log.full():

@@ -76,7 +76,11 @@ class LogReader:
         return True
 
     def _frames(self) -> Iterator[Chunk]:
-        with (self._folder / f"{_SUFFIX}{self._number}").open("rb") as file:
+        try:
+            file = (self._folder / f"{_SUFFIX}{self._number}").open("rb")
+        except FileNotFoundError:  # all of it was stored, and the holder let go of it
+            return
+        with file:
             file.seek(self._offset)
             while len(head := file.read(FRAME.size)) == FRAME.size:
                 kind, size = FRAME.unpack(head)

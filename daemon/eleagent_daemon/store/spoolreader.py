@@ -27,7 +27,11 @@ class SpoolReader:
         if segment is None:
             return []
         start, path = segment
-        with path.open("rb") as file:
+        try:
+            file = path.open("rb")
+        except FileNotFoundError:  # it was read to its end, and the launcher let go of it just now: a next one is there
+            return self.read()
+        with file:
             file.seek(self.offset - start)
             data = memoryview(file.read(_READ_BYTES + HEADER.size + PAYLOAD_LIMIT))
         frames: list[Frame] = []
