@@ -11,7 +11,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 from audit import audit_figures
-from bubblewrap import bubblewrap_starts
+from bubblewrap import bubblewrap_costs
 from events import durable_events
 from fanout import fanout_p99
 from first_event import first_event_ratio
@@ -84,9 +84,10 @@ def _told(audit: dict[str, tuple[float, str]], name: str, limit: float, unit: st
 
 
 def bubblewrap_figures() -> Iterator[Figure]:
-    ratio, words, over, detail = bubblewrap_starts()
+    ratio, words, over, detail, holder = bubblewrap_costs()
     yield Figure("eleagent run -q -- true on bubblewrap / srt -- true", ratio, 0.5, "x", words)
     yield Figure("eleagent run -q -- true over bare bwrap", over, 120, "ms", detail)
+    yield Figure("what holds a bubblewrap sandbox's pipes (PSS)", holder, 15, "MiB")
 
 
 def main() -> int:
