@@ -1,1 +1,5 @@
 """The command line; it meets the daemon over its API alone."""
+
+import gc
+
+gc.set_threshold(20_000, 10, 10)  # loading code makes no garbage to look for, and most commands do little else

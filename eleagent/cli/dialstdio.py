@@ -10,8 +10,8 @@ from typing import Final
 
 import click
 
+from eleagent.client.address import way_to
 from eleagent.client.locate import find_local
-from eleagent.client.way import way_to
 
 _PIECE_BYTES: Final = 1 << 16
 

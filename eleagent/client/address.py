@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple, TypeAlias
 
 if TYPE_CHECKING:
     from eleagent.client.remote import Ssh, Web
+    from eleagent.client.way import Way
 
 
 class UnixSocket(NamedTuple):
@@ -19,6 +21,9 @@ class UnixSocket(NamedTuple):
         return f"unix://{self.path}"
 
 
+Say = Callable[[str], None]
+"""Takes one line for the person about what is done on the way (a daemon was started)."""
+
 Address: TypeAlias = "UnixSocket | Ssh | Web"
 
 
@@ -29,3 +34,20 @@ def parse_host(host: str, *, cacert: str | None = None) -> Address:
     from eleagent.client.remote import parse_remote
 
     return parse_remote(host, cacert=cacert)
+
+
+def way_to(address: Address, *, say: Say | None = None, start: bool = True) -> Way:
+    """The way there. Where the caller's own daemon does not run it is started, unless `start` says no."""
+    if isinstance(address, UnixSocket):
+        from eleagent.client.local import LocalWay
+
+        return LocalWay(address, say=say, start=start)
+    from eleagent.client.remote import Ssh
+
+    if isinstance(address, Ssh):
+        from eleagent.client.ssh import SshWay
+
+        return SshWay(address)
+    from eleagent.client.web import WebWay
+
+    return WebWay(address)

@@ -6,12 +6,12 @@ import asyncio
 from collections.abc import AsyncIterator, Mapping
 from contextlib import AsyncExitStack, asynccontextmanager
 from types import TracebackType
-from typing import Any, Self
+from typing import TYPE_CHECKING, Any, Self
 
 import aiohttp
 from aiohttp.client_proto import ResponseHandler
 
-from eleagent.client.address import Address
+from eleagent.client.address import Address, way_to
 from eleagent.client.exchange import (
     PATIENCE_S,
     Cursor,
@@ -25,15 +25,18 @@ from eleagent.client.exchange import (
 )  # fmt: skip
 from eleagent.client.stepup import AskPasswordSoon, confirmation
 from eleagent.client.transport import ANSWER_TIMEOUT_S
-from eleagent.client.way import Way, way_to
-from eleagent.client.witness import AUDIT_HEADER, Witness, unproved
+from eleagent.client.witness import Witness, unproved
 from eleagent.errors import AuditUnavailable, EleAgentError, NotFound, StepUp, Unauthenticated
 from eleagent.operations.audit import AUDIT_HEAD
 from eleagent.operations.operation import Operation
 from eleagent.operations.sessions import SESSION_EVENTS, SESSION_GET
+from eleagent.transparency import AUDIT_HEADER
 from eleagent.version import VERSION_HEADER
 from eleagent.wire.sessions import SessionDetail
 from eleagent.wire.timeline import Event, Notice
+
+if TYPE_CHECKING:
+    from eleagent.client.way import Way
 
 
 class AsyncClient:

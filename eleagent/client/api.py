@@ -14,14 +14,13 @@ from collections.abc import Iterator, Mapping
 from functools import partial
 from typing import TYPE_CHECKING, Any, BinaryIO
 
-from eleagent.client.address import Address
+from eleagent.client.address import Address, Say, way_to
 from eleagent.client.exchange import PATIENCE_S, Cursor, Request, StreamBroken, decode, decode_line, request_for
 from eleagent.client.transport import Answer, send
-from eleagent.client.way import Say, way_to
-from eleagent.client.witness import AUDIT_HEADER
 from eleagent.errors import EleAgentError, StepUp
 from eleagent.operations.operation import Operation
 from eleagent.operations.sessions import SESSION_EVENTS, SESSION_GET
+from eleagent.transparency import AUDIT_HEADER
 from eleagent.wire.sessions import SessionDetail
 from eleagent.wire.timeline import Event, Notice
 

@@ -8,13 +8,13 @@ import struct
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Final
 
-from eleagent.client.address import UnixSocket
-from eleagent.client.way import CONNECT_TIMEOUT_S, Say
+from eleagent.client.address import Say, UnixSocket
 from eleagent.errors import DaemonUnreachable
 
 if TYPE_CHECKING:
     import ssl
 
+CONNECT_TIMEOUT_S: Final = 5.0
 _ABSENT: Final = (FileNotFoundError, NotADirectoryError, ConnectionRefusedError)
 
 

@@ -10,12 +10,14 @@ import socket
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager, suppress
 from io import BufferedReader
-from typing import BinaryIO, Final, Self
+from typing import TYPE_CHECKING, BinaryIO, Final, Self
 
 from eleagent.client.exchange import Request, StreamBroken, check_answer, is_wrong_password
-from eleagent.client.way import Way
 from eleagent.errors import Unauthenticated
 from eleagent.version import VERSION_HEADER
+
+if TYPE_CHECKING:
+    from eleagent.client.way import Way
 
 ANSWER_TIMEOUT_S: Final = 120.0
 READ_BYTES: Final = 1 << 16

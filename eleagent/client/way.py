@@ -7,19 +7,13 @@ it is taken.
 from __future__ import annotations
 
 import socket
-from collections.abc import Callable, Mapping
-from typing import TYPE_CHECKING, Final, Protocol
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Protocol
 
-from eleagent.client.address import Address, UnixSocket
 from eleagent.errors import EleAgentError
 
 if TYPE_CHECKING:
     import ssl
-
-CONNECT_TIMEOUT_S: Final = 5.0
-
-Say = Callable[[str], None]
-"""Takes one line for the person about what is done on the way (a daemon was started)."""
 
 
 class Way(Protocol):
@@ -47,20 +41,3 @@ class Way(Protocol):
 
     def why_lost(self) -> EleAgentError | None:
         """After a connection of ours ended without an answer: what was to blame, where the way itself knows."""
-
-
-def way_to(address: Address, *, say: Say | None = None, start: bool = True) -> Way:
-    """The way there. Where the caller's own daemon does not run it is started, unless `start` says no."""
-    if isinstance(address, UnixSocket):
-        from eleagent.client.local import LocalWay
-
-        return LocalWay(address, say=say, start=start)
-    from eleagent.client.remote import Ssh
-
-    if isinstance(address, Ssh):
-        from eleagent.client.ssh import SshWay
-
-        return SshWay(address)
-    from eleagent.client.web import WebWay
-
-    return WebWay(address)

@@ -9,7 +9,7 @@ from __future__ import annotations
 import os
 from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any
 
 import msgspec
 
@@ -17,9 +17,6 @@ from eleagent.errors import AuditUnavailable, EleAgentError, NotFound, TamperFou
 
 if TYPE_CHECKING:
     from eleagent.wire.audit import LogHead
-
-AUDIT_HEADER: Final = "x-eleagent-audit"
-"""In every answer: origin, size and root (base64) of the newest checkpoint."""
 
 
 class Seen(msgspec.Struct, frozen=True):

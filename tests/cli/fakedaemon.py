@@ -16,10 +16,10 @@ from urllib.parse import parse_qs, urlsplit
 
 import msgspec
 
-from eleagent.client.witness import AUDIT_HEADER
 from eleagent.errors import EleAgentError, NotFound
 from eleagent.operations.operation import Answer, Operation
 from eleagent.operations.table import OPERATIONS
+from eleagent.transparency import AUDIT_HEADER
 from eleagent.version import VERSION_HEADER, __version__
 from eleagent.wire import events as ev
 from eleagent.wire.approvals import Approval, ApprovalAnswer, ApprovalKind, ApprovalState

@@ -14,8 +14,7 @@ from socketserver import StreamRequestHandler, UnixStreamServer
 
 import pytest
 
-from eleagent.client.address import UnixSocket
-from eleagent.client.way import way_to
+from eleagent.client.address import UnixSocket, way_to
 from eleagent.errors import BY_CODE, DaemonUnreachable, EleAgentError, UnknownAgent
 from eleagent.wire.events import AgentMessage
 from eleagent.wire.sessions import SessionList

@@ -23,7 +23,6 @@ import msgspec
 from aiohttp import web
 from aiohttp.hdrs import METH_ANY
 
-from eleagent.client.witness import AUDIT_HEADER
 from eleagent.errors import (
     BadRequest,
     EleAgentError,
@@ -37,6 +36,7 @@ from eleagent.errors import (
 )
 from eleagent.operations.operation import Body, Kind, Operation
 from eleagent.permissions import Reach
+from eleagent.transparency import AUDIT_HEADER
 from eleagent.version import VERSION_HEADER, __version__, check_skew
 from eleagent.wire.logins import Via
 from eleagent.wire.sessions import KEY_PATTERN
