@@ -14,7 +14,7 @@ ENGINE_ENV = socket=$$(compose/engine.sh socket 2>/dev/null || true); \
 	[ -z "$$socket" ] || export ELEAGENT_DOCKER_SOCKET=$$socket DOCKER_HOST=unix://$$socket; \
 	export PATH="$(CURDIR)/$(BIN):$$PATH"
 
-.PHONY: tmux help venv engine demo check test pytest faults crash wheel-test bench docs clean
+.PHONY: tmux bytecode help venv engine demo check test pytest faults crash wheel-test bench docs clean
 
 help: ## say what there is to type
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-11s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -34,7 +34,7 @@ $(VENV)/.made: pyproject.toml
 engine: ## start a container engine and make the base image where they are missing (root)
 	compose/engine.sh
 
-demo: venv ## see Claude Code work over sample project data in a sandbox
+demo: bytecode ## see Claude Code work over sample project data in a sandbox
 	@compose/engine.sh
 	@$(ENGINE_ENV); docs/demo/run.sh
 
@@ -46,6 +46,10 @@ check: venv ## lint, format, types and the direction of imports
 
 test: check pytest wheel-test ## everything: check, the suite, and the suite against the built wheel
 
+# As an installation has it; where PYTHONDONTWRITEBYTECODE is set each start would compile everything anew.
+bytecode: venv
+	@$(BIN)/python -m compileall -q eleagent daemon tui
+
 # The full-screen client is tested in it.
 tmux:
 	@command -v tmux >/dev/null || { \
@@ -53,13 +57,13 @@ tmux:
 		apt-get update -qq && DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends tmux; }
 
 # An ordinary user, who needs no engine, is told at the end what did not run; as root a missing engine fails.
-pytest: venv tmux
+pytest: bytecode tmux
 	@compose/engine.sh
 	@$(ENGINE_ENV); compose/engine.sh enter $(BIN)/pytest $(ARGS)
 
 # An hour at a stretch, or a part of it: make faults PIECE=3/20.
 PIECE ?= 1/1
-faults: venv ## the audit log's faults and changes in full length: 200 kills, every write, sync and rename (PIECE=3/20)
+faults: bytecode ## the audit log's faults and changes in full length: 200 kills, every write, sync and rename (PIECE=3/20)
 	@compose/engine.sh
 	@$(ENGINE_ENV); export ELEAGENT_AUDIT_KILLS=200 ELEAGENT_AUDIT_FAULTS=0 ELEAGENT_TAMPER_TIMES=1000 \
 		ELEAGENT_AUDIT_PIECE=$(PIECE); compose/engine.sh enter $(BIN)/pytest tests/store/test_audit_faults.py \
@@ -68,7 +72,7 @@ faults: venv ## the audit log's faults and changes in full length: 200 kills, ev
 wheel-test: venv tmux ## the suite against the built wheel, without the source tree
 	@$(ENGINE_ENV); tests/wheel.sh $(WORK)/wheel
 
-bench: venv ## the ratios and limits that EleAgent promises, measured in one run (root)
+bench: bytecode ## the ratios and limits that EleAgent promises, measured in one run (root)
 	@compose/engine.sh
 	@$(ENGINE_ENV); $(BIN)/python bench/run.py
 
