@@ -35,6 +35,7 @@ APART = (LOGOUT, KEYS_ROTATE, LOGIN_CREATE, LOGIN_REFRESH, LOGIN_CONFIRM)
 class Served:
     url: str
     token: str
+    folder: Path
 
     def tried(self, *options: str) -> str:
         """What schemathesis says, of which it takes no more than a minute."""
@@ -45,13 +46,13 @@ class Served:
              *headers, "--checks", "all",
              "--exclude-checks", "ignored_auth", "--seed", "1", "--max-examples", "2", "--continue-on-failure",
              "--phases", "fuzzing", "--request-timeout", "10", "--no-color", *options],
-            capture_output=True, text=True, timeout=220, check=False, cwd=CONFIG.parent,
+            capture_output=True, text=True, timeout=220, check=False, cwd=self.folder,
         )  # fmt: skip
         return "" if done.returncode == 0 else done.stdout[-6000:] + done.stderr[-2000:]
 
 
 @pytest.fixture
-def served() -> Iterator[Served]:
+def served(tmp_path: Path) -> Iterator[Served]:
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
@@ -60,7 +61,7 @@ def served() -> Iterator[Served]:
         subprocess.run([*init, "--password-stdin"], env=daemon.env, input=PASSWORD, text=True, check=True)
         client = Client(at=Web(tls=False, server="127.0.0.1", port=port))
         tokens = client.call(LOGIN_CREATE, body=LoginCreate(user="ada", password=PASSWORD))
-        yield Served(f"http://127.0.0.1:{port}", tokens.access)
+        yield Served(f"http://127.0.0.1:{port}", tokens.access, tmp_path)
 
 
 def test_daemon_keeps_to_its_document(served: Served) -> None:
