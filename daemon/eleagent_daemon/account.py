@@ -14,6 +14,9 @@ from eleagent.errors import ConfigError
 from eleagent.permissions import Role
 from eleagent_daemon.domain.sandbox import DAEMON_UID
 
+FIRST_PERSON: Final = 1000
+"""Accounts below are the machine's (login.defs, UID_MIN)."""
+
 _GROUPS_S: Final = 5.0
 
 

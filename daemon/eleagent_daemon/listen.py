@@ -37,8 +37,9 @@ def held(path: Path) -> bool:
     return False
 
 
-def bind_socket(path: Path, *, gid: int | None = None) -> socket.socket:
-    """A listening Unix socket at `path`, of mode 0600, or 0660 for the group `gid`. It is bound under another name in
+def bind_socket(path: Path, *, gid: int | None = None, everybody: bool = False) -> socket.socket:
+    """A listening Unix socket at `path`, of mode 0600, 0660 for the group `gid`, or 0666 where `everybody` of this
+    machine may ask, and the kernel's word on who that is decides. It is bound under another name in
     its folder and renamed, so that nobody meets it with another mode; a dead daemon's is replaced (the caller holds the
     lock).
 
@@ -54,6 +55,8 @@ def bind_socket(path: Path, *, gid: int | None = None) -> socket.socket:
             if partial.stat().st_gid != gid:
                 os.chown(partial, -1, gid)
             partial.chmod(0o660)
+        if everybody:
+            partial.chmod(0o666)
         listener.listen(128)
         partial.rename(path)
     except OSError as err:

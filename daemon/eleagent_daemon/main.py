@@ -16,7 +16,7 @@ from aiohttp import web
 
 from eleagent.errors import ConfigError, Conflict, EleAgentError
 from eleagent.version import __version__
-from eleagent_daemon.account import daemon_account
+from eleagent_daemon.account import FIRST_PERSON, daemon_account
 from eleagent_daemon.api.tcp import TcpSite
 from eleagent_daemon.assembly.faces import make_api
 from eleagent_daemon.assembly.kept import open_kept
@@ -39,10 +39,11 @@ from eleagent_daemon.store.ledger.recovery import take_up
 from eleagent_daemon.supervise import FATAL, UNNEEDED
 
 
-async def serve(config: Config, credential: Credential | None, way_in: WayIn | None = None) -> bool:
+async def serve(config: Config, credential: Credential | None, way_in: WayIn | None, *, everybody: bool) -> bool:
     """The daemon, from its lock to its end. Sessions live on when it ends: the next one adopts them.
 
-    Returns whether it ended by itself, unneeded.
+    `everybody`: it is the machine's and not one person's, so whoever is logged in there may speak to it. Returns
+    whether it ended by itself, unneeded.
     """
     stopped = asyncio.Event()
     for number in (signal.SIGTERM, signal.SIGINT):
@@ -92,7 +93,8 @@ async def serve(config: Config, credential: Credential | None, way_in: WayIn | N
         await take_up(kept.ledger, version=__version__, look=partial(find_traces, kept.registry))
         await work.sessions.recover()
         socket = Path(config.socket)
-        await web.SockSite(web_runner, bind_socket(socket, gid=people.group.gid if people.group else None)).start()
+        group = people.group.gid if people.group else None
+        await web.SockSite(web_runner, bind_socket(socket, gid=group, everybody=everybody)).start()
         stack.callback(remove_socket, socket)
         if way_in is not None:
             site = TcpSite(web_runner, way_in.listener, tls=way_in.tls)
@@ -114,10 +116,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
         kind, secret = take_credential(config, os.environ)
         credential = Credential(kind=kind, secret=secret) if secret else None
         way_in = open_tcp(config.listen, cert=config.tls.cert, key=config.tls.key) if config.listen else None
+        everybody = os.getuid() < FIRST_PERSON
         if os.getuid() == 0:
             drop_to(*daemon_account(config.user))
         start_logging(config.log_level)
-        unneeded = asyncio.run(serve(config, credential, way_in))
+        unneeded = asyncio.run(serve(config, credential, way_in, everybody=everybody))
     except EleAgentError as err:
         print(f"eleagent: {err.message}", file=sys.stderr)  # noqa: T201 - told to whoever started it
         return FATAL if isinstance(err, ConfigError | Conflict) else err.exit_code

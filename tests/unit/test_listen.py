@@ -59,6 +59,11 @@ def test_bind_socket_of_a_group_is_never_open_to_another(tmp_path: Path) -> None
     assert {path.stat().st_gid for path in tmp_path.iterdir()} == {4100}
 
 
+def test_bind_socket_for_everybody_of_the_machine(tmp_path: Path) -> None:
+    with bind_socket(tmp_path / "api.sock", everybody=True):
+        assert (tmp_path / "api.sock").stat().st_mode & 0o777 == 0o666
+
+
 def test_bind_socket_gives_the_umask_back(tmp_path: Path) -> None:
     before = os.umask(0o027)
     try:
