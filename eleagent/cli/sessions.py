@@ -24,6 +24,7 @@ from eleagent.operations.sessions import (
     SESSION_LIST,
     SESSION_PAUSE,
     SESSION_REMOVE,
+    SESSION_RENAME,
     SESSION_RESUME,
     SESSION_STOP,
     SESSION_UNPAUSE,
@@ -36,6 +37,7 @@ from eleagent.wire.sessions import (
     SessionInput,
     SessionList,
     SessionPause,
+    SessionRename,
     SessionResume,
     SessionStop,
 )
@@ -256,6 +258,19 @@ def unpause(invocation: Invocation, keys: tuple[str, ...]) -> None:
     """Let paused sessions go on."""
     for key in keys:
         _say_accepted(invocation, invocation.client.call(SESSION_UNPAUSE, key=key))
+
+
+@session.command()
+@click.argument("key")
+@click.argument("name")
+@pass_invocation
+def rename(invocation: Invocation, key: str, name: str) -> None:
+    """Call session KEY by another NAME, one that no other live session of yours has."""
+    renamed: Session = invocation.client.call(SESSION_RENAME, body=SessionRename(name), key=key)
+    if invocation.json:
+        invocation.emit(renamed)
+    elif not invocation.quiet:
+        invocation.screen.line(renamed.key, "  ", renamed.name)
 
 
 @session.command()

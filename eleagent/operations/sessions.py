@@ -84,6 +84,11 @@ SESSION_UNPAUSE: Final = Operation(
     audit="session.unpause", effect=Effect.ACT, summary="Let a session go on that a person paused",
     result=sessions.Accepted, status=202,
 )  # fmt: skip
+SESSION_RENAME: Final = Operation(
+    id="session_rename", method="POST", path="/v1/sessions/{key}/rename", permission=Permission.SESSION_MANAGE,
+    audit="session.rename", effect=Effect.ACT, summary="Call a session by another name",
+    body=sessions.SessionRename, body_kind=Body.JSON, result=sessions.Session, recorded=("name",),
+)  # fmt: skip
 SESSION_LIMITS: Final = Operation(
     id="session_limits", method="PATCH", path="/v1/sessions/{key}/limits", permission=Permission.SESSION_MANAGE,
     audit="session.limits", effect=Effect.ACT, summary="Change the limits of a live session; one that met them goes on",

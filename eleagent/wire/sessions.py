@@ -189,6 +189,12 @@ class SessionStop(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     grace_s: float | None = None
 
 
+class SessionRename(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """`name` is one that no other live session of the same owner has."""
+
+    name: str
+
+
 class SessionPause(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """`reason` is a person's own words, for the record."""
 

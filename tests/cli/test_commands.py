@@ -20,7 +20,7 @@ from eleagent.wire.agents import Agent, AgentList, AgentLock, BuildStep, Image, 
 from eleagent.wire.attestation import Binding, Control, ControlClass, Report
 from eleagent.wire.audit import AuditEntry, AuditList, AuditProofs, AuditRecord, LogHead, LogProof, ProvenRecord
 from eleagent.wire.limits import LimitsUpdate, SessionLimits, UsageBy, UsageReport, UsageRow
-from eleagent.wire.sessions import Accepted, InputAccepted, SessionDetail, SessionInput, SessionList
+from eleagent.wire.sessions import Accepted, InputAccepted, SessionDetail, SessionInput, SessionList, SessionRename
 from eleagent.wire.states import State
 from eleagent.wire.system import Doctor, Finding, Status
 
@@ -403,6 +403,13 @@ def test_session_pause_and_unpause_take_several(eleagent: CommandLine) -> None:
     for verb, state in (("pause", State.PAUSED), ("unpause", State.RUNNING)):
         eleagent.daemon.scripts[f"session_{verb}"] = lambda call, state=state: Accepted(call.path["key"], state)
         assert eleagent("session", verb, KEY, KEY).out.splitlines() == [f"{KEY} {state}"] * 2
+
+
+def test_session_rename_says_what_it_is_called_now(eleagent: CommandLine) -> None:
+    session = msgspec.structs.replace(FakeSession(created()).session, name="nightly")
+    eleagent.daemon.scripts["session_rename"] = lambda call: session
+    assert eleagent("session", "rename", KEY, "nightly").out == f"{KEY}  nightly\n"
+    assert eleagent.daemon.calls[-1].decoded(SessionRename) == SessionRename("nightly")
 
 
 def test_audit_tail_show_and_export_read_the_same_records(eleagent: CommandLine) -> None:

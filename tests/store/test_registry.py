@@ -112,6 +112,18 @@ async def test_registry_names_are_their_owners_and_tell_nobody_of_others(registr
         assert found == adas.session.key != posing.session.key, "no name passes for a key"
 
 
+async def test_registry_renamed_session_is_found_by_its_name_alone(registry: Registry) -> None:
+    first, _ = await create(registry, name="one")
+    second, _ = await create(registry, name="two")
+    with pytest.raises(Conflict, match="a live session of yours is named 'one' already"):
+        await registry.rename(second.session.key, "one")
+    assert (await registry.rename(first.session.key, "three")).name == "three"
+    assert await registry.find_key("three", ALL) == first.session.key
+    with pytest.raises(NotFound):
+        await registry.find_key("one", ALL)
+    assert (await registry.get(first.session.key)).session.name == "three"
+
+
 async def test_registry_session_without_a_name_is_named_by_its_key(registry: Registry) -> None:
     record, _ = await create(registry)
     assert record.session.name == record.session.key

@@ -22,6 +22,7 @@ from eleagent.operations.sessions import (
     SESSION_LIMITS,
     SESSION_LIST,
     SESSION_PAUSE,
+    SESSION_RENAME,
     SESSION_RESUME,
     SESSION_STOP,
     SESSION_UNPAUSE,
@@ -69,6 +70,7 @@ class SessionHandlers:
             SESSION_PAUSE: self.pause,
             SESSION_LIMITS: self.set_limits,
             SESSION_UNPAUSE: self.unpause,
+            SESSION_RENAME: self.rename,
         }
 
     async def create(self, call: Call) -> Session:
@@ -171,6 +173,9 @@ class SessionHandlers:
 
     async def set_limits(self, call: Call) -> Session:
         return await self._sessions.set_limits(call.path["key"], call.body, by=call.caller.name)
+
+    async def rename(self, call: Call) -> Session:
+        return await self._sessions.rename(call.path["key"], call.body.name)
 
     async def unpause(self, call: Call) -> Accepted:
         key = call.path["key"]

@@ -19,6 +19,9 @@ from eleagent_daemon.kernel.mountinfo import MountLine, read
 _V1_UNLIMITED: Final = 1 << 62
 """Version 1 says "no limit" as a number near 2^63, rounded down to pages."""
 
+FULL_BYTES: Final = 1 << 20
+"""With less left a file system refuses what is written: it keeps some for what is on its way (ext4's delayed blocks)."""
+
 _TCP_LIMIT: Final = "memory.kmem.tcp.limit_in_bytes"
 
 
@@ -98,7 +101,7 @@ def _space(disk: Path) -> Resources:
         disk_limit_bytes=found.f_blocks * found.f_frsize,
         files=found.f_files - found.f_ffree,
         files_limit=found.f_files,
-        full=found.f_bavail == 0 or found.f_ffree == 0,
+        full=found.f_bavail * found.f_frsize < FULL_BYTES or found.f_ffree == 0,
     )
 
 

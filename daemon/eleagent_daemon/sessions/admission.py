@@ -27,6 +27,12 @@ _TIMEOUT_LIMIT_S: Final = 10_000_000
 _GRACE_LIMIT_S: Final = 3600
 
 
+def check_name(name: str) -> None:
+    """Raises BadRequest for what a session can't be called by."""
+    if not _NAME.fullmatch(name) or re.match(KEY_PATTERN, name):
+        raise BadRequest(f"name {name!r}: use letters, digits, '.', '_' and '-', at most 63, and not a session's key")
+
+
 def check_request(request: SessionCreate, profile: Profile) -> None:
     """Raises BadRequest or TooLarge, naming the field, the value, and what would do."""
     if profile.adapter == "command":
@@ -46,10 +52,8 @@ def check_request(request: SessionCreate, profile: Profile) -> None:
             f"the prompt has {size} bytes, {PROMPT_LIMIT_BYTES} are allowed: "
             "put the text into a file and pass it with --data"
         )
-    if request.name is not None and (not _NAME.fullmatch(request.name) or re.match(KEY_PATTERN, request.name)):
-        raise BadRequest(
-            f"name {request.name!r}: use letters, digits, '.', '_' and '-', at most 63, and not a session's key"
-        )
+    if request.name is not None:
+        check_name(request.name)
     if request.timeout_s is not None and not 0 < request.timeout_s < _TIMEOUT_LIMIT_S:
         raise BadRequest(f"timeout {request.timeout_s:g}: must be more than 0 and less than {_TIMEOUT_LIMIT_S} seconds")
     if request.model is not None and not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9._:\[\]-]{0,99}", request.model):

@@ -24,7 +24,14 @@ from eleagent_daemon.domain.policy import Policy
 from eleagent_daemon.domain.sandbox import POOL_FIRST_UID, Ceilings, SandboxSpec
 from eleagent_daemon.domain.spool import spool_folder
 from eleagent_daemon.sessions.accounts import Accounts
-from eleagent_daemon.sessions.admission import check_limits, check_request, choose_policy, make_adapter, title
+from eleagent_daemon.sessions.admission import (
+    check_limits,
+    check_name,
+    check_request,
+    choose_policy,
+    make_adapter,
+    title,
+)
 from eleagent_daemon.sessions.approvals import Approvals
 from eleagent_daemon.sessions.catalogue import Catalogue, get_profile, version_of
 from eleagent_daemon.sessions.claims import Claims
@@ -356,6 +363,14 @@ class Sessions:
         runner = await self._runner(key)
         await runner.holding.set_limits(update, by=by)
         return self._as_it_stands(runner.live.session)
+
+    async def rename(self, key: str, name: str) -> Session:
+        """Raises BadRequest, and Conflict for a name that another live session of its owner has."""
+        check_name(name)
+        await self._registry.rename(key, name)
+        if (live := self.find_live(key)) is not None:
+            await live.become(name=name)
+        return await self.get(key)
 
     async def interrupt(self, key: str, *, by: str) -> State:
         await (await self._runner(key)).interrupt(by=by)

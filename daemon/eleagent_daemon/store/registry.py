@@ -121,9 +121,7 @@ class Registry:
                      _text(stored), _text(request), _text(caller)),
                 )  # fmt: skip
             except sqlite3.IntegrityError:
-                raise Conflict(
-                    f"a live session of yours is named {name!r} already: choose another name or stop it"
-                ) from None
+                raise _named(name) from None
             if token:
                 await self._db.execute(
                     "INSERT INTO idempotency (owner, token, session, created) VALUES (?, ?, ?, ?)",
@@ -157,6 +155,16 @@ class Registry:
                 "UPDATE sessions SET state=?, live=?, session=?, attempt=coalesce(?, attempt) WHERE key=?",
                 (session.state, not session.state.ended, _text(session), attempt, session.key),
             )
+
+    async def rename(self, key: str, name: str) -> Session:
+        """Raises NotFound, and Conflict when another live session of its owner has the name."""
+        async with self._lock, transaction(self._db):
+            session = msgspec.structs.replace((await self._get(key)).session, name=name)
+            try:
+                await self._db.execute("UPDATE sessions SET name=?, session=? WHERE key=?", (name, _text(session), key))
+            except sqlite3.IntegrityError:
+                raise _named(name) from None
+            return session
 
     async def ended_before(self, stamp: str) -> list[str]:
         """Keys of sessions that ended before that time (RFC 3339), oldest first."""
@@ -299,3 +307,8 @@ def _record(row: sqlite3.Row) -> Record:
         uid=row["uid"],
         attempt=row["attempt"],
     )
+
+
+def _named(name: str) -> Conflict:
+    """Names are each owner's: whether somebody else has one is nothing that a conflict could tell."""
+    return Conflict(f"a live session of yours is named {name!r} already: choose another name or stop it")
