@@ -90,7 +90,7 @@ class Api:
     audit: Path
     handlers: Scripted
     http: aiohttp.ClientSession
-    views: list[tuple[str, str, str, str]]
+    views: list[tuple[str, str, str, str]] = field(default_factory=list)
     """What was told to be read by whom it is not shared with: thing, by whom, by which act, why."""
 
     async def request(

@@ -20,7 +20,7 @@ _V1_UNLIMITED: Final = 1 << 62
 """Version 1 says "no limit" as a number near 2^63, rounded down to pages."""
 
 FULL_BYTES: Final = 1 << 20
-"""With less left a file system refuses what is written: it keeps some for what is on its way (ext4's delayed blocks)."""
+"""With less left a file system refuses what is written: it keeps some for what is on its way (ext4, delayed blocks)."""
 
 _TCP_LIMIT: Final = "memory.kmem.tcp.limit_in_bytes"
 
