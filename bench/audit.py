@@ -18,7 +18,7 @@ from eleagent.transparency.verify import verify
 from eleagent.wire.audit import AuditRecord
 from eleagent_daemon.store.ledger import Ledger
 from eleagent_daemon.store.ledger.entry import entry
-from eleagent_daemon.store.ledger.index import Query
+from eleagent_daemon.store.ledger.query import Query
 
 RECORDS = int(os.environ.get("BENCH_AUDIT_RECORDS", "1000000"))
 GROUP = 1000

@@ -16,7 +16,7 @@ from eleagent.transparency.logfiles import LogFolder
 from eleagent.transparency.note import Signer, VerifierKey
 from eleagent.wire.audit import LogProof, ProvenRecord
 from eleagent_daemon.store.ledger import Ledger
-from eleagent_daemon.store.ledger.index import Query
+from eleagent_daemon.store.ledger.query import Query
 from eleagent_daemon.store.ledger.reading import read_proofs
 
 from ..independent import proof_holds

@@ -10,7 +10,7 @@ import pytest
 
 from eleagent.errors import BadRequest
 from eleagent_daemon.store.ledger import Ledger
-from eleagent_daemon.store.ledger.index import Query
+from eleagent_daemon.store.ledger.query import Query
 
 
 @pytest.fixture

@@ -13,8 +13,8 @@ from eleagent.transparency.logfiles import LogFolder
 from eleagent.transparency.proof import InclusionProof
 from eleagent.transparency.verify import Verdict, verify
 from eleagent_daemon.store.ledger import Ledger
-from eleagent_daemon.store.ledger.index import Query
 from eleagent_daemon.store.ledger.keeping import Keeper
+from eleagent_daemon.store.ledger.query import Query
 from eleagent_daemon.store.ledger.reading import read_entry
 
 MONTHS = ("2027-01", "2027-02", "2099-01")

@@ -23,7 +23,7 @@ from eleagent_daemon.api.identity import Caller
 from eleagent_daemon.api.pipeline import Call, Handlers
 from eleagent_daemon.sessions.service import Sessions
 from eleagent_daemon.store.ledger import Ledger
-from eleagent_daemon.store.ledger.index import Query
+from eleagent_daemon.store.ledger.query import Query
 from eleagent_daemon.store.ledger.reading import read_entry, read_head, read_proofs
 
 _LIST_LIMIT: Final = 1000

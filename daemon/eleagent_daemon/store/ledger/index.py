@@ -10,15 +10,15 @@ import sqlite3
 import threading
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
-from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any, Final, TypeVar
+from typing import Final, TypeVar
 
 import msgspec
 
-from eleagent.errors import BadRequest, StorageUnavailable, TamperFound
+from eleagent.errors import StorageUnavailable, TamperFound
 from eleagent.transparency.logfiles import LogFolder, lines, log_folders
 from eleagent.wire.audit import AuditRecord, Phase
+from eleagent_daemon.store.ledger.query import Query, conditions, micros
 
 log = logging.getLogger(__name__)
 _Result = TypeVar("_Result")
@@ -61,25 +61,6 @@ CREATE INDEX IF NOT EXISTS by_time ON records (ts);
 
 Found = tuple[int, int, bytes]
 """A record's seq, the number of its log, and the bytes that were hashed."""
-
-
-class Query(msgspec.Struct, frozen=True, kw_only=True):
-    """What to look for; what is None does not matter. A trailing or leading * stands for anything. The words of `text`
-    have to be there as they stand in a row; the last may be longer where a * follows it. `own` are the only names whose
-    records the caller may see.
-    """
-
-    own: str | None = None
-    since: str | None = None
-    until: str | None = None
-    actor: str | None = None
-    action: str | None = None
-    object: str | None = None
-    session: str | None = None
-    decision: str | None = None
-    host: str | None = None
-    path: str | None = None
-    text: str | None = None
 
 
 class Index:
@@ -247,7 +228,7 @@ class Index:
                     record.actor, record.behalf, record.action, record.object, record.session, record.decision,
                     record.details.get("host", ""), record.details.get("path", ""),
                 )  # fmt: skip
-                rows.append((record.seq, _micros(record.ts), number, segment, place, *map(self._id, names)))
+                rows.append((record.seq, micros(record.ts), number, segment, place, *map(self._id, names)))
                 words.append((record.seq, " ".join(filter(None, (*names, record.outcome, *record.details.values())))))
                 if record.phase == Phase.INTENT:
                     opened.append((record.seq,))
@@ -294,7 +275,7 @@ class Index:
         if before is not None:
             where.append("seq < ?")
             values.append(before)
-        for condition, value in _conditions(query):
+        for condition, value in conditions(query):
             where.append(condition)
             values += value
         order = "DESC" if newest else "ASC"
@@ -318,32 +299,6 @@ class Index:
         return self._ledger / f"log-{number:04d}" / "records" / f"{segment:016d}.jsonl"
 
 
-def _conditions(query: Query) -> Iterator[tuple[str, list[Any]]]:
-    """SQL with the values that belong in it; the columns are ours, the values the caller's."""
-    named = "(SELECT id FROM texts WHERE text = ?)"
-    if query.own is not None:
-        yield f"(actor = {named} OR behalf = {named})", [query.own, query.own]
-    if query.since is not None:
-        yield "ts >= ?", [_asked_micros(query.since)]
-    if query.until is not None:
-        yield "ts < ?", [_asked_micros(query.until)]
-    for column in ("actor", "action", "object", "session", "decision", "host", "path"):
-        value = getattr(query, column)
-        if value is None:
-            continue
-        if value.startswith("*") or value.endswith("*"):
-            inner = value.strip("*").replace("[", "[[]").replace("*", "[*]").replace("?", "[?]")
-            pattern = ("*" if value.startswith("*") else "") + inner + ("*" if value.endswith("*") else "")
-            yield f"{column} IN (SELECT id FROM texts WHERE text GLOB ?)", [pattern]  # noqa: S608 - the columns above
-        else:
-            yield f"{column} = {named}", [value]
-    if query.text is not None:
-        if not any(character.isalnum() for character in query.text):
-            raise BadRequest(f"text {query.text!r} has no word to look for")
-        quoted, star = query.text.rstrip("*").replace('"', '""'), " *" if query.text.endswith("*") else ""
-        yield "seq IN (SELECT rowid FROM words WHERE words MATCH ?)", [f'"{quoted}"{star}']
-
-
 def _line_at(path: Path, place: int) -> bytes:
     fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
     try:
@@ -355,20 +310,3 @@ def _line_at(path: Path, place: int) -> bytes:
         return data[: data.index(b"\n") + 1]
     finally:
         os.close(fd)
-
-
-def _micros(ts: str) -> int:
-    try:
-        when = datetime.fromisoformat(ts)
-    except ValueError:
-        return 0
-    when = when if when.tzinfo else when.replace(tzinfo=UTC)
-    return int(when.timestamp() * 1_000_000)
-
-
-def _asked_micros(ts: str) -> int:
-    try:
-        datetime.fromisoformat(ts)
-    except ValueError:
-        raise BadRequest(f"{ts!r} is no time: write it as 2026-01-31 or 2026-01-31T12:00:00Z") from None
-    return _micros(ts)

@@ -212,7 +212,7 @@ class Log:
     def _read_last_note(self) -> None:
         keys = self.folder.keys()
         ours = [one.verifier(self.origin) for one in (self._keys.signer, self._keys.next) if one is not None]
-        if not keys or keys[-1] not in ours:
+        if keys[-1] not in ours:
             raise TamperFound(f"{self.folder.keys_file} does not have the key that this daemon signs with")
         try:
             fd = os.open(self.folder.checkpoints, os.O_RDWR | os.O_CLOEXEC)

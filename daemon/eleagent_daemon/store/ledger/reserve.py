@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 from pathlib import Path
 from typing import Final
@@ -29,9 +30,10 @@ class Reserve:
         """Blocking. Take the room where it is not taken. Raises OSError when the disk does not have it."""
         fd = os.open(self._path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
         try:
-            if os.fstat(fd).st_blocks * 512 >= self._size:
+            if (held := os.fstat(fd).st_blocks * 512) >= self._size:
                 return
             try:
+                _see_room(fd, self._size - held)
                 os.posix_fallocate(fd, 0, self._size)
                 os.fsync(fd)
             except OSError:
@@ -52,3 +54,10 @@ class Reserve:
         if free >= min(WARN_BYTES, size * WARN_SHARE):
             return ""
         return f"{free >> 20} MiB are free for the audit log in {self._path.parent}; when none is, work is refused"
+
+
+def _see_room(fd: int, size: int) -> None:
+    """Raises OSError where the disk has less: the last of it is not taken even for a moment, others may need it."""
+    disk = os.fstatvfs(fd)
+    if disk.f_bavail * disk.f_frsize < size:
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
