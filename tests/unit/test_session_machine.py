@@ -16,7 +16,7 @@ from hypothesis import HealthCheck, Phase, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import Bundle, RuleBasedStateMachine, consumes, invariant, rule
 
-from eleagent.errors import Conflict, CredentialMissing, LauncherUnavailable
+from eleagent.errors import Conflict, CredentialMissing, Unavailable
 from eleagent.wire.limits import LimitsUpdate, SessionLimits
 from eleagent.wire.sessions import Session, SessionCreate
 from eleagent.wire.states import State
@@ -181,28 +181,28 @@ class SessionMachine(RuleBasedStateMachine):
         self.stopped.add(key)  # also where it is refused, since it has just ended: how it ends is open then
         try:
             self.run(self.daemon.sessions.stop(key, by="ada", grace_s=0))
-        except (Conflict, LauncherUnavailable):
+        except (Conflict, Unavailable):
             return
 
     @rule(key=keys)
     def pause(self, key: str) -> None:
         try:
             self.run(self.daemon.sessions.pause(key, by="ada", detail=""))
-        except (Conflict, LauncherUnavailable):
+        except (Conflict, Unavailable):
             return
 
     @rule(key=keys)
     def unpause(self, key: str) -> None:
         try:
             self.run(self.daemon.sessions.unpause(key, by="ada"))
-        except (Conflict, LauncherUnavailable):
+        except (Conflict, Unavailable):
             return
 
     @rule(key=keys)
     def change_limits(self, key: str) -> None:
         try:
             self.run(self.daemon.sessions.set_limits(key, LimitsUpdate(max_turns=7), by="ada"))
-        except (Conflict, LauncherUnavailable):
+        except (Conflict, Unavailable):
             return
 
     @rule(key=keys)
@@ -214,8 +214,12 @@ class SessionMachine(RuleBasedStateMachine):
     def reconcile(self) -> None:
         try:
             self.run(self.daemon.sessions.reconciler.reconcile())
-        except LauncherUnavailable:
+        except Unavailable:
             return
+
+    @rule(down=st.booleans())
+    def engine_goes_or_comes_back(self, down: bool) -> None:
+        self.engine.down = down
 
     @rule(verbs=st.integers(1, 4))
     def launcher_dies_over_the_next(self, verbs: int) -> None:
@@ -254,7 +258,7 @@ class SessionMachine(RuleBasedStateMachine):
 
     def finish(self) -> None:
         """Stop what still lives, and look at every timeline."""
-        self.launcher.deaf = 0
+        self.launcher.deaf, self.engine.down = 0, False
         for key in self.made:
             if not self.state(key).ended:
                 self.stop(key)
@@ -270,7 +274,10 @@ class SessionMachine(RuleBasedStateMachine):
             assert types[-1] == "session.ended"
             assert types.count("session.started") <= 1, "an agent is never run twice"
             assert events[-1]["data"]["state"] == session.state
-            self.judge(key, session.state, events[-1]["data"].get("agent_exit_code"))
+            if session.reason == "engine_unavailable":
+                assert "session.started" not in types, "an engine that is away takes no session along"
+            else:
+                self.judge(key, session.state, events[-1]["data"].get("agent_exit_code"))
         assert self.engine.held == {}, "no sandbox outlives its session"
 
     def judge(self, key: str, state: State, code: int | None) -> None:
@@ -300,6 +307,7 @@ class SessionMachine(RuleBasedStateMachine):
 def quick(monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture) -> Any:
     """Nothing tells of an end here: it is asked for often."""
     monkeypatch.setattr(runner_module, "POLL_S", 0.02)
+    monkeypatch.setattr(runner_module, "AWAY_S", 0.02)
     with caplog.at_level(logging.ERROR):
         yield
     faults = [record.getMessage() for record in caplog.records if record.exc_info]

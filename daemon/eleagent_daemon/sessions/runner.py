@@ -53,6 +53,7 @@ FAREWELL_S = 10.0
 """How long an agent may take to end after it was told that its work is done."""
 
 GONE = Status(phase=Phase.GONE)
+AWAY_S = 1.0
 RETRY_S = 0.2
 RETRY_END_S = 10.0
 _SIGINT = 2
@@ -175,7 +176,7 @@ class Runner:
     async def _adopt(self, notices: Subscription) -> Status:
         """Go on with what an earlier daemon or launcher left, as `reconcile.step` says."""
         live = self.live
-        inspected = await self._inspect()
+        inspected = await self._found()
         if live.started is None:
             await live.close_doors()
             await self._launcher.ask(Remove(session=live.key, forget=not live.session.resumed_from), Done)
@@ -200,12 +201,12 @@ class Runner:
         return await self._follow(notices)
 
     async def _take_over(self, inspected: Inspected) -> None:
-        """What is paused is attested when it goes on."""
+        """What is paused is attested when it goes on. Doors that we hold go back first: to attest what is not released
+        opens those that are missing.
+        """
         live = self.live
         held = bool(live.held)
-        if (
-            held
-        ):  # first: a sandbox that is not released is attested with its doors opened, which ours would be in the way
+        if held:
             await self._starting.give_back_doors(live)
         same = inspected.status.phase is Phase.PAUSED or await self._starting.reattest(live)
         await live.timeline.append(SessionAdopted(attested=same))
@@ -217,6 +218,13 @@ class Runner:
         await self._starting.release(live, written=inspected.written)
         self.holding.begin()
         await self.holding.ask_at_limit()  # the earlier daemon may have died before it did
+
+    async def _found(self) -> Inspected:
+        """What is there, as soon as somebody can say: only then can what runs be attested and be given its doors."""
+        while (inspected := await self._inspect()).status.phase is Phase.LOST:
+            self._engine_away = True
+            await asyncio.sleep(AWAY_S)
+        return inspected
 
     async def _inspect(self) -> Inspected:
         """GONE where the launcher knows of no such sandbox."""
