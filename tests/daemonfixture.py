@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import re
 import shutil
@@ -64,10 +65,21 @@ class Daemon:
             self.parent = None
 
     def end(self) -> None:
-        """Stop, and kill a launcher that stays with sandboxes."""
+        """Stop, also what a client started that found no daemon, and kill a launcher that stays with sandboxes."""
         self.stop()
-        for pid in self.pids("eleagent_daemon.launcher.main"):
-            os.kill(pid, signal.SIGKILL)
+        until = time.monotonic() + 60
+        while parents := self.parents():
+            assert time.monotonic() < until, self.log()
+            for pid in parents:
+                with contextlib.suppress(ProcessLookupError):
+                    os.kill(pid, signal.SIGTERM)
+            time.sleep(0.2)
+        while launchers := self.pids("eleagent_daemon.launcher.main"):
+            assert time.monotonic() < until, self.log()
+            for pid in launchers:
+                with contextlib.suppress(ProcessLookupError):
+                    os.kill(pid, signal.SIGKILL)
+            time.sleep(0.05)
 
     def log(self) -> str:
         return (self.home / "daemon.log").read_text(errors="replace")

@@ -17,7 +17,9 @@ LEAST = 8
 
 
 @pytest.mark.parametrize("module", [DAEMON, LAUNCHER], ids=["daemon", "launcher"])
-def test_sessions_under_a_process_that_dies_again_and_again_are_each_run_once_and_whole(own, docker_socket, module):
+def test_sessions_under_a_process_that_dies_again_and_again_are_each_run_once_and_whole(
+    own, docker_socket, module, capsys
+):
     seed = random.randrange(1 << 30)
     killer = Killer(own=own, module=module, chance=random.Random(seed))
     names: list[str] = []
@@ -43,6 +45,8 @@ def test_sessions_under_a_process_that_dies_again_and_again_are_each_run_once_an
     assert_nothing_left(own, docker_socket, about)
     for one in (DAEMON, LAUNCHER):
         assert doors(own, one) == 0, f"{about}: {one} holds doors of sessions that are over"
+    with capsys.disabled():
+        print(f"\n{own.env['ELEAGENT_RUNTIME']}: {about}; {len(names)} sessions, each whole and told truly")
 
 
 def test_doors_of_a_session_that_runs_are_counted(own):
