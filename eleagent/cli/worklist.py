@@ -6,9 +6,11 @@ import hashlib
 import os
 import sys
 import threading
+import time
 from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
 from contextlib import ExitStack
 from pathlib import Path
+from typing import Any, Final
 
 import click
 
@@ -20,8 +22,10 @@ from eleagent.cli.report import tokens
 from eleagent.cli.screen import Style, To
 from eleagent.cli.states import state_span
 from eleagent.cli.tasks import Progress, Step, Unit
-from eleagent.errors import EleAgentError, LimitReached, NotFound
+from eleagent.client.exchange import PATIENCE_S, StreamBroken
+from eleagent.errors import DaemonUnreachable, EleAgentError, LauncherUnavailable, LimitReached, NotFound
 from eleagent.operations.artefacts import ARTEFACT_LIST
+from eleagent.operations.operation import Operation
 from eleagent.operations.sessions import SESSION_CREATE, SESSION_GET
 from eleagent.operations.system import STATUS
 from eleagent.wire.sessions import ArtefactList, Session, SessionDetail
@@ -29,6 +33,7 @@ from eleagent.wire.states import State
 from eleagent.wire.system import Status
 
 INTERRUPTED = 130
+RETRY_S: Final = 0.5
 
 
 def run_list(invocation: Invocation, units: list[Unit], *, path: Path, concurrency: int, output: Path | None) -> int:
@@ -142,19 +147,30 @@ class WorkList:
         step = self._progress.find(unit)
         if step is not None and not step.state:
             try:
-                detail: SessionDetail = self._invocation.client.call(SESSION_GET, key=step.session)
+                detail: SessionDetail = self._ask(SESSION_GET, key=step.session)
             except NotFound:
                 pass
             else:
                 return detail.session.key
         attempt = step.attempt + 1 if step is not None else 1
         token = hashlib.sha256(f"{self._list}\0{unit.id}\0{unit.digest}\0{attempt}".encode()).hexdigest()
-        session: Session = self._invocation.client.call(SESSION_CREATE, body=unit.body, token=token)
+        session: Session = self._ask(SESSION_CREATE, body=unit.body, token=token)
         with self._lock:
             self._progress.keep(Step(id=unit.id, digest=unit.digest, session=session.key, attempt=attempt))
             if not (self._invocation.json or self._invocation.quiet):
                 self._invocation.screen.note(f"{unit.id}: session {session.key}")
         return session.key
+
+    def _ask(self, operation: Operation, **given: Any) -> Any:
+        """A daemon that is being started again is waited for; what it has accepted it does not make twice."""
+        until = time.monotonic() + PATIENCE_S
+        while True:
+            try:
+                return self._invocation.client.call(operation, **given)
+            except (DaemonUnreachable, LauncherUnavailable, StreamBroken):
+                if time.monotonic() > until:
+                    raise
+                time.sleep(RETRY_S)
 
     def _follow(self, key: str) -> Ending:
         client = self._invocation.client
@@ -164,7 +180,7 @@ class WorkList:
         return ending or Ending.ask(client, key)
 
     def _copy(self, unit: Unit, key: str) -> int:
-        listed: ArtefactList = self._invocation.client.call(ARTEFACT_LIST, key=key)
+        listed: ArtefactList = self._ask(ARTEFACT_LIST, key=key)
         assert self._output is not None  # noqa: S101 - its caller looked
         with ExitStack() as stack:
             folder = stack.enter_context(OutDir.create(self._output / unit.id))
