@@ -4,24 +4,24 @@ from __future__ import annotations
 
 import os
 import re
-import time
 from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
+from functools import partial
 from pathlib import Path
-from typing import Any, Final
+from typing import Any, Final, cast
 
 import click
 import msgspec
 
 from eleagent.cli.invocation import Group, Invocation, pass_invocation
 from eleagent.cli.screen import Span, Style
+from eleagent.cli.tailing import PAGE
+from eleagent.cli.tailing import tail as show_tail
 from eleagent.client.locate import default_home
 from eleagent.errors import BadRequest, NotFound
 from eleagent.operations.audit import AUDIT_GET, AUDIT_LIST, AUDIT_RESTART, AUDIT_ROTATE_KEY
 from eleagent.wire.audit import AuditEntry, AuditList, AuditRecord, LogHead, LogRestart
 
-_PAGE: Final = 1000
-_POLL_S: Final = 1.0
 _UNITS: Final = {"s": 1, "m": 60, "h": 3600, "d": 86400}
 _HEAD: Final = ["SEQ", "TIME", "PHASE", "ACTOR", "ACTION", "DECISION", "OBJECT", "OUTCOME"]
 
@@ -67,7 +67,7 @@ def _time(text: str) -> str:
 @_filters
 @click.option("--after", type=click.IntRange(0), metavar="SEQ", help="The records that follow this one.")
 @click.option("--before", type=click.IntRange(1), metavar="SEQ", help="The records that lead up to this one.")
-@click.option("-n", "--limit", type=click.IntRange(1, _PAGE), default=200, show_default=True, help="At most so many.")
+@click.option("-n", "--limit", type=click.IntRange(1, PAGE), default=200, show_default=True, help="At most so many.")
 @pass_invocation
 def list_(invocation: Invocation, /, after: int | None, before: int | None, limit: int, **filters: Any) -> None:
     """List the newest audit records, oldest first."""
@@ -84,25 +84,20 @@ def list_(invocation: Invocation, /, after: int | None, before: int | None, limi
 @audit.command()
 @_filters
 @click.option("-f", "--follow", is_flag=True, help="Go on as records come.")
-@click.option("-n", "--limit", type=click.IntRange(1, _PAGE), default=20, show_default=True, help="Begin so far back.")
+@click.option("-n", "--limit", type=click.IntRange(1, PAGE), default=20, show_default=True, help="Begin so far back.")
 @pass_invocation
 def tail(invocation: Invocation, /, follow: bool, limit: int, **filters: Any) -> None:
     """Show the newest audit records, one a line, and with -f those that come."""
-    query = _query(**filters)
-    last = 0
-    while True:
-        more = {"after": last, "limit": _PAGE} if last else {"limit": limit, "newest": True}
-        found: AuditList = invocation.client.call(AUDIT_LIST, query=query | more)
-        for record in found.records:
-            last = record.seq
-            if invocation.json:
-                invocation.emit(record)
-            else:
-                _say(invocation, record)
-        if not follow:
-            return
-        if not (last and found.next):
-            time.sleep(_POLL_S)
+    show_tail(
+        invocation,
+        AUDIT_LIST,
+        _query(**filters),
+        limit=limit,
+        follow=follow,
+        records=lambda found: cast(AuditList, found).records,
+        number=lambda record: record.seq,
+        say=partial(_say, invocation),
+    )
 
 
 @audit.command()

@@ -2,19 +2,18 @@
 
 from __future__ import annotations
 
-import time
-from typing import Any, Final
+from functools import partial
+from typing import Any, cast
 
 import click
 
 from eleagent.cli.amounts import human_size
 from eleagent.cli.invocation import Group, Invocation, pass_invocation
 from eleagent.cli.screen import Span, Style
+from eleagent.cli.tailing import PAGE
+from eleagent.cli.tailing import tail as show_tail
 from eleagent.operations.egress import EGRESS_LIST, EGRESS_TOP
 from eleagent.wire.egress import EgressDecision, EgressList, EgressTop
-
-_PAGE: Final = 1000
-_POLL_S: Final = 1.0
 
 
 @click.group(cls=Group)
@@ -27,7 +26,7 @@ def egress() -> None:
 @click.option("--text", metavar="WORDS", help="In host, rule, reason or path.")
 @click.option("--refused", is_flag=True, help="Refused ones only.")
 @click.option("--before", type=click.IntRange(1), metavar="ID", help="Those that lead up to this one.")
-@click.option("-n", "--limit", type=click.IntRange(1, _PAGE), default=200, show_default=True, help="At most so many.")
+@click.option("-n", "--limit", type=click.IntRange(1, PAGE), default=200, show_default=True, help="At most so many.")
 @pass_invocation
 def list_(invocation: Invocation, key: str, text: str | None, refused: bool, before: int | None, limit: int) -> None:
     """List the newest decisions, of session KEY or of all, oldest first."""
@@ -51,30 +50,26 @@ def list_(invocation: Invocation, key: str, text: str | None, refused: bool, bef
 @click.argument("key", default="")
 @click.option("--refused", is_flag=True, help="Refused ones only.")
 @click.option("-f", "--follow", is_flag=True, help="Go on as they come.")
-@click.option("-n", "--limit", type=click.IntRange(1, _PAGE), default=20, show_default=True, help="Begin so far back.")
+@click.option("-n", "--limit", type=click.IntRange(1, PAGE), default=20, show_default=True, help="Begin so far back.")
 @pass_invocation
 def tail(invocation: Invocation, key: str, refused: bool, follow: bool, limit: int) -> None:
     """Show the newest decisions, one a line, and with -f those that come."""
     query: dict[str, Any] = {"session": key or None, "refused": refused or None}
-    last = 0
-    while True:
-        more = {"after": last, "limit": _PAGE} if last else {"newest": True, "limit": limit}
-        found: EgressList = invocation.client.call(EGRESS_LIST, query=query | more)
-        for one in found.decisions:
-            last = one.id
-            if invocation.json:
-                invocation.emit(one)
-            else:
-                _say(invocation, one)
-        if not follow:
-            return
-        if not (last and found.next):
-            time.sleep(_POLL_S)
+    show_tail(
+        invocation,
+        EGRESS_LIST,
+        query,
+        limit=limit,
+        follow=follow,
+        records=lambda found: cast(EgressList, found).decisions,
+        number=lambda one: one.id,
+        say=partial(_say, invocation),
+    )
 
 
 @egress.command()
 @click.argument("key", default="")
-@click.option("-n", "--limit", type=click.IntRange(1, _PAGE), default=20, show_default=True, help="At most so many.")
+@click.option("-n", "--limit", type=click.IntRange(1, PAGE), default=20, show_default=True, help="At most so many.")
 @pass_invocation
 def top(invocation: Invocation, key: str, limit: int) -> None:
     """Show the hosts that were asked for most, by session KEY or by all."""
