@@ -32,7 +32,8 @@ from eleagent_daemon.sessions.digest import Digest
 from eleagent_daemon.sessions.ending import Ending
 from eleagent_daemon.sessions.keeper import Rules
 from eleagent_daemon.sessions.purse import Purses
-from eleagent_daemon.sessions.service import Sessions, Settings
+from eleagent_daemon.sessions.service import Sessions
+from eleagent_daemon.sessions.settings import Settings
 from eleagent_daemon.sessions.spares import Spares
 from eleagent_daemon.sessions.starting import Starting
 from eleagent_daemon.sessions.supervisor import Supervisor

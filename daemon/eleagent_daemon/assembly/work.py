@@ -23,7 +23,8 @@ from eleagent_daemon.sessions.keeper import Rules
 from eleagent_daemon.sessions.launchclient import LauncherClient
 from eleagent_daemon.sessions.purse import Purses
 from eleagent_daemon.sessions.retention import Retention
-from eleagent_daemon.sessions.service import Sessions, Settings
+from eleagent_daemon.sessions.service import Sessions
+from eleagent_daemon.sessions.settings import Settings
 from eleagent_daemon.sessions.spares import Spares
 from eleagent_daemon.sessions.starting import Starting
 from eleagent_daemon.sessions.supervisor import Supervisor

@@ -10,9 +10,10 @@ from typing import Final
 
 import msgspec
 
-from eleagent.errors import BadRequest, TooLarge
+from eleagent.errors import BadRequest, CredentialMissing, TooLarge
 from eleagent.wire.limits import LimitsUpdate, SessionLimits
 from eleagent.wire.sessions import KEY_PATTERN, PROMPT_LIMIT_BYTES, SessionCreate
+from eleagent_daemon.domain.doors import Gateway, Terms
 from eleagent_daemon.domain.policy import Policy
 from eleagent_daemon.domain.sandbox import Ceilings
 from eleagent_daemon.sessions.adapter import Adapter
@@ -109,3 +110,18 @@ def title(request: SessionCreate) -> str:
     text = request.prompt if request.prompt is not None else " ".join(request.argv or ())
     line = next((line.strip() for line in text.splitlines() if line.strip()), "")
     return line if len(line) <= _TITLE_CHARACTERS else line[: _TITLE_CHARACTERS - 1] + "…"
+
+
+def check_model(gateway: Gateway, request: SessionCreate, policy: Policy) -> None:
+    """Raises BadRequest where the policy gives an agent no model, and what the gateway raises."""
+    if not policy.model:
+        raise BadRequest(f"policy {policy.name!r} has no model door: agent {request.agent!r} can't work under it")
+    gateway.check(Terms(session="", policy=policy, model_script=request.model_script))
+
+
+def has_model(gateway: Gateway, request: SessionCreate, policy: Policy) -> bool:
+    """A program gets a model door where there is a model."""
+    try:
+        return bool(gateway.check(Terms(session="", policy=policy, model_script=request.model_script)))
+    except (CredentialMissing, BadRequest):
+        return False
