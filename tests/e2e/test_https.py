@@ -18,6 +18,7 @@ import pytest
 
 from ..cli.webdaemon import PASSWORD, Authority
 from ..daemonfixture import CANARY_KEY, Daemon, private_daemon
+from ..tui.terminal import Terminal
 from .provider import provider
 
 pytestmark = [pytest.mark.bubblewrap, pytest.mark.timeout(120)]
@@ -78,6 +79,27 @@ def test_person_over_the_network_runs_and_reads_like_one_on_the_server(far: Far)
     assert session["owner"] == "ada"
     assert far("logs", "-q", session["key"]).stdout == "said\n"
     assert far("artefact", "cat", session["key"], "file").stdout == "made\n"
+
+
+def test_person_logs_in_on_the_screen_and_works_there(far: Far, tmp_path: Path) -> None:
+    assert far("run", "-q", "--name", "worker", "--", "sh", "-c", "echo said over tls").returncode == 0
+    assert far("logout").returncode == 0
+    config = {"XDG_CONFIG_HOME": far.env["XDG_CONFIG_HOME"]}
+    terminal = Terminal(far.daemon.socket, tmp_path, host=far.url, cacert=tmp_path / "ca.pem", **config)
+    try:
+        terminal.wait_for("Log in at https://", timeout_s=20)
+        terminal.type("\x15ada\r")
+        terminal.wait_for("Password of ada:")
+        terminal.type(f"{PASSWORD}\r")
+        terminal.wait_for("worker", timeout_s=20)
+        terminal.type("\r")
+        terminal.wait_for("said over tls", timeout_s=20)
+        terminal.type("q")
+        assert terminal.wait(20) == 0
+    finally:
+        terminal.end()
+    assert PASSWORD.encode() not in terminal.seen
+    assert far("ps").returncode == 0
 
 
 def test_login_is_over_at_once_when_it_is_ended(far: Far) -> None:
