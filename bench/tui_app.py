@@ -24,6 +24,7 @@ class Beat:
     def __init__(self, path: Path) -> None:
         self._path = path
         self._longest = 0.0
+        self._longest_cpu = 0.0
         self._since = self._cpu()
 
     @staticmethod
@@ -34,21 +35,23 @@ class Beat:
     async def run(self) -> None:
         asyncio.get_running_loop().add_signal_handler(signal.SIGUSR1, self._tell)
         while True:
-            begun = time.perf_counter()
+            begun, cpu = time.perf_counter(), self._cpu()
             await asyncio.sleep(BEAT_S)
             self._longest = max(self._longest, time.perf_counter() - begun - BEAT_S)
+            self._longest_cpu = max(self._longest_cpu, self._cpu() - cpu)
 
     def _tell(self) -> None:
         pages = int(Path("/proc/self/statm").read_text().split()[1])
         told = {
             "stall_ms": self._longest * 1000,
+            "stall_cpu_ms": self._longest_cpu * 1000,
             "cpu_s": self._cpu() - self._since,
             "rss_mib": pages * os.sysconf("SC_PAGESIZE") / 2**20,
         }
         part = self._path.with_suffix(".part")
         part.write_text(json.dumps(told))
         part.rename(self._path)
-        self._longest, self._since = 0.0, self._cpu()
+        self._longest, self._longest_cpu, self._since = 0.0, 0.0, self._cpu()
 
 
 class Measured(app.EleAgent):
