@@ -32,8 +32,8 @@ _FAILED: Final = b"-"
 _READ_BYTES: Final = 1 << 16
 _LENGTH: Final = struct.Struct("=I")
 
-READY_S: Final = 30.0
-"""How long a child stands ready after the last step."""
+READY_S: Final = 3.0
+"""How long a child stands ready after the last step: it holds memory, and most steps follow on another."""
 
 Job = Callable[[], tuple[T, Sequence[int]]]
 

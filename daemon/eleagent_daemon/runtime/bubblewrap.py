@@ -42,6 +42,7 @@ _START_S: Final = 20.0
 _STEP_S: Final = 0.002
 _LOOK_S: Final = 0.5
 """How often what waits for a change looks without one."""
+_UNTOLD_S: Final = 0.05
 _GONE_S: Final = 10.0
 
 Render = Callable[..., Rendering]
@@ -126,20 +127,19 @@ class BubblewrapRuntime:
             await self._until_started(sandbox.name, made.spec, pid)
 
     async def _until_started(self, name: str, spec: SandboxSpec, pid: int) -> None:
-        """`pid` is the holder's."""
-        until = time.monotonic() + _START_S
-        while time.monotonic() < until and processes.is_there(pid):
-            init = self._state.init(name)
-            if init[0] and command_line(processes.main_process(init[0])) == spec.gate():
-                put(str(self._state.folder(name) / INIT), " ".join(map(str, init)))
-                return
-            await asyncio.sleep(_STEP_S)
-        said = b"".join(chunk.data for chunk in LogReader(self._state.folder(name), Cursor()).read()).decode(
-            errors="replace"
-        )
-        raise IsolationFailed(
-            f"bubblewrap did not make the sandbox: {said.strip()[:500] or 'it said nothing'} (see: eleagent doctor)"
-        )
+        """`pid` is the holder's. Bubblewrap writes down who the init is; what follows up to its gate tells nobody."""
+        folder, until = self._state.folder(name), time.monotonic() + _START_S
+        with self._watch.changed(folder) as changed:
+            while time.monotonic() < until and processes.is_there(pid):
+                changed.clear()
+                init = self._state.init(name)
+                if init[0] and command_line(processes.main_process(init[0])) == spec.gate():
+                    put(str(folder / INIT), " ".join(map(str, init)))
+                    return
+                await (asyncio.sleep(_STEP_S) if init[0] else _briefly(changed, _UNTOLD_S))
+        output = b"".join(chunk.data for chunk in LogReader(folder, Cursor()).read())
+        said = output.decode(errors="replace").strip()[:500] or "it said nothing"
+        raise IsolationFailed(f"bubblewrap did not make the sandbox: {said} (see: eleagent doctor)")
 
     async def inspect(self, name: str) -> Status:
         return self._state.inspect(name)
@@ -303,9 +303,9 @@ class BubblewrapRuntime:
         loop.add_reader(process, gone)
 
 
-async def _briefly(changed: asyncio.Event) -> None:
+async def _briefly(changed: asyncio.Event, most_s: float = _LOOK_S) -> None:
     with contextlib.suppress(TimeoutError):
-        async with asyncio.timeout(_LOOK_S):
+        async with asyncio.timeout(most_s):
             await changed.wait()
 
 
