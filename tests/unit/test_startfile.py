@@ -42,6 +42,9 @@ def test_spare_differs_in_program_environment_and_stdin_alone() -> None:
 def test_spare_that_nobody_took_runs_nothing(tmp_path: Path) -> None:
     assert lay_start(tmp_path, os.getgid()) == {START_FILE: str(tmp_path / "start")}
     assert (tmp_path / "start").stat().st_mode & 0o777 == 0o640
+    (tmp_path / "start").unlink()
+    lay_start(tmp_path, None)
+    assert (tmp_path / "start").stat().st_mode & 0o777 == 0o600, "a person's group is not always his alone"
     done = through_gate(tmp_path, GATE_WORD)
     assert (done.returncode, done.stdout) == (125, b"")
 

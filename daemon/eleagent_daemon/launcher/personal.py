@@ -62,7 +62,7 @@ class PersonalPlaces(Places):
             )
         files = write_identity(self._etc(spec.session), spec.uid)
         if spec.is_spare:
-            files |= lay_start(self._etc(spec.session), os.getgid())
+            files |= lay_start(self._etc(spec.session), None)
         data = {target: str(path) for target, path in targets.items()}
         return Placement(
             writable={target: str(disk / name) for target, name in ON_DISK.items()},

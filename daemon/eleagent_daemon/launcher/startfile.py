@@ -11,15 +11,17 @@ from eleagent_daemon.domain.sandbox import START_FILE, SandboxSpec
 _NAME = "start"
 
 
-def lay_start(folder: Path, gid: int) -> dict[str, str]:
+def lay_start(folder: Path, gid: int | None) -> dict[str, str]:
     """A script in `folder` that runs nothing; returns what to bind read-only, target → source.
 
-    It is for the sandbox's group alone: the environment that it will hold is not for other users of the host.
+    It is for the sandbox's group `gid` alone, or for its owner where that is the sandbox's user: the environment that
+    it will hold is not for other users of the host.
     """
     start = folder / _NAME
     start.touch(mode=0o600)
-    os.chown(start, -1, gid)
-    start.chmod(0o640)
+    if gid is not None:
+        os.chown(start, -1, gid)
+        start.chmod(0o640)
     start.write_text("exit 125\n")
     return {START_FILE: str(start)}
 
