@@ -1,4 +1,4 @@
-"""How is a question closed, once, and how does its answer get there, once?
+"""How is a question put, and closed once, by whoever is first?
 
 An answer is in the store before it is in the timeline, and in both before it is delivered; what a crash leaves between
 these steps is taken up again.
@@ -11,14 +11,13 @@ import base64
 import contextlib
 import logging
 import secrets
-from collections.abc import Awaitable, Callable
-from dataclasses import dataclass, field
+from collections.abc import Awaitable
 from datetime import UTC, datetime
 from typing import Final
 
 import msgspec
 
-from eleagent.errors import AuditUnavailable, BadRequest, Conflict, NotFound, Refused, Unavailable
+from eleagent.errors import AuditUnavailable, BadRequest, Conflict, Refused, Unavailable
 from eleagent.wire.approvals import (
     COMMENT_LIMIT,
     Approval,
@@ -30,13 +29,13 @@ from eleagent.wire.approvals import (
     Grant,
 )
 from eleagent.wire.audit import Phase
-from eleagent.wire.events import ApprovalAnswered, SecurityFinding, WallAsked
+from eleagent.wire.events import SecurityFinding, WallAsked
 from eleagent.wire.inside import AgentAsked
 from eleagent.wire.limits import Raise
-from eleagent.wire.sessions import Session
+from eleagent_daemon.sessions.delivering import Delivering, Party
 from eleagent_daemon.store.approvals import ApprovalStore, describe_closed
 from eleagent_daemon.store.ledger import Ledger
-from eleagent_daemon.store.timeline import Timeline, now
+from eleagent_daemon.store.timeline import now
 
 log = logging.getLogger(__name__)
 
@@ -49,29 +48,6 @@ ASKED_LIMIT: Final = 500
 _EXPIRED: Final = "nobody answered in time"
 _UNATTENDED: Final = "nobody is there to be asked (--approvals deny)"
 
-Deliver = Callable[[ApprovalAnswered], Awaitable[None]]
-Decide = Callable[[Approval], Awaitable[None]]
-Changed = Callable[[], Awaitable[None]]
-
-
-@dataclass(kw_only=True, eq=False)
-class Party:
-    """A live session as one that asks: `open` has the ids of those questions that wait, and `changed` is called when
-    that changes. `check_driver` raises Conflict for who does not drive: a tool's question is part of the conversation.
-
-    `recorded` are the answers that its timeline has, by id. `deliver` takes one to the agent, and raises NotFound when
-    the agent asks no longer; `decide` does what was answered about a limit. Both may be called again with the same one.
-    """
-
-    session: Session
-    timeline: Timeline
-    recorded: dict[str, ApprovalAnswered]
-    deliver: Deliver
-    decide: Decide
-    changed: Changed
-    check_driver: Callable[[str], None]
-    open: set[str] = field(default_factory=set)
-
 
 class Approvals:
     """Every session's questions, and the one face that the API meets for them."""
@@ -79,11 +55,10 @@ class Approvals:
     def __init__(self, *, store: ApprovalStore, ledger: Ledger) -> None:
         self._store = store
         self._ledger = ledger
-        self._parties: dict[str, Party] = {}
+        self._delivering = Delivering(store=store, settled=self._unwatch)
+        self._parties = self._delivering.parties
         self._closed: dict[str, asyncio.Event] = {}
         self._due: dict[str, str] = {}
-        self._undelivered: set[str] = set()
-        self._in_hand: set[str] = set()
         self._wake = asyncio.Event()
 
     async def run(self) -> None:
@@ -95,7 +70,10 @@ class Approvals:
             self._wake.clear()
             expired = [one for one, expires in self._due.items() if expires <= now()]
             done = [await self._guarded(self._expire(identifier)) for identifier in expired]
-            done += [await self._guarded(self._deliver(identifier)) for identifier in list(self._undelivered)]
+            done += [
+                await self._guarded(self._delivering.deliver(identifier))
+                for identifier in list(self._delivering.undelivered)
+            ]
             if not all(done):
                 await asyncio.sleep(RETRY_S)
 
@@ -109,7 +87,7 @@ class Approvals:
                 await self._watch(approval)
             else:
                 await self.withdraw(approval)
-        self._undelivered |= {approval.id for approval in await self._store.pending(party.session.key)}
+        self._delivering.undelivered |= {approval.id for approval in await self._store.pending(party.session.key)}
         self._wake.set()
 
     async def give_up(self, key: str) -> None:
@@ -119,7 +97,7 @@ class Approvals:
             with contextlib.suppress(Conflict):
                 await self.withdraw(approval)
         for approval in await self._store.pending(key):
-            await self._settle(approval, Delivery.UNKNOWN)
+            await self._delivering.settle(approval, Delivery.UNKNOWN)
 
     async def recover(self, live: set[str]) -> None:
         """Close what sessions left that ended while nobody looked."""
@@ -251,9 +229,9 @@ class Approvals:
         await self._audit(closed)
         closed = await self._store.close(closed, grant=_grant_of(closed) if make_grant else None)
         self._due.pop(asked.id, None)
-        self._undelivered.add(asked.id)
+        self._delivering.undelivered.add(asked.id)
         self._wake.set()
-        await self._guarded(self._deliver(asked.id))
+        await self._guarded(self._delivering.deliver(asked.id))
         return await self._store.get(asked.id)
 
     async def _expire(self, identifier: str) -> None:
@@ -262,49 +240,6 @@ class Approvals:
             with contextlib.suppress(Conflict):  # a person was quicker
                 await self._close(asked, ApprovalState.EXPIRED, Deciding.EXPIRY, comment=_EXPIRED)
         self._due.pop(identifier, None)
-
-    async def _deliver(self, identifier: str) -> None:
-        """Into the timeline, then to the agent: each once, however often it is tried."""
-        if identifier in self._in_hand:
-            return
-        self._in_hand.add(identifier)
-        try:
-            await self._hand_over(identifier)
-        finally:
-            self._in_hand.discard(identifier)
-
-    async def _hand_over(self, identifier: str) -> None:
-        approval = await self._store.get(identifier)
-        party = self._parties.get(approval.session)
-        if approval.delivery is not Delivery.PENDING or party is None:
-            self._undelivered.discard(identifier)
-            return
-        assert approval.decided_by is not None  # noqa: S101 - it is closed
-        answered = ApprovalAnswered(
-            id=approval.id,
-            allow=approval.state is ApprovalState.ALLOWED,
-            by_user=approval.by_user,
-            comment=approval.comment,
-            decided_by=approval.decided_by,
-            grant=approval.grant,
-        )
-        if approval.id not in party.recorded:
-            await party.timeline.append(answered)
-            party.recorded[approval.id] = answered
-        delivery = Delivery.DELIVERED
-        if approval.kind is ApprovalKind.BUDGET:
-            await party.decide(approval)
-        elif approval.kind.piped:
-            try:
-                await party.deliver(answered)
-            except NotFound:
-                delivery = Delivery.UNKNOWN
-        await self._settle(approval, delivery)
-
-    async def _settle(self, approval: Approval, delivery: Delivery) -> None:
-        await self._store.deliver(approval.id, delivery)
-        self._undelivered.discard(approval.id)
-        await self._unwatch(approval)
 
     async def _audit(self, closed: Approval) -> None:
         """Before it is done. What denies is done without a record too."""
@@ -360,7 +295,7 @@ class Approvals:
         return await self._store.list_approvals(open_only=True, session=key, limit=ASKED_LIMIT)
 
     def _pause_s(self) -> float | None:
-        waits = [RETRY_S] if self._undelivered else []
+        waits = [RETRY_S] if self._delivering.undelivered else []
         if self._due:
             first = datetime.fromisoformat(min(self._due.values()))
             waits.append(max(0.01, (first - datetime.now(UTC)).total_seconds()))

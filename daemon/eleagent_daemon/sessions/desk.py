@@ -17,7 +17,8 @@ from eleagent.wire.sessions import Session
 from eleagent_daemon.domain.doors import Ruling, Wall
 from eleagent_daemon.domain.limits import describe_raise
 from eleagent_daemon.domain.policy import ApprovalRules
-from eleagent_daemon.sessions.approvals import Approvals, Changed, Decide, Deliver, Party, identifier
+from eleagent_daemon.sessions.approvals import Approvals, identifier
+from eleagent_daemon.sessions.delivering import Changed, Decide, Deliver, Party
 from eleagent_daemon.store.timeline import Timeline
 
 
