@@ -68,6 +68,9 @@ class Engine:
         self.start()
 
     def end(self) -> None:
+        """With all that it holds, also where a test left it dead."""
+        if self.process is not None and self.process.poll() is not None:
+            self.start()
         for one in self.docker("ps", "-aq").stdout.split():
             self.docker("rm", "-f", one)
         for process in (self.process, self.containerd):
