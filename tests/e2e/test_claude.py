@@ -11,6 +11,8 @@ import time
 
 import pytest
 
+from eleagent.wire.sessions import PROMPT_LIMIT_BYTES
+
 from ..daemonfixture import CANARY_KEY, running_daemon
 from .provider import provider
 
@@ -114,16 +116,26 @@ def test_second_input_is_a_second_turn(claude, script):
     }
 
 
-def test_usage_and_the_end_of_a_turn_outlive_the_daemon(claude, script, runtime, docker_socket):
-    """A daemon that comes back counts on, and believes the agent's true end."""
+def test_usage_and_the_end_of_a_turn_outlive_the_daemon(claude, script, runtime, docker_socket, tmp_path):
+    """A daemon that comes back counts on, and believes the agent's true end. The first dies over the longest prompt."""
+    prompt = tmp_path / "prompt.txt"
+    prompt.write_text("wait ".ljust(PROMPT_LIMIT_BYTES, "x"))
     with running_daemon(docker_socket, ELEAGENT_RUNTIME=runtime) as own:
         link_images(claude, own)
-        key = own.cli("run", "-d", "--model-script", script(SLOW.replace("sleep 60", "sleep 6")), "wait").stdout.strip()
+        with prompt.open() as stdin:
+            words = ("run", "-d", "--model-script", script(SLOW.replace("sleep 60", "sleep 6")), "-")
+            key = own.cli(*words, stdin=stdin).stdout.strip()
+        assert not data(own.wait_for(key, "input.accepted"), "input.delivered")
+        own.kill("eleagent_daemon.main")
+        own.answers()
         own.wait_for(key, "agent.tool_call")
         own.kill("eleagent_daemon.main")
         own.answers()
         events = own.wait_for(key, "session.ended", timeout=60)
-    assert data(events, "session.adopted")[0]["attested"]
+    assert [one["text"] for one in data(events, "input.accepted")] == [prompt.read_text()]
+    assert [one["id"] for one in data(events, "input.delivered")] == [data(events, "input.accepted")[0]["id"]]
+    assert all(one["attested"] for one in data(events, "session.adopted"))
+    assert len(data(events, "session.adopted")) == 2, "it was killed twice while it ran"
     assert data(events, "observation.gap") != []
     assert data(events, "agent.turn_finished")[-1]["confirmed"]
     assert data(events, "security.finding") == []
