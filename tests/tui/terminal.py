@@ -68,7 +68,7 @@ class Terminal:
             assert time.monotonic() < deadline, f"{what}: {self.seen[-2000:]!r}"
             time.sleep(0.01)
 
-    def settle(self, quiet_s: float = 0.25, timeout_s: float = 8) -> None:
+    def settle(self, quiet_s: float = 0.15, timeout_s: float = 8) -> None:
         """Wait until nothing has been written for a moment."""
         deadline, size, since = time.monotonic() + timeout_s, -1, time.monotonic()
         while time.monotonic() < deadline:

@@ -168,7 +168,7 @@ def test_no_payload_passes_in_any_place(scene: Scene, daemon: FakeDaemon, tmp_pa
         terminal.type("\x1b[6~\x1b[6~")
         terminal.settle()
         terminal.type("\x1b")
-        terminal.settle()
+        terminal.settle(0.4)
         terminal.type("f")
         terminal.settle()
         for _ in range(30):
@@ -236,11 +236,11 @@ def test_no_payload_passes_in_the_form_the_palette_settings_and_usage(
                 terminal.type("\x1b[6~")
                 terminal.settle(0.05)
         terminal.type("1:")
-        terminal.settle()
+        terminal.settle(0.4)
         terminal.type(pasted)
-        terminal.settle()
+        terminal.settle(0.4)
         terminal.type("\x1b")
-        terminal.settle()
+        terminal.settle(0.4)  # a key alone is one only when nothing follows for a moment
         terminal.type("n")
         terminal.wait_for("Prompt")
         terminal.settle()
@@ -252,7 +252,7 @@ def test_no_payload_passes_in_the_form_the_palette_settings_and_usage(
         terminal.type("\x13")
         terminal.settle()
         terminal.type("\x1b")
-        terminal.settle()
+        terminal.settle(0.4)  # a key alone is one only when nothing follows for a moment
         terminal.type("q")
         assert terminal.wait() == 0
     finally:
