@@ -20,6 +20,7 @@ from textual.events import AppBlur, AppFocus, Event, Key, Paste
 from textual.filter import LineFilter, NoColor
 from textual.message import Message
 from textual.screen import Screen
+from textual.theme import BUILTIN_THEMES, Theme
 
 from eleagent import textsafe
 from eleagent.client.address import Address, UnixSocket
@@ -127,6 +128,11 @@ class EleAgent(App[None]):
         self._refresh_truecolor_filter(self.ansi_theme)
         dark = self.current_theme.dark
         self.update_classes({f"-theme-{theme}": True, "-dark-mode": dark, "-light-mode": not dark}, update=False)
+
+    @property
+    def current_theme(self) -> Theme:
+        """Asked some hundred times for a screen; Textual's own way copies the list of themes each time."""
+        return BUILTIN_THEMES.get(self.theme) or super().current_theme
 
     # Places.
 
