@@ -18,6 +18,7 @@ from eleagent.errors import ConfigError, Conflict, EleAgentError
 from eleagent.version import __version__
 from eleagent_daemon.account import FIRST_PERSON, daemon_account
 from eleagent_daemon.api.tcp import TcpSite
+from eleagent_daemon.api.unix import UnixSite
 from eleagent_daemon.assembly.faces import make_api
 from eleagent_daemon.assembly.kept import open_kept
 from eleagent_daemon.assembly.people import open_people
@@ -94,7 +95,9 @@ async def serve(config: Config, credential: Credential | None, way_in: WayIn | N
         await work.sessions.recover()
         socket = Path(config.socket)
         group = people.group.gid if people.group else None
-        await web.SockSite(web_runner, bind_socket(socket, gid=group, everybody=everybody)).start()
+        face = UnixSite(web_runner, bind_socket(socket, gid=group, everybody=everybody))
+        await face.start()
+        stack.push_async_callback(face.close)
         stack.callback(remove_socket, socket)
         if way_in is not None:
             site = TcpSite(web_runner, way_in.listener, tls=way_in.tls)

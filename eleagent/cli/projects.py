@@ -130,6 +130,9 @@ def _tell(invocation: Invocation, found: Project) -> None:
     if invocation.json:
         invocation.emit(found)
         return
+    if invocation.quiet:
+        invocation.screen.line(found.name)
+        return
     for name, value in msgspec.structs.asdict(found).items():
         text = ", ".join(value) if isinstance(value, list) else str("any" if value is None else value)
         invocation.screen.line((Style.DIM, f"{name:<12}"), text)

@@ -204,6 +204,9 @@ def _tell(invocation: Invocation, found: User | Organization) -> None:
     if invocation.json:
         invocation.emit(found)
         return
+    if invocation.quiet:
+        invocation.screen.line(found.name)
+        return
     for name, value in msgspec.structs.asdict(found).items():
         text = ", ".join(value) if isinstance(value, list) else str(value)
         invocation.screen.line((Style.DIM, f"{name.replace('_', ' '):<12}"), text)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import os
 import socket
 import warnings
@@ -22,10 +23,12 @@ from eleagent_daemon.account import GroupRule, account_name, group_rule
 from eleagent_daemon.api import peers
 from eleagent_daemon.api.identity import Peers
 from eleagent_daemon.api.pipeline import Call
+from eleagent_daemon.api.unix import UnixSite
 from eleagent_daemon.domain.sandbox import POOL_FIRST_UID, POOL_SIZE
+from eleagent_daemon.listen import bind_socket
 from eleagent_daemon.store.people import People, User, UserState
 
-from .conftest import Api, serving
+from .conftest import Api, House, serving
 
 REQUEST = f"GET /v1/status HTTP/1.0\r\nHost: eleagent\r\n{VERSION_HEADER}: {__version__}\r\n\r\n".encode()
 as_root = pytest.mark.skipif(os.getuid() != 0, reason="takes on other users")
@@ -258,3 +261,49 @@ def test_identity_group_that_is_not_there_stops_the_start() -> None:
 
 def test_account_without_a_name_is_its_number() -> None:
     assert account_name(3_999_999_999) == "uid-3999999999"
+
+
+@as_root
+async def test_socket_hangs_up_on_one_user_who_holds_too_many_connections_and_on_nobody_else(home: House) -> None:
+    path = home.api.socket.with_name("crowded.sock")
+    listener = await asyncio.to_thread(bind_socket, path, everybody=True)
+    site = UnixSite(home.runner, listener, connections_each=3)
+    await site.start()
+
+    opened: list[asyncio.StreamWriter] = []
+
+    def connected(uid: int) -> socket.socket:
+        sock = socket.socket(socket.AF_UNIX)
+        os.seteuid(uid)  # in effect at connect(2)
+        try:
+            sock.connect(str(path))
+        finally:
+            os.seteuid(0)
+        return sock
+
+    async def connect_as(uid: int) -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
+        sock = await asyncio.to_thread(connected, uid)
+        reader, writer = await asyncio.open_unix_connection(sock=sock)
+        opened.append(writer)
+        return reader, writer
+
+    async def is_served(one: tuple[asyncio.StreamReader, asyncio.StreamWriter]) -> bool:
+        one[1].write(b"GET /v1/status HTTP/1.1\r\nHost: localhost\r\n\r\n")
+        with contextlib.suppress(OSError):
+            return bool(await one[0].readline())
+        return False
+
+    held = [await connect_as(1234) for _ in range(3)]
+    assert [await is_served(one) for one in held] == [True, True, True]
+    assert not await is_served(await connect_as(1234))
+    assert await is_served(await connect_as(1235))
+    assert [await is_served(await connect_as(0)) for _ in range(5)] == [True] * 5
+    held[0][1].close()
+    await held[0][1].wait_closed()
+    await asyncio.sleep(0.05)
+    assert await is_served(await connect_as(1234))
+    for one in opened:
+        one.close()
+        with contextlib.suppress(OSError):
+            await one.wait_closed()
+    await site.close()

@@ -128,7 +128,8 @@ class Peers:
 
     def _refuse_outsider(self, user: User, identity: CallerIdentity) -> None:
         if not user.active:
-            raise Refused(f"user {user.name} is {user.state}: an owner can enable it with eleagent user edit")
+            advice = f"an owner can change that with eleagent user edit {user.name} --enable"
+            raise Refused(f"user {user.name} is {user.state}: {advice}")
         if user.source is Source.GROUP and not self._in_group(identity):
             where = f"group {self._group.name}" if self._group else "the group that let it in"
             raise Refused(f"user {user.name} is not in {where} any more")
