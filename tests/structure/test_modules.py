@@ -21,6 +21,7 @@ LINES_LIMIT = 500
 TASK_MAKERS = {
     "eleagent_daemon/sessions/supervisor.py": "sessions and the daemon's own parts",
     "eleagent_daemon/launcher/tasks.py": "the launcher's, under its guard",
+    "eleagent_daemon/api/unix.py": "one loop, ended with the socket",
     "eleagent_daemon/gateway/accept.py": "one loop a listener, ended with its session's doors",
     "eleagent_daemon/gateway/record.py": "records that must outlive the connection they tell of",
     "eleagent_daemon/gateway/tunnel.py": "both directions of one tunnel, in one TaskGroup",
