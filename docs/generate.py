@@ -52,7 +52,7 @@ Every operation of the API needs one permission. A role's row says how far it go
 - **agent**: for machines alone, never for a person.
 - **session**: no role, but what a session may do with itself, by the token in its sandbox ([inside.md](inside.md)).
 
-Reading what somebody else's session said or made, beyond what is shared, takes a reason (`--because TEXT`; `reason` in the request), which is in the audit log.
+Reading what somebody else's session said or made, beyond what is shared, takes a reason (`--because TEXT`; `reason` in the request), which is in the audit log and which the owner sees in `eleagent session show`.
 
 Adding or removing users, changing a role, setting a password, making a key and replacing the signing keys take, over the network, a password that was given in the last five minutes. No API key can do them.
 """
