@@ -18,7 +18,7 @@ from eleagent.wire.agents import Agent, AgentList
 from eleagent.wire.approvals import Approval, ApprovalKind
 from eleagent.wire.keys import ApiKey, ApiKeyList
 from eleagent.wire.limits import UsageBy, UsageReport, UsageRow
-from eleagent.wire.sessions import State
+from eleagent.wire.sessions import SessionCreate, State
 from eleagent.wire.system import Doctor, Finding, Status
 from eleagent.wire.users import User, UserList
 
@@ -355,3 +355,37 @@ def test_no_colour_means_none(scene: Scene, daemon: FakeDaemon, tmp_path: Path) 
         terminal.end()
     colours = set(re.findall(rb"\x1b\[[0-9;]*m", terminal.seen))
     assert not [one for one in colours if re.search(rb"(?:^|;|\[)(?:3[0-7]|4[0-7]|9[0-7]|[34]8;)", one[1:-1])], colours
+
+
+def test_editor_and_pager_have_the_terminal_and_give_it_back(scene: Scene, daemon: FakeDaemon, tmp_path: Path) -> None:
+    scene.add(session(1), *STORY)
+    for name, line in (("editor", 'printf "one\\ntwo\\n" > "$1"'), ("pager", f'cp "$1" {tmp_path}/paged')):
+        program = tmp_path / name
+        program.write_text(f"#!/bin/sh\n{line}\n")
+        program.chmod(0o755)
+    programs = {"EDITOR": str(tmp_path / "editor"), "VISUAL": "", "PAGER": str(tmp_path / "pager")}
+    terminal = Terminal(daemon.path, tmp_path, **programs)
+    try:
+        terminal.wait_for("able-otter-1")
+        terminal.type("\r")
+        terminal.wait_for("The reports are")
+        terminal.settle()
+        terminal.type("v")
+        terminal.until(lambda: (tmp_path / "paged").exists(), "the pager did not run")
+        before = len(terminal.seen)
+        terminal.wait_for("able-otter-1", after=before)
+        terminal.type("1n")
+        terminal.wait_for("claude: ready")
+        terminal.type("\x07")
+        terminal.wait_for("the prompt has 2 lines")
+        terminal.type("\x13")
+        terminal.until(lambda: daemon.called(SESSION_CREATE), "nothing was started")
+        terminal.settle()
+        terminal.type("q")
+        assert terminal.wait() == 0
+    finally:
+        terminal.end()
+    (call,) = daemon.called(SESSION_CREATE)
+    assert call.decoded(SessionCreate).prompt == "one\ntwo\n"
+    assert (tmp_path / "paged").read_text()
+    assert_whole(terminal.seen)
