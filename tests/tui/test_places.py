@@ -249,3 +249,30 @@ async def test_each_artefact_has_the_turn_that_wrote_it_last(scene: Scene, tui: 
         turns = {words[0]: words[3] for row in seen.rows if len(words := row.split()) > 4 and words[2] == "B"}
         assert turns == {"a.csv": "1", "b.csv": "2"}
         assert "c.csv" in seen.screen
+
+
+@pytest.mark.parametrize(
+    ("keys", "seen_when"),
+    [
+        (["enter"], "The reports are sorted"),
+        (["4", "enter"], "notes.md"),
+        (["6"], "engine: Docker 29"),
+        (["7"], "user-2"),
+        (["5"], "session.create"),
+    ],
+)
+async def test_place_opened_while_the_daemon_is_away_is_filled_when_it_is_back(
+    files: Scene, daemon: FakeDaemon, tui: Open, keys: list[str], seen_when: str
+) -> None:
+    files.records = [record(number) for number in range(1, 4)]
+    async with tui() as seen:
+        await seen.until("able-otter-1")
+        daemon.stop()
+        await seen.until("daemon away")
+        for key in keys:
+            await seen.press(key)
+            await seen.pilot.pause(0.1)
+        await seen.until("start it with: eleagent daemon run -d")
+        assert seen_when not in seen.screen
+        daemon.start()
+        await seen.until(seen_when)

@@ -16,7 +16,7 @@ from textual.reactive import Reactive
 from textual.screen import Screen
 from textual.widget import Widget
 
-from eleagent.errors import EleAgentError, Unauthenticated
+from eleagent.errors import DaemonUnreachable, EleAgentError, Unauthenticated
 from eleagent_tui.field import Field
 from eleagent_tui.link import ApprovalsChanged, AuditJudged, Link, Online, SessionsChanged
 from eleagent_tui.paint import Painted
@@ -166,6 +166,8 @@ class Place(Screen[None]):
         super().__init__()
         self.early: list[Key] | None = None
         """Keys pressed while the field that is to get them is not there yet."""
+        self._missed = False
+        """Something was asked of a daemon that was away."""
 
     def compose(self) -> ComposeResult:
         yield Line(self._head, id="head")
@@ -182,6 +184,10 @@ class Place(Screen[None]):
 
     def refill(self) -> None:
         """Show what there is now: the place is opened, or come back to."""
+
+    def come_back(self) -> None:
+        """The daemon answers again, and did not when this place asked it for something."""
+        self.refill()
 
     # For subclasses.
 
@@ -208,10 +214,12 @@ class Place(Screen[None]):
         try:
             await work
         except EleAgentError as error:
+            self._missed = self._missed or isinstance(error, DaemonUnreachable)
             if self.query(Foot):
-                self.say(error.message, "bad")
+                command = error.fields.get("command")
+                self.say(f"no daemon answers: start it with: {command}" if command else error.message, "bad")
         except NoMatches:  # the answer came when the place was being left
-            if self.is_current:
+            if self.is_current and self.query("#head"):
                 raise
 
     def ask(
@@ -290,8 +298,10 @@ class Place(Screen[None]):
     def _head(self, width: int) -> Row:
         right = list(self._state())
         room = width - width_of(right) - 1
-        crumbs = [shown_line(crumb) for crumb in self.crumbs()]
-        left = fit(" > ".join(["EleAgent", *crumbs]), max(8, room))
+        crumbs = ["EleAgent", *(shown_line(crumb) for crumb in self.crumbs())]
+        while len(crumbs) > 1 and len(" > ".join(crumbs)) > room:  # the nearest says the most
+            del crumbs[0]
+        left = fit(" > ".join(crumbs), max(8, room))
         gap = " " * max(1, width - width_of([("", left)]) - width_of(right))
         return (("bold", left), ("", gap), *right)
 
@@ -334,6 +344,9 @@ class Place(Screen[None]):
     @on(Online)
     def _told_of_daemon(self) -> None:
         self.update_head()
+        if self._missed and self.link.online:
+            self._missed = False
+            self.come_back()
 
     @on(AuditJudged)
     def _judged(self) -> None:

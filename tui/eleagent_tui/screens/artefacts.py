@@ -105,6 +105,9 @@ class Files(Place):
     def on_mount(self) -> None:
         self.do(self._list())
 
+    def come_back(self) -> None:
+        self.do(self._list())
+
     async def _list(self) -> None:
         listed: ArtefactList = await self.link.call(ARTEFACT_LIST, key=self.key)
         self._complete = listed.complete

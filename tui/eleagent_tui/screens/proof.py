@@ -39,6 +39,9 @@ class Proof(Place):
     def on_mount(self) -> None:
         self.do(self._ask())
 
+    def come_back(self) -> None:
+        self.do(self._ask())
+
     async def _ask(self) -> None:
         detail: SessionDetail = await self.link.call(SESSION_GET, key=self.key)
         self.query_one(Reader).read(lambda width: list(rows(detail, width)))

@@ -108,6 +108,7 @@ class SessionPlace(Place):
         self._at = at
         self._title = name or key
         self._session: Session | None = None
+        self._opened = False
         self._pages = Pages()
 
     def body(self) -> ComposeResult:
@@ -133,6 +134,7 @@ class SessionPlace(Place):
     async def _open(self) -> None:
         """The end of the timeline first, then what comes; the beginning meanwhile, for who goes there."""
         self._pages.put(await self.link.events(self.key, tail=2 * PAGE))
+        self._opened = True
         self.transcript.action_follow()
         if self._at is not None:
             self.transcript.show_event(self._at)
@@ -141,6 +143,10 @@ class SessionPlace(Place):
             self.do(self._fetch(0), group="pages")
         async for item in self.link.follow(self.key, after=self._pages.count):
             self._came(item)
+
+    def come_back(self) -> None:
+        if not self._opened:
+            self.do(self._open(), group="follow", exclusive=True)
 
     async def _facts(self) -> None:
         detail: SessionDetail = await self.link.call(SESSION_GET, key=self.key)

@@ -9,7 +9,7 @@ import msgspec
 from textual.app import ComposeResult
 from textual.binding import Binding, BindingType
 
-from eleagent.errors import EleAgentError
+from eleagent.errors import DaemonUnreachable, EleAgentError
 from eleagent.operations.agents import AGENT_LIST
 from eleagent.operations.keys import KEY_LIST
 from eleagent.operations.system import DOCTOR, STATUS
@@ -45,6 +45,9 @@ class Settings(Place):
         if not self._parts:
             self.action_reload()
 
+    def come_back(self) -> None:
+        self.action_reload()
+
     def action_reload(self) -> None:
         self.do(self._ask(), group="ask", exclusive=True)
 
@@ -67,6 +70,8 @@ class Settings(Place):
         ):
             try:
                 yield title, command, await asks()
+            except DaemonUnreachable:
+                raise
             except EleAgentError as error:
                 yield title, command, [(("bad", "✗"), error.message)]
 
@@ -75,7 +80,9 @@ class Settings(Place):
         return [
             (("dim", "·"), f"{name.replace('_', ' ')}: {value}")
             for name, value in msgspec.structs.asdict(status).items()
-            if value not in ("", None) and not isinstance(value, msgspec.Struct)
+            if name != "user_day_usd"  # among the limits
+            and value not in ("", None)
+            and not isinstance(value, msgspec.Struct)
         ]
 
     async def _limits(self) -> list[tuple[Span, str]]:

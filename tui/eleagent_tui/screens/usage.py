@@ -102,6 +102,9 @@ class SessionUsage(Place):
     def on_mount(self) -> None:
         self.action_reload()
 
+    def come_back(self) -> None:
+        self.action_reload()
+
     def action_reload(self) -> None:
         self.do(self._ask(), group="ask", exclusive=True)
 
