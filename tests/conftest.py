@@ -13,6 +13,7 @@ from contextlib import AbstractContextManager, contextmanager
 
 import pytest
 from blockbuster import blockbuster_ctx
+from hypothesis import settings
 
 from eleagent_daemon.runtime.bubblewrap_facts import bubblewrap_facts
 from eleagent_daemon.runtime.groups import Groups
@@ -21,6 +22,9 @@ from .daemonfixture import Daemon, running_daemon
 
 DOCKER_SOCKET = os.environ.get("ELEAGENT_DOCKER_SOCKET", "/var/run/docker.sock")
 ENGINE_TIMEOUT_S = 120
+
+settings.register_profile("untimed", deadline=None)  # a busy machine is no failure
+settings.load_profile("untimed")
 
 
 @functools.cache

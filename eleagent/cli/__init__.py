@@ -2,4 +2,4 @@
 
 import gc
 
-gc.set_threshold(20_000, 10, 10)  # loading code makes no garbage to look for, and most commands do little else
+gc.set_threshold(100_000, 10, 10)  # loading code makes no garbage to look for, and most commands do little else

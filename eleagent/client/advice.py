@@ -14,6 +14,8 @@ from eleagent.client.locate import SERVICE_SETTINGS, SERVICE_SOCKET
 from eleagent.errors import DaemonUnreachable
 
 START: Final = "eleagent daemon run -d"
+PATH_LIMIT_BYTES: Final = 107
+"""Of a Unix socket (unix(7))."""
 
 
 def refused_way(address: UnixSocket, error: OSError) -> DaemonUnreachable:
@@ -38,6 +40,11 @@ def refused_way(address: UnixSocket, error: OSError) -> DaemonUnreachable:
             advice = f"nothing answers at {path}, the daemon is not running: start it with: {command}"
         case TimeoutError():
             advice = f"the daemon at {path} does not answer in time"
+        case _ if (size := len(os.fsencode(path))) > PATH_LIMIT_BYTES:
+            advice = (
+                f"the path of the daemon's socket {path} has {size} bytes, and a Unix socket's may have "
+                f"{PATH_LIMIT_BYTES}: set ELEAGENT_HOME to a shorter one"
+            )
         case _:
             advice = f"the daemon's socket {path} can't be used: {error.strerror or error}"
     return DaemonUnreachable(advice, socket=str(path), **({"command": command} if command is not None else {}))

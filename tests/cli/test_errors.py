@@ -131,6 +131,13 @@ def test_socket_of_another_account_says_whose_right_is_missing(folder_mode: int,
             assert said_to(65534, path) == f"no right to the daemon's socket {path}: {says}"
 
 
+def test_socket_whose_path_is_too_long_is_told_with_what_to_set(eleagent: CommandLine) -> None:
+    path = Path("/tmp", "x" * 110, "api.sock")
+    done = eleagent("--host", f"unix://{path}", "ps")
+    assert done.code == 125
+    assert f"{path} has 124 bytes, and a Unix socket's may have 107: set ELEAGENT_HOME" in done.err
+
+
 def said_to(uid: int, path: Path) -> str:
     """What a client of that user is told, in a child that becomes it."""
     reading, writing = os.pipe()
