@@ -24,6 +24,7 @@ def key() -> None:
 @click.option("--agent", "agents", multiple=True, help="Only this agent.")
 @click.option("--network", "networks", multiple=True, metavar="CIDR", help="Only from there.")
 @click.option("--sessions", type=click.IntRange(1), help="At most so many alive at a time.")
+@click.option("--day-usd", type=float, metavar="USD", help="At most so much a day for all of its sessions.")
 @pass_invocation
 def create_key(
     invocation: Invocation,
@@ -35,6 +36,7 @@ def create_key(
     agents: tuple[str, ...],
     networks: tuple[str, ...],
     sessions: int | None,
+    day_usd: float | None,
 ) -> None:
     """Make a key; NOTE says what it is for. The key itself is the one line on standard output, shown this once."""
     wanted = ApiKeyCreate(
@@ -46,6 +48,7 @@ def create_key(
         agents=list(agents),
         networks=list(networks),
         sessions=sessions,
+        day_usd=day_usd,
     )
     made: ApiKeyMade = invocation.client.call(KEY_CREATE, body=wanted)
     if invocation.json:
@@ -70,7 +73,9 @@ def list_keys(invocation: Invocation) -> None:
 
 
 def _row(one: ApiKey) -> list[str]:
-    bound = [*one.projects, *one.agents, *one.networks] + ([f"{one.sessions} sessions"] if one.sessions else [])
+    bound = [*one.projects, *one.agents, *one.networks]
+    bound += [f"{one.sessions} sessions"] if one.sessions else []
+    bound += [f"{one.day_usd:g} USD a day"] if one.day_usd else []
     may = one.group or ", ".join(one.scopes)
     return [one.id, one.user, may, ", ".join(bound) or "-", one.expires[:10], one.used or "never", one.note]
 

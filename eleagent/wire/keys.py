@@ -19,6 +19,7 @@ class ApiKey(msgspec.Struct, frozen=True, kw_only=True):
     agents: list[str] = []
     networks: list[str] = []
     sessions: int | None = None
+    day_usd: float | None = None
     created: str
     expires: str
     used: str | None = None
@@ -30,7 +31,8 @@ class ApiKeyList(msgspec.Struct, frozen=True):
 
 class ApiKeyCreate(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """Either a `group` (ci_cd, agent_execution, read_only) or `scopes`. `days` until it expires, at most 365.
-    `networks` are addresses or CIDRs that it may come from, `sessions` how many it may have alive at a time.
+    `networks` are addresses or CIDRs that it may come from, `sessions` how many it may have alive at a time,
+    `day_usd` what they may spend together on a day (UTC).
     """
 
     note: str
@@ -41,6 +43,7 @@ class ApiKeyCreate(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     agents: list[str] = []
     networks: list[str] = []
     sessions: int | None = None
+    day_usd: float | None = None
 
 
 class ApiKeyMade(msgspec.Struct, frozen=True):

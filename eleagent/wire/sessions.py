@@ -84,7 +84,8 @@ class Session(msgspec.Struct, frozen=True, kw_only=True):
     """Times are RFC 3339 in UTC. `eleagent run` exits with `exit_code`; `reason` is the authority for scripts.
 
     `paused_by` names what holds it still; it goes on when the last of them is gone. `limits` are
-    what holds for it, `user_day_usd` what its user may spend a day (0: no limit), `day_raises` how far it alone may go
+    what holds for it, `user_day_usd` and `key_day_usd` what its user and the
+    API key that started it may spend a day (0: no limit), `day_raises` how far it alone may go
     past that and other limits of a day.
     `kept_until`: its sandbox was found changed, and is kept to be looked at.
     `driver` is whose input it takes, by the lease of that number. `resumed_from` and `resumed_by` are the sessions
@@ -127,6 +128,7 @@ class Session(msgspec.Struct, frozen=True, kw_only=True):
     timeout_s: float | None = None
     limits: SessionLimits = SessionLimits()
     user_day_usd: float = 0.0
+    key_day_usd: float = 0.0
     day_raises: list[Raise] = []
     kept_until: str | None = None
     driver: str = ""

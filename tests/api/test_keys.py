@@ -82,7 +82,7 @@ async def test_key_of_own_scopes_does_not_reach_others(home: House) -> None:
         ({"scopes": ["everything"]}, 400), ({"scopes": ["session:read@all"]}, 400),
         ({"group": "ci_cd", "days": 0}, 400), ({"group": "ci_cd", "days": 366}, 400),
         ({"group": "ci_cd", "note": " "}, 400),
-        ({"group": "ci_cd", "networks": ["10.0.0.0/99"]}, 400), ({"group": "ci_cd", "sessions": 0}, 400),
+        ({"group": "ci_cd", "networks": ["10.0.0.0/99"]}, 400), ({"group": "ci_cd", "sessions": 0}, 400), ({"group": "ci_cd", "day_usd": 0}, 400),
         ({"scopes": ["user:create"]}, 403), ({"scopes": ["session:read@any"]}, 403), ({"scopes": ["image:build"]}, 403),
         ({"scopes": ["session:read"]}, 201),
     ],

@@ -30,10 +30,10 @@ from eleagent.operations.sessions import (
 from eleagent.permissions import Permission, Reach
 from eleagent.wire.events import TYPES
 from eleagent.wire.logins import Via
-from eleagent.wire.sessions import Accepted, Found, InputAccepted, Session, SessionDetail, SessionList
+from eleagent.wire.sessions import Accepted, Found, InputAccepted, Session, SessionCreate, SessionDetail, SessionList
 from eleagent.wire.timeline import Notice
 from eleagent_daemon.api.answer import Stream
-from eleagent_daemon.api.identity import NOBODY
+from eleagent_daemon.api.identity import NOBODY, Caller
 from eleagent_daemon.api.pipeline import Call, Handlers
 from eleagent_daemon.identity.projects import Projects, Start
 from eleagent_daemon.sessions.service import Sessions
@@ -74,6 +74,13 @@ class SessionHandlers:
         }
 
     async def create(self, call: Call) -> Session:
+        project = await self._check_start(call, call.body)
+        return await self._sessions.create(
+            call.body, owner=call.caller.name, token=call.token, project=project, **_starter(call.caller)
+        )
+
+    async def _check_start(self, call: Call, wanted: SessionCreate) -> str:
+        """The project that it starts in; whatever binds the caller binds what it resumes too."""
         caller = call.caller
         start = Start(
             sight=caller.sight(Permission.PROJECT_READ),
@@ -81,15 +88,7 @@ class SessionHandlers:
             bounds=caller.bounds,
             credential=caller.credential,
         )
-        project = self._projects.check_start(call.body, start, await self._sessions.list_live())
-        return await self._sessions.create(
-            call.body,
-            caller=caller.identity,
-            owner=caller.name,
-            token=call.token,
-            project=project,
-            credential=caller.credential if caller.via is Via.KEY else "",
-        )
+        return self._projects.check_start(wanted, start, await self._sessions.list_live())
 
     async def list_sessions(self, call: Call) -> SessionList:
         limit = min(call.query.get("limit", _LIST_LIMIT), _LIST_MOST)
@@ -143,8 +142,10 @@ class SessionHandlers:
         return await self._sessions.say(key, call.body.text, by=call.caller.name, lease=call.body.lease)
 
     async def resume(self, call: Call) -> Session:
+        before = await self._sessions.get(call.path["key"])
+        await self._check_start(call, SessionCreate(agent=before.agent, data=before.data, project=before.project))
         return await self._sessions.resume(
-            call.path["key"], call.body, caller=call.caller.identity, owner=call.caller.name, token=call.token
+            before.key, call.body, owner=call.caller.name, token=call.token, **_starter(call.caller)
         )
 
     async def hand_over(self, call: Call) -> Session:
@@ -203,3 +204,11 @@ async def _merge(lines: AsyncGenerator[bytes, None], listen: Callable[[], Any]) 
             preview.cancel()
             await asyncio.gather(line, preview, return_exceptions=True)
             await lines.aclose()
+
+
+def _starter(caller: Caller) -> dict[str, Any]:
+    """Who starts a session, as the kernel knows it, and the API key that it comes by."""
+    if caller.via is not Via.KEY:
+        return {"caller": caller.identity}
+    day_usd = caller.bounds.day_usd if caller.bounds else None
+    return {"caller": caller.identity, "credential": caller.credential, "key_day_usd": day_usd or 0.0}

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hmac
 import ipaddress
+import math
 import time
 from collections.abc import Callable
 from typing import Final
@@ -45,6 +46,8 @@ class ApiKeys:
             raise BadRequest(f"a key expires after 1 to {DAYS_MOST} days, not {wanted.days}")
         if wanted.sessions is not None and wanted.sessions < 1:
             raise BadRequest(f"sessions: a key bound to {wanted.sessions} could start none: write 1 or more")
+        if wanted.day_usd is not None and not 0 < wanted.day_usd < math.inf:
+            raise BadRequest(f"day_usd: a key bound to {wanted.day_usd:g} USD a day could spend nothing: write more")
         if sum(row.user == maker.id for row in self._rows.list_rows()) >= KEYS_EACH:
             raise BadRequest(f"{maker.name} has {KEYS_EACH} keys: revoke some first")
         at = self._clock()
@@ -55,6 +58,7 @@ class ApiKeys:
             bounds=Bounds(
                 scopes=scopes, projects=frozenset(wanted.projects), agents=frozenset(wanted.agents),
                 networks=tuple(_network(text) for text in wanted.networks), sessions=wanted.sessions,
+                day_usd=wanted.day_usd,
             ),
         )  # fmt: skip
         await self._rows.add(row)
@@ -123,6 +127,7 @@ class ApiKeys:
             agents=sorted(bounds.agents),
             networks=list(bounds.networks),
             sessions=bounds.sessions,
+            day_usd=bounds.day_usd,
             created=rfc3339(row.created),
             expires=rfc3339(row.expires),
             used=rfc3339(row.used) if row.used is not None else None,

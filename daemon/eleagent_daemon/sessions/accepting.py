@@ -59,6 +59,7 @@ class Accepting:
         before: Record | None,
         project: str,
         credential: str,
+        key_day_usd: float,
     ) -> tuple[Record, bool]:
         """The record, and whether it is new: a repeated `token` gets the first one's. `before` is the ended session
         that it goes on with. Raises UnknownAgent, BadRequest, Refused, ImageMissing, CredentialMissing, Conflict,
@@ -105,6 +106,7 @@ class Accepting:
             project=project,
             private=request.private,
             credential=credential,
+            key_day_usd=key_day_usd,
         )
         if before is not None:
             session = link(session, before)

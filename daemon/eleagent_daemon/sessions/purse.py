@@ -133,7 +133,11 @@ def measured(live: Live, *, idle_s: float, running_s: float) -> Iterator[Measure
 
 
 def allowed_to(live: Live, of_the_day: Allowance) -> Allowance:
-    limits = live.session.limits
+    """The nearest of what the operator set and what the session itself is held to; one of its key's counts too."""
+    limits, key_day_usd = live.session.limits, live.session.key_day_usd
+    if key_day_usd:
+        nearest = min(key_day_usd, of_the_day.key_day_usd or key_day_usd)
+        of_the_day = msgspec.structs.replace(of_the_day, key_day_usd=nearest)
     return msgspec.structs.replace(
         raised(of_the_day, live.session.day_raises, today()),
         max_cost_usd=limits.max_cost_usd or 0,

@@ -114,19 +114,36 @@ class Sessions:
         before: Record | None = None,
         project: str = PROJECT,
         credential: str = "",
+        key_day_usd: float = 0.0,
     ) -> Session:
-        """`before` is the ended session that it goes on with. Raises UnknownAgent, BadRequest, Refused, ImageMissing,
+        """`before` is the ended session that it goes on with, `credential` the API key that starts it, which may spend
+        `key_day_usd` on a day (0: no limit of its own). Raises UnknownAgent, BadRequest, Refused, ImageMissing,
         CredentialMissing, Conflict, Unavailable.
         """
         record, fresh = await self._accepting.accept(
-            request, caller=caller, owner=owner, token=token, before=before, project=project, credential=credential
+            request,
+            caller=caller,
+            owner=owner,
+            token=token,
+            before=before,
+            project=project,
+            credential=credential,
+            key_day_usd=key_day_usd,
         )
         if fresh:
             await self._attending.begin(record)
         return record.session
 
     async def resume(
-        self, key: str, asked: SessionResume, *, caller: CallerIdentity, owner: str, token: str | None
+        self,
+        key: str,
+        asked: SessionResume,
+        *,
+        caller: CallerIdentity,
+        owner: str,
+        token: str | None,
+        credential: str = "",
+        key_day_usd: float = 0.0,
     ) -> Session:
         """Go on with an ended session: its HOME and files in a new sandbox. Raises Conflict where it can't."""
         before = await self._registry.get(key)
@@ -136,7 +153,14 @@ class Sessions:
         try:
             request = resumed_request(before, asked)
             return await self.create(
-                request, caller=caller, owner=owner, token=token, before=before, project=before.session.project
+                request,
+                caller=caller,
+                owner=owner,
+                token=token,
+                before=before,
+                project=before.session.project,
+                credential=credential,
+                key_day_usd=key_day_usd,
             )
         finally:
             self._resuming.discard(key)

@@ -9,13 +9,16 @@ from eleagent_daemon.store.registry import ORGANIZATION
 
 
 class Bounds(msgspec.Struct, frozen=True):
-    """What a key may do at most, whatever its maker may. Empty and None bind nothing, except `scopes`."""
+    """What a key may do at most, whatever its maker may; its sessions together spend at most `day_usd` on a day. Empty
+    and None bind nothing, except `scopes`.
+    """
 
     scopes: frozenset[str]
     projects: frozenset[str] = frozenset()
     agents: frozenset[str] = frozenset()
     networks: tuple[str, ...] = ()
     sessions: int | None = None
+    day_usd: float | None = None
 
 
 class KeyRow(msgspec.Struct, frozen=True, kw_only=True):
