@@ -2,6 +2,10 @@
 
 Differences of Podman's socket that are known: the log driver `local` is Docker's (Podman's own is `k8s-file`, in which
 a gap can't be noticed), states have more names, an upgrade may be answered with 200.
+
+Podman 4.3.1 was tried and does not serve: it takes a seccomp profile as a file's name alone and knows neither nr_inodes
+nor uid of a tmpfs. Asked without these it ignores the masked paths and adds a writable, executable /var/tmp and files
+over /etc/passwd and /etc/group, so nothing is asked of it more weakly.
 """
 
 from __future__ import annotations
@@ -13,7 +17,8 @@ from collections.abc import AsyncGenerator, AsyncIterator, Mapping
 
 import msgspec
 
-from eleagent.errors import Conflict, EleAgentError, EngineUnavailable, ImageMissing, NotFound
+from eleagent.errors import Conflict, EleAgentError, EngineUnavailable, ImageMissing, IsolationFailed, NotFound
+from eleagent_daemon.domain import seccomp
 from eleagent_daemon.domain.launch import Entry, HostFact, ImageFacts
 from eleagent_daemon.domain.sandbox import LABEL, Phase, Placement, SandboxSpec, Status
 from eleagent_daemon.runtime import cgroup
@@ -56,8 +61,9 @@ class DockerRuntime:
             return [HostFact("engine", "fail", found, fix)]
 
     async def create(self, spec: SandboxSpec, placement: Placement) -> Sandbox:
-        """Raises Conflict when something else has the name."""
-        body = render(spec, placement, podman=(await self._engine.version()).is_podman)
+        """Raises Conflict when something else has the name, IsolationFailed when Podman does not make it as asked."""
+        version = await self._engine.version()
+        body = render(spec, placement, podman=version.is_podman)
         for _ in range(3):
             try:
                 async with self._engine.asked("make a sandbox") as docker:
@@ -73,6 +79,10 @@ class DockerRuntime:
                     return await self._adopt(spec)
                 except NotFound:
                     continue  # what had the name was just being removed
+            except EleAgentError as err:
+                if isinstance(err, EngineUnavailable) or not version.is_podman:
+                    raise
+                raise _podman_refuses(version, err) from err
         raise Conflict(f"the engine neither makes {spec.name} nor shows what has this name: try again", name=spec.name)
 
     async def _adopt(self, spec: SandboxSpec) -> Sandbox:
@@ -271,6 +281,15 @@ def _short(option: str) -> str:
     """A seccomp profile is thousands of characters: its digest stands for it."""
     name, equals, value = option.partition("=")
     return f"{name}{equals}sha256:{hashlib.sha256(value.encode()).hexdigest()}" if value.startswith("{") else option
+
+
+def _podman_refuses(version: Version, err: EleAgentError) -> IsolationFailed:
+    # It quotes the whole profile, whose text it takes for a file's name.
+    said = err.message.replace(seccomp.load().oci, "the profile")
+    return IsolationFailed(
+        f"Podman {version.version} does not make the sandbox that was asked for ({said}): "
+        "use Docker Engine or set runtime to bubblewrap"
+    )
 
 
 def _entry(state: str, labels: Mapping[str, str], made: float) -> Entry:

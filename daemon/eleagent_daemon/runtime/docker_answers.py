@@ -114,6 +114,12 @@ class Version(_Answer, frozen=True, rename="pascal"):
         return next((part.version for part in self.components or [] if part.name == name), "")
 
     @property
+    def runc(self) -> str:
+        """Podman has it as `OCI Runtime (runc)`, `runc version 1.1.5` and more lines."""
+        named = self.component("runc") or self.component("OCI Runtime (runc)")
+        return named.partition("\n")[0].removeprefix("runc version ")
+
+    @property
     def is_podman(self) -> bool:
         return bool(self.component("Podman Engine"))
 

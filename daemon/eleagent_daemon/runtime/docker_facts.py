@@ -18,35 +18,52 @@ _RUNC_CVES = ("CVE-2025-31133", "CVE-2025-52565", "CVE-2025-52881")
 _RUNC_CHANGELOG = Path("/usr/share/doc/runc/changelog.Debian.gz")
 _ENGINE_FIXED = (25, 0, 5)
 """CVE-2024-29018 (names leak out of internal networks): a sandbox has network `none` and is not reached by it."""
+_PODMAN_REFUSES = (4, 3, 1)
+"""The one that was tried (see docker.py); older ones are taken to be like it."""
 
 
 async def engine_facts(engine: Engine) -> list[HostFact]:
     async with engine.asked("say what it can do") as docker:
         version = msgspec.convert(await docker.version(), Version)
         info = msgspec.convert(await docker.system.info(), Info)
-    named = _cves_in_changelog()
+    return judge(version, info, _cves_in_changelog())
+
+
+def judge(version: Version, info: Info, named: frozenset[str]) -> list[HostFact]:
+    """`named`: the CVEs that the installed runc's changelog names. Pure."""
     return [
-        _engine(version),
-        _runc(version.component("runc"), named),
+        _podman(version) if version.is_podman else _engine(version),
+        _runc(version.runc, named),
         *_limits(info),
         _seccomp(info),
         _apparmor(info),
         _users(info),
         _storage(info),
-        _live_restore(info),
+        *([] if version.is_podman else [_live_restore(info)]),
     ]
+
+
+def _podman(version: Version) -> HostFact:
+    found = f"Podman {version.version} (API {version.api_version})"
+    fix = "install Docker Engine (apt-get install docker.io) or set runtime to bubblewrap"
+    if _numbers(version.version) <= _PODMAN_REFUSES:
+        lack = (
+            "it takes neither the seccomp profile nor the bounds of /tmp and /run, so sessions end as isolation_failed"
+        )
+        return HostFact("engine", "fail", f"{found}: {lack}", fix)
+    return HostFact("engine", "warn", f"{found}: no Podman was seen to serve yet, 4.3.1 does not", fix)
 
 
 def _engine(version: Version) -> HostFact:
     found = f"{version.version} (API {version.api_version})"
-    if _numbers(version.version) >= _ENGINE_FIXED or version.is_podman:
+    if _numbers(version.version) >= _ENGINE_FIXED:
         return HostFact("engine", "ok", found)
     return HostFact("engine", "ok", f"{found}; CVE-2024-29018 does not reach sandboxes, which have no network")
 
 
 def _runc(version: str, named: frozenset[str]) -> HostFact:
     if not version:
-        return HostFact("runc", "warn", "the engine does not name it", "see that its OCI runtime is up to date")
+        return HostFact("runc", "warn", "the engine names none", "see that its OCI runtime is up to date")
     numbers = _numbers(version)
     # Of each line the fix is known; an older line has none, and 1.4.0-rc.1 and -rc.2 come before theirs.
     fixed = any(numbers[:2] == line[:2] and numbers >= line for line in _RUNC_FIXED) or numbers > _RUNC_FIXED[-1]
