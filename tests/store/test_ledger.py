@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import os
 from collections.abc import AsyncIterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import asynccontextmanager
@@ -22,6 +23,7 @@ from eleagent.wire.audit import AuditRecord
 from eleagent_daemon.store.ledger import Ledger, groups
 from eleagent_daemon.store.ledger.reading import read_entry
 from eleagent_daemon.store.ledger.recovery import take_up
+from eleagent_daemon.store.ledger.reserve import RESERVE_BYTES
 
 
 @asynccontextmanager
@@ -269,3 +271,28 @@ def _sleep() -> None:
     import time
 
     time.sleep(0.2)
+
+
+async def test_ledger_takes_a_nearly_full_disk_for_a_full_one_and_gives_its_reserve_to_what_takes_away(
+    tmp_path: Path, pool: ThreadPoolExecutor, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Whoever revokes a key has more to write than a record of it, and on the same disk."""
+    async with opened(tmp_path, pool) as ledger:
+        reserve = tmp_path / "ledger" / "reserve"
+        await write(ledger)
+        with monkeypatch.context() as full:
+            full.setattr(os, "statvfs", lambda path: os.statvfs_result((4096, 4096, 2000, 255, 255, 0, 0, 0, 0, 255)))
+            with pytest.raises(AuditUnavailable, match="No space left"):
+                await write(ledger)
+            assert reserve.exists(), "no work gets at it"
+            await write(ledger, "key.revoke", take_away=True)
+            assert not reserve.exists()
+            await write(ledger, "key.revoke", take_away=True)
+            await ledger._resume()
+            assert ledger.trouble
+        await ledger._resume()
+        assert (ledger.trouble, reserve.stat().st_blocks * 512 >= RESERVE_BYTES) == ("", True)
+    assert [one.action for one in await records(tmp_path)][1:] == [
+        "session.stop", "key.revoke", "key.revoke", "audit.resumed",
+    ]  # fmt: skip
+    await assert_holds(tmp_path)

@@ -11,6 +11,8 @@ from eleagent_daemon.store.durable import sync_folder
 
 RESERVE_BYTES: Final = 16 << 20
 """Some 30,000 records."""
+LEAST_BYTES: Final = 1 << 20
+"""A disk with less counts as full: an act has more to write than its record, and both are to find room or neither."""
 WARN_BYTES: Final = 1 << 30
 WARN_SHARE: Final = 0.05
 
@@ -30,17 +32,26 @@ class Reserve:
         """Blocking. Take the room where it is not taken. Raises OSError when the disk does not have it."""
         fd = os.open(self._path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
         try:
-            if (held := os.fstat(fd).st_blocks * 512) >= self._size:
-                return
+            missing = max(0, self._size - os.fstat(fd).st_blocks * 512)
             try:
-                _see_room(fd, self._size - held)
-                os.posix_fallocate(fd, 0, self._size)
-                os.fsync(fd)
+                self.see_room(missing)
+                if missing:
+                    os.posix_fallocate(fd, 0, self._size)
+                    os.fsync(fd)
             except OSError:
-                self._path.unlink(missing_ok=True)  # half a reserve takes room that others need
+                if missing:
+                    self._path.unlink(missing_ok=True)  # half a reserve takes room that others need
                 raise
         finally:
             os.close(fd)
+
+    def see_room(self, size: int = 0) -> None:
+        """Blocking. Raises OSError where the disk has less beside the least: the last of it is not taken even for a
+        moment, others may need it.
+        """
+        disk = os.statvfs(self._path.parent)
+        if disk.f_bavail * disk.f_frsize < size + LEAST_BYTES:
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
 
     def give(self) -> None:
         """Blocking. Let the room go. Raises OSError."""
@@ -54,10 +65,3 @@ class Reserve:
         if free >= min(WARN_BYTES, size * WARN_SHARE):
             return ""
         return f"{free >> 20} MiB are free for the audit log in {self._path.parent}; when none is, work is refused"
-
-
-def _see_room(fd: int, size: int) -> None:
-    """Raises OSError where the disk has less: the last of it is not taken even for a moment, others may need it."""
-    disk = os.fstatvfs(fd)
-    if disk.f_bavail * disk.f_frsize < size:
-        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))

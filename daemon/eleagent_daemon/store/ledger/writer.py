@@ -84,6 +84,7 @@ class Writer:
         """It never raises. While the log fails only what takes away is tried."""
         try:
             if not failure:
+                self._reserve.see_room()
                 return Written(self._append(dict(enumerate(parts))))
             why: Exception = OSError(failure)
         except (OSError, TamperFound) as err:
@@ -106,6 +107,8 @@ class Writer:
     def _append_to_reserve(self, urgent: Mapping[int, Part]) -> dict[int, int]:
         self.reopen()
         try:
+            if self._reserve.there:
+                self._reserve.see_room()
             return self._append(urgent)
         except OSError:
             if not self._reserve.there:
