@@ -17,6 +17,7 @@ from __future__ import annotations
 import os
 import re
 from collections.abc import Iterable, Iterator
+from contextlib import suppress
 from dataclasses import dataclass
 from hashlib import sha256
 from pathlib import Path
@@ -95,11 +96,11 @@ class LogFolder:
         return origin, number
 
     def first_key(self) -> VerifierKey:
-        try:
-            (line,) = self.keys_file.read_text().splitlines()
-            return VerifierKey.parse(line)
-        except (OSError, ValueError, BadRequest):
-            raise TamperFound(f"{self.keys_file} with the log's first verifier key can't be read") from None
+        with suppress(OSError, ValueError, BadRequest):
+            match self.keys_file.read_bytes().decode().split("\n"):
+                case [line, ""]:
+                    return VerifierKey.parse(line)
+        raise TamperFound(f"{self.keys_file} with the log's first verifier key can't be read")
 
     def keys(self) -> list[VerifierKey]:
         """The newest last, as the files say: who is to believe it follows them."""

@@ -164,8 +164,9 @@ def drop(lines: list[bytes], dice: random.Random) -> tuple[list[bytes], int]:
 
 
 def insert(lines: list[bytes], dice: random.Random) -> tuple[list[bytes], int]:
-    at = dice.randrange(len(lines))
-    return [*lines[:at], lines[dice.randrange(len(lines))], *lines[at:]], at + 1
+    """A second copy of a line before the line itself is first seen after it."""
+    at, other = dice.randrange(len(lines)), dice.randrange(len(lines))
+    return [*lines[:at], lines[other], *lines[at:]], at + 2 if at == other else at + 1
 
 
 def swap(lines: list[bytes], dice: random.Random) -> tuple[list[bytes], int]:
@@ -221,7 +222,7 @@ def test_change_with_every_hash_made_to_fit_is_found_between_its_checkpoints(
         verdict = judge(copy, key)
         assert not verdict.holds
         first = max((place - 1) // 50 * 50 + 1, min(place, 2))  # the first record is signed alone
-        # one fewer than were signed: where no checkpoint before the newest shows it, the last is the one that is missing
+        # one fewer than were signed: where no checkpoint before the newest shows it, the last is what is missing
         short = len(changed) < RECORDS - UNSIGNED and first == SIGNED_BEFORE + 1
         assert verdict.record == (RECORDS - UNSIGNED if short else first), verdict.problem
         assert not log_holds(copy / "log-0001", str(key))
@@ -316,6 +317,17 @@ def test_flip_in_any_other_file_is_found(copy: Path, key: VerifierKey, name: str
         verdict = judge(copy, key)
         assert verdict.problem, name
     assert judge(copy, key).holds
+
+
+def test_flip_in_the_end_of_a_line_is_found(copy: Path, key: VerifierKey) -> None:
+    """Some characters end a line in the eyes of a lenient reader."""
+    for name in ("keys", "name"):
+        path = copy / "log-0001" / name
+        data = path.read_bytes()
+        for bit in range(8):
+            path.write_bytes(data[:-1] + bytes([data[-1] ^ (1 << bit)]))
+            assert judge(copy, key).problem, (name, bit)
+        path.write_bytes(data)
 
 
 def test_stored_hashes_are_not_believed_on_their_own(copy: Path) -> None:
