@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import asyncio
 from types import SimpleNamespace
 from typing import Any, cast
 
 import pytest
 
-from eleagent.errors import EleAgentError
+from eleagent.errors import Conflict, EleAgentError
 from eleagent.permissions import Role
 from eleagent.roles import KEY_GROUPS
 from eleagent.wire.logins import Via
@@ -40,10 +41,14 @@ class Sessions:
         return self._live
 
     async def create(self, request: SessionCreate, **given: Any) -> Session:
-        self.started.append(given)
-        return self._before
+        return await self._start(given)
 
     async def resume(self, key: str, asked: SessionResume, **given: Any) -> Session:
+        return await self._start(given)
+
+    async def _start(self, given: dict[str, Any]) -> Session:
+        await asyncio.sleep(0.01)
+        self._live.append(SimpleNamespace(credential="AbC", project="default"))
         self.started.append(given)
         return self._before
 
@@ -77,6 +82,16 @@ async def test_key_goes_on_with_no_session_that_it_might_not_start(
     with pytest.raises(EleAgentError, match=told):
         await handlers.resume(call(SessionResume(), **bound))
     assert sessions.started == []
+
+
+async def test_key_starts_no_more_than_it_may_by_asking_at_once(home: House) -> None:
+    sessions = Sessions(before=without_data())
+    handlers = SessionHandlers(sessions=cast(Any, sessions), timelines=cast(Any, None), projects=home.identity.projects)
+    asked = [handlers.create(call(SessionCreate(agent="command", argv=["true"]), sessions=2)) for _ in range(5)]
+    asked += [handlers.resume(call(SessionResume(), sessions=2)) for _ in range(5)]
+    answers = await asyncio.gather(*asked, return_exceptions=True)
+    assert len(sessions.started) == 2
+    assert sum(isinstance(one, Conflict) for one in answers) == 8
 
 
 async def test_sessions_of_a_key_are_held_to_its_money(home: House) -> None:

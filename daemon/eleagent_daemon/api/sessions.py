@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import sys
 from collections.abc import AsyncGenerator, Callable
-from contextlib import aclosing
+from contextlib import AbstractAsyncContextManager, aclosing, nullcontext
 from typing import Any, Final
 
 import msgspec
@@ -54,6 +54,7 @@ class SessionHandlers:
         self._sessions = sessions
         self._projects = projects
         self._timelines = timelines
+        self._counted = asyncio.Lock()
 
     def table(self) -> Handlers:
         return {
@@ -74,10 +75,15 @@ class SessionHandlers:
         }
 
     async def create(self, call: Call) -> Session:
-        project = await self._check_start(call, call.body)
-        return await self._sessions.create(
-            call.body, owner=call.caller.name, token=call.token, project=project, **_starter(call.caller)
-        )
+        async with self._one_at_a_time(call.caller):
+            project = await self._check_start(call, call.body)
+            return await self._sessions.create(
+                call.body, owner=call.caller.name, token=call.token, project=project, **_starter(call.caller)
+            )
+
+    def _one_at_a_time(self, caller: Caller) -> AbstractAsyncContextManager[None]:
+        """Where a key's sessions are counted, what another request starts meanwhile counts too."""
+        return self._counted if caller.bounds and caller.bounds.sessions is not None else nullcontext()
 
     async def _check_start(self, call: Call, wanted: SessionCreate) -> str:
         """The project that it starts in; whatever binds the caller binds what it resumes too."""
@@ -143,10 +149,11 @@ class SessionHandlers:
 
     async def resume(self, call: Call) -> Session:
         before = await self._sessions.get(call.path["key"])
-        await self._check_start(call, SessionCreate(agent=before.agent, data=before.data, project=before.project))
-        return await self._sessions.resume(
-            before.key, call.body, owner=call.caller.name, token=call.token, **_starter(call.caller)
-        )
+        async with self._one_at_a_time(call.caller):
+            await self._check_start(call, SessionCreate(agent=before.agent, data=before.data, project=before.project))
+            return await self._sessions.resume(
+                before.key, call.body, owner=call.caller.name, token=call.token, **_starter(call.caller)
+            )
 
     async def hand_over(self, call: Call) -> Session:
         return await self._sessions.hand_over(
