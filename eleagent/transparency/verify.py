@@ -157,6 +157,8 @@ class _Check:
             with TreeFiles(self._log.tree) as tree:
                 yield from self._walk(tree)
                 self._check_upper(tree)
+                if not verdict.problem:
+                    self._read_first(tree)
             self._end()
         except TamperFound as err:
             _fault(verdict, "", err.message)
@@ -214,7 +216,7 @@ class _Check:
                 index += 1
 
     def _read_first(self, tree: TreeFiles) -> None:
-        """The log's first record was dropped: there is a copy."""
+        """From the copy that is there for when its time is over."""
         line = (self._log.path / "first").read_bytes()
         if leaf_hash(line) != tree.hashes(0, 0, 1):
             raise TamperFound(f"{self._log.path / 'first'} is not the log's first record")

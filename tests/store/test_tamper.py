@@ -310,7 +310,7 @@ def flips_of(path: Path, dice: random.Random, count: int) -> Iterator[None]:
     path.write_bytes(data)
 
 
-@pytest.mark.parametrize("name", ["checkpoints", "tree/0", "tree/1", "keys", "name"])
+@pytest.mark.parametrize("name", ["checkpoints", "tree/0", "tree/1", "keys", "name", "first"])
 @pytest.mark.timeout(600)
 def test_flip_in_any_other_file_is_found(copy: Path, key: VerifierKey, name: str) -> None:
     for _ in flips_of(copy / "log-0001" / name, random.Random(f"{name} {PIECE}"), TIMES // 3):
@@ -335,7 +335,7 @@ def test_stored_hashes_are_not_believed_on_their_own(copy: Path) -> None:
         tree.node(10, 0)
 
 
-@pytest.mark.parametrize("part", ["checkpoints", "records", "tree", "keys", "name"])
+@pytest.mark.parametrize("part", ["checkpoints", "records", "tree", "keys", "name", "first"])
 def test_missing_part_is_found(copy: Path, key: VerifierKey, part: str) -> None:
     path = copy / "log-0001" / part
     shutil.rmtree(path) if path.is_dir() else path.unlink()
