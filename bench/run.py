@@ -16,7 +16,7 @@ from events import durable_events
 from fanout import fanout_p99
 from first_event import first_event_ratio
 from footprint import command_cpu, idle_memory
-from identity import identity_costs
+from identity import identity_costs, refused_login_difference
 from observation import observed_programs
 from sessions import cpu_of_a_long_list, memory_of_a_session
 from start import start_ratio
@@ -57,6 +57,8 @@ def figures(warm: Warm) -> Iterator[Figure]:
     with_token, with_key = identity_costs()
     yield Figure("who calls, and may they: with an access token", with_token, 0.3, "ms")
     yield Figure("who calls, and may they: with an API key", with_key, 0.5, "ms")
+    difference, detail = refused_login_difference()
+    yield Figure("work of refused logins: as nobody, wrong password", difference, 10, "%", detail)
     rate, detail = durable_events()
     yield Figure("durable events to three watchers", rate, 5000, "/s", detail, at_least=True)
     latency, detail = fanout_p99()
