@@ -23,7 +23,7 @@ class Provenance(StrEnum):
 
 
 class AuditRecord(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
-    """One line of the audit log, exactly as it is stored; empty fields are left out.
+    """One line of the audit log, exactly as it is stored; empty fields are left out, and so is `observed`.
 
     `decision` is `allowed` or `denied`: whether `rule` lets the actor do it. An outcome's is `refused` where the
     request itself was wrong or forbidden, and `outcome` then is the error's code. It is empty for what nobody asked
