@@ -24,10 +24,11 @@ from eleagent_daemon.assembly.kept import open_kept
 from eleagent_daemon.assembly.people import open_people
 from eleagent_daemon.assembly.work import open_work
 from eleagent_daemon.choice import chosen
-from eleagent_daemon.config import Config, load, parse_flags, take_credential
+from eleagent_daemon.config import Config, credentials_folder, load, parse_flags, take_credential
 from eleagent_daemon.gateway.credentials import Credential
 from eleagent_daemon.gateway.prices import read_prices
 from eleagent_daemon.gateway.service import Gateway
+from eleagent_daemon.identity.keyring import Keyring
 from eleagent_daemon.identity.sessiontokens import SessionTokens
 from eleagent_daemon.idle import until_unneeded
 from eleagent_daemon.journal import start_logging
@@ -40,7 +41,9 @@ from eleagent_daemon.store.ledger.recovery import take_up
 from eleagent_daemon.supervise import FATAL, UNNEEDED
 
 
-async def serve(config: Config, credential: Credential | None, way_in: WayIn | None, *, everybody: bool) -> bool:
+async def serve(
+    config: Config, credential: Credential | None, way_in: WayIn | None, *, keyring: Keyring | None, everybody: bool
+) -> bool:
     """The daemon, from its lock to its end. Sessions live on when it ends: the next one adopts them.
 
     `everybody`: it is the machine's and not one person's, so whoever is logged in there may speak to it. Returns
@@ -64,7 +67,7 @@ async def serve(config: Config, credential: Credential | None, way_in: WayIn | N
         stack.push_async_callback(gateway.close)
 
         # Who may come in, what runs, and what people meet.
-        people = await open_people(stack, config=config, layout=layout, installation=installation)
+        people = await open_people(stack, config=config, layout=layout, installation=installation, provided=keyring)
         work = await open_work(
             stack,
             config=config,
@@ -118,12 +121,13 @@ def main(arguments: Sequence[str] | None = None) -> int:
         config, _ = load(flags, environ=os.environ, file=file)
         kind, secret = take_credential(config, os.environ)
         credential = Credential(kind=kind, secret=secret) if secret else None
+        keyring = Keyring.provided(credentials_folder(os.environ))
         way_in = open_tcp(config.listen, cert=config.tls.cert, key=config.tls.key) if config.listen else None
         everybody = os.getuid() < FIRST_PERSON
         if os.getuid() == 0:
             drop_to(*daemon_account(config.user))
         start_logging(config.log_level)
-        unneeded = asyncio.run(serve(config, credential, way_in, everybody=everybody))
+        unneeded = asyncio.run(serve(config, credential, way_in, keyring=keyring, everybody=everybody))
     except EleAgentError as err:
         print(f"eleagent: {err.message}", file=sys.stderr)  # noqa: T201 - told to whoever started it
         return FATAL if isinstance(err, ConfigError | Conflict) else err.exit_code

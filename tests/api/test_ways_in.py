@@ -61,8 +61,10 @@ async def test_body_that_does_not_arrive_is_not_waited_for(home: House, monkeypa
 def test_keys_of_the_service_manager_go_before_the_files_and_are_not_ours_to_replace(tmp_path: Path) -> None:
     ours = Keyring.open(tmp_path / "ours")
     given = Keyring.open(tmp_path / CREDENTIAL)
-    taken = Keyring.open(tmp_path / "ours", credentials=tmp_path)
+    taken = Keyring.provided(tmp_path)
+    assert taken is not None
     assert taken.signing == given.signing != ours.signing
+    assert Keyring.provided(None) is None is Keyring.provided(tmp_path / "none")
     with pytest.raises(Conflict, match="service manager"):
         taken.rotate(at_once=True)
     (tmp_path / "ours").chmod(0o644)

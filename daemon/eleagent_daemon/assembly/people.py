@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import os
 from contextlib import AsyncExitStack
 from dataclasses import dataclass
 
@@ -12,7 +11,7 @@ import msgspec
 from eleagent_daemon.account import GroupRule, group_rule
 from eleagent_daemon.api.door import Door
 from eleagent_daemon.api.identity import Peers
-from eleagent_daemon.config import Config, credentials_folder
+from eleagent_daemon.config import Config
 from eleagent_daemon.identity import assembly
 from eleagent_daemon.identity.keyring import Keyring
 from eleagent_daemon.identity.logins import Lives
@@ -28,9 +27,11 @@ class Entrance:
     group: GroupRule | None
 
 
-async def open_people(stack: AsyncExitStack, *, config: Config, layout: Layout, installation: str) -> Entrance:
-    """Keys are made at the first start."""
-    keyring = await asyncio.to_thread(Keyring.open, layout.keyring, credentials=credentials_folder(os.environ))
+async def open_people(
+    stack: AsyncExitStack, *, config: Config, layout: Layout, installation: str, provided: Keyring | None
+) -> Entrance:
+    """Keys are made at the first start, unless they are `provided`."""
+    keyring = provided if provided is not None else await asyncio.to_thread(Keyring.open, layout.keyring)
     terms = assembly.Terms(
         access_s=config.login.access_s,
         lives=Lives(idle_s=config.login.idle_s, whole_s=config.login.whole_s),

@@ -50,14 +50,22 @@ class Keyring:
         self._path = path
 
     @classmethod
-    def open(cls, path: Path, *, credentials: Path | None = None) -> Keyring:
-        """Blocking. The service manager's keys where it has some, else the file's, made when it is not there.
+    def provided(cls, credentials: Path | None) -> Keyring | None:
+        """The service manager's keys where it has some, which root alone may be able to read. Raises ConfigError."""
+        if credentials is None:
+            return None
+        path = credentials / CREDENTIAL
+        try:
+            return cls(keys=_read(path)) if path.exists() else None
+        except OSError as err:
+            raise ConfigError(f"{path}: can't be read: {err.strerror}") from None
+
+    @classmethod
+    def open(cls, path: Path) -> Keyring:
+        """Blocking. The file's keys, made when it is not there.
 
         Raises ConfigError for keys that others may read or that are no keys.
         """
-        provided = credentials / CREDENTIAL if credentials is not None else None
-        if provided is not None and provided.exists():
-            return cls(keys=_read(provided))
         if not path.exists():
             at = time.time()
             _write(path, Keys(signing=[_fresh(at)], peppers=[_fresh(at)]))
