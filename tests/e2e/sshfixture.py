@@ -70,7 +70,8 @@ def ssh_server(**far_environment: str) -> Iterator[Server]:
     with (folder / "log").open("wb") as log:
         sshd = subprocess.Popen([SSHD, "-D", "-e", "-f", folder / "sshd_config"], stderr=log, stdin=subprocess.DEVNULL)
     base = {name: value for name, value in os.environ.items() if not name.startswith(("ELEAGENT_", "SSH_"))}
-    near = {"PATH": f"{folder}/near:{base['PATH']}", "XDG_RUNTIME_DIR": str(folder), "XDG_CONFIG_HOME": str(folder)}
+    near = {"PATH": f"{folder}/near:{base['PATH']}"}
+    near |= dict.fromkeys(("XDG_RUNTIME_DIR", "XDG_CONFIG_HOME", "XDG_STATE_HOME"), str(folder))
     server = Server(folder, port, base | near)
     try:
         _await(port, sshd, server)
