@@ -138,7 +138,8 @@ async def _work(
     gateway = Gateway(credential=None)
     with sandboxes.box(program, Arena(limits=WORK)) as box:
         network = Path(f"/proc/{box.pid()}/ns/net").stat().st_ino
-        sockets = await doors.bind(box.pid(), network, launch.doors.ports())
+        ports = {name: port for name, port in launch.doors.ports().items() if name != "session"}  # here is none
+        sockets = await doors.bind(box.pid(), network, ports)
         opened = await gateway.open(sockets, Terms("s-aaaaaaaaaa", MODEL_ONLY, SCRIPT), Records())
         try:
             output = await asyncio.to_thread(box.ended, 60.0)

@@ -83,7 +83,7 @@ def test_session_holds_every_probe(
     secrets = [daemon.env[name] for name in SECRETS if daemon.env.get(name)]
     assert secrets, "the daemon of this test holds a key to look for"
     given: dict[str, object] = {
-        "open_doors": [328, 810],
+        "open_doors": [328, 767, 810],
         "lab_hosts": list(escape_lab.hosts),
         "lab_metadata": escape_lab.metadata,
         "lab_port": escape_lab.port,
@@ -213,7 +213,7 @@ def test_two_live_sessions_share_no_mount_and_no_user(daemon: Daemon, neighbour:
 
 def test_neighbours_door_is_not_mine(daemon: Daemon, neighbour: str, probes: Path, tmp_path: Path) -> None:
     """What a session says at its door is in its own timeline, and in nobody else's."""
-    given: dict[str, object] = {"open_doors": [328, 810], "denied_host": "mine.example.com"}
+    given: dict[str, object] = {"open_doors": [328, 767, 810], "denied_host": "mine.example.com"}
     answers = _probe(daemon, probes, tmp_path / "out", given, "-n", "speaks", names=["tunnel-denied-host", "listeners"])
     assert [str(each) for each in answers.values() if not each.contained] == []
     assert "mine.example.com" in daemon.cli("logs", "--json", "speaks").stdout
@@ -224,7 +224,7 @@ def test_model_door_holds_every_probe(daemon: Daemon, probes: Path, tmp_path: Pa
     script = tmp_path / "script.toml"
     script.write_text('[[step]]\ntext = "hello"\n')
     names = [each.probe for each in list_probes() if each.group == "model"]
-    given: dict[str, object] = {"open_doors": [328, 810]}
+    given: dict[str, object] = {"open_doors": [328, 767, 810]}
     answers = _probe(daemon, probes, tmp_path / "out", given, "--model-script", str(script), names=names)
     assert [str(each) for each in answers.values() if not each.contained] == []
 
