@@ -46,6 +46,11 @@ class Terminal:
         """Wait for anything."""
         assert self._read(time.monotonic() + timeout_s), f"nothing more came: {self.seen!r}"
 
+    def settle(self, quiet_s: float = 0.3) -> None:
+        """Read until nothing comes any more: a signal is acted on when its process gets to it."""
+        while self._read(time.monotonic() + quiet_s):
+            pass
+
     def type(self, text: str) -> None:
         os.write(self.fd, text.encode())
 

@@ -93,6 +93,7 @@ def test_line_is_drawn_anew_on_a_terminal_of_another_size(eleagent: CommandLine)
     typed = "the quick brown fox jumps over the lazy dog and on"
     terminal.type(typed)
     terminal.read_until(typed)
+    terminal.settle()
     seen = len(terminal.seen)
     terminal.resize(40)
     while terminal.seen.count(typed[-20:].encode()) < 2:

@@ -69,7 +69,7 @@ class Tui:
     async def type(self, text: str) -> None:
         await self.press(*text)
 
-    async def until(self, seen: str | Callable[[], Any], timeout_s: float = 5) -> None:
+    async def until(self, seen: str | Callable[[], Any], timeout_s: float = 8) -> None:
         """Wait for a text on the screen, or for what is true."""
         deadline = time.monotonic() + timeout_s
         while not (seen in self.screen if isinstance(seen, str) else seen()):
