@@ -57,6 +57,16 @@ class Caller:
         """What this caller may do: the role's permissions, cut down to a key's scopes."""
         return grants(self.role, self.scopes)
 
+    @property
+    def key(self) -> str:
+        """The API key that it comes by; empty for a person."""
+        return self.credential if self.via is Via.KEY else ""
+
+    @property
+    def key_day_usd(self) -> float:
+        """What that key may spend on a day; 0 is no limit of its own."""
+        return (self.bounds.day_usd if self.bounds else None) or 0.0
+
     def reach(self, permission: Permission) -> Reach:
         return self.grants.get(permission, Reach.NONE)
 

@@ -29,7 +29,6 @@ from eleagent.operations.sessions import (
 )
 from eleagent.permissions import Permission, Reach
 from eleagent.wire.events import TYPES
-from eleagent.wire.logins import Via
 from eleagent.wire.sessions import Accepted, Found, InputAccepted, Session, SessionCreate, SessionDetail, SessionList
 from eleagent.wire.timeline import Notice
 from eleagent_daemon.api.answer import Stream
@@ -78,7 +77,13 @@ class SessionHandlers:
         async with self._one_at_a_time(call.caller):
             project = await self._check_start(call, call.body)
             return await self._sessions.create(
-                call.body, owner=call.caller.name, token=call.token, project=project, **_starter(call.caller)
+                call.body,
+                caller=call.caller.identity,
+                owner=call.caller.name,
+                token=call.token,
+                project=project,
+                credential=call.caller.key,
+                key_day_usd=call.caller.key_day_usd,
             )
 
     def _one_at_a_time(self, caller: Caller) -> AbstractAsyncContextManager[None]:
@@ -152,7 +157,13 @@ class SessionHandlers:
         async with self._one_at_a_time(call.caller):
             await self._check_start(call, SessionCreate(agent=before.agent, data=before.data, project=before.project))
             return await self._sessions.resume(
-                before.key, call.body, owner=call.caller.name, token=call.token, **_starter(call.caller)
+                before.key,
+                call.body,
+                caller=call.caller.identity,
+                owner=call.caller.name,
+                token=call.token,
+                credential=call.caller.key,
+                key_day_usd=call.caller.key_day_usd,
             )
 
     async def hand_over(self, call: Call) -> Session:
@@ -211,11 +222,3 @@ async def _merge(lines: AsyncGenerator[bytes, None], listen: Callable[[], Any]) 
             preview.cancel()
             await asyncio.gather(line, preview, return_exceptions=True)
             await lines.aclose()
-
-
-def _starter(caller: Caller) -> dict[str, Any]:
-    """Who starts a session, as the kernel knows it, and the API key that it comes by."""
-    if caller.via is not Via.KEY:
-        return {"caller": caller.identity}
-    day_usd = caller.bounds.day_usd if caller.bounds else None
-    return {"caller": caller.identity, "credential": caller.credential, "key_day_usd": day_usd or 0.0}
