@@ -18,6 +18,7 @@ from aiohttp.web_protocol import RequestHandler
 from eleagent_daemon.gateway.denial import error_json
 
 LINGER_S: Final = 2.0
+CLOSE_S: Final = 0.5
 """How long the rest of a refused body is read and dropped, so that the agent gets to read why."""
 
 log = logging.getLogger(__name__)
@@ -60,7 +61,16 @@ class Server(web.Server):
         self._handler = handler
         self._patience = patience
         self._malformed = malformed
+        self._under_way: set[asyncio.Task[None]] = set()
         self.lost: Callable[[], None] | None = None
+
+    async def close(self) -> None:
+        """Break off what is under way, and end every connection."""
+        for task in self._under_way:
+            task.cancel()
+        await asyncio.gather(*self._under_way, return_exceptions=True)
+        self.pre_shutdown()
+        await self.shutdown(CLOSE_S)
 
     def __call__(self) -> Connection:
         return Connection(self, patience=self._patience, malformed=self._malformed, refusal=self._refusal)
@@ -73,8 +83,14 @@ class Server(web.Server):
     async def _answer(self, request: web.BaseRequest) -> web.StreamResponse:
         connection = request.protocol
         assert isinstance(connection, Connection)  # noqa: S101 - made above
-        with connection.answering():
-            return await self._handler(request)
+        task = asyncio.current_task()
+        assert task is not None  # noqa: S101 - a handler runs in a task
+        self._under_way.add(task)
+        try:
+            with connection.answering():
+                return await self._handler(request)
+        finally:
+            self._under_way.discard(task)
 
 
 class Connection(RequestHandler):

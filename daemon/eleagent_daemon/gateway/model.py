@@ -36,7 +36,6 @@ THREAD_BYTES: Final = 128 * 1024
 """A larger body is checked in a thread: it would hold up the other sessions for milliseconds."""
 BUFFER_LIMIT_BYTES: Final = 2 * BODY_LIMIT_BYTES
 """Bodies that one session may have under way together."""
-CLOSE_S: Final = 0.5
 CONNECTION_LIMIT: Final = 24
 """With the tunnel door's 40 a session has at most 64, and idle tunnels can't keep it from its model."""
 
@@ -68,7 +67,6 @@ class ModelDoor:
         self._view = view
         self._prices = prices
         self._purse = purse
-        self._under_way: set[asyncio.Task[None]] = set()
         self._buffered = 0
         self._patience = patience
         self._checking = asyncio.Semaphore(1)
@@ -82,11 +80,7 @@ class ModelDoor:
         """What is under way is broken off and recorded as such."""
         self._closing = True
         await self._acceptor.close()
-        for task in self._under_way:
-            task.cancel()
-        await asyncio.gather(*self._under_way, return_exceptions=True)
-        self._server.pre_shutdown()
-        await self._server.shutdown(CLOSE_S)
+        await self._server.close()
 
     async def _handle(self, request: web.BaseRequest) -> web.StreamResponse:
         exchange = Exchange(
@@ -94,9 +88,6 @@ class ModelDoor:
             path=_printable(request.raw_path.partition("?")[0], 200),  # a query can hold a key
             turn=request.method == "POST" and request.raw_path in MESSAGES,
         )
-        task = asyncio.current_task()
-        assert task is not None  # noqa: S101 - a handler runs in a task
-        self._under_way.add(task)
         self._view.begin(exchange)
         try:
             return await self._answer(request, exchange)
@@ -116,7 +107,6 @@ class ModelDoor:
             self._buffered -= exchange.bytes_up
             self._view.end(exchange)
             await self._recorder.record(exchange.event(), admitted=exchange.admitted)
-            self._under_way.discard(task)
 
     def _malformed(self, what: str) -> None:
         exchange = Exchange(method="", path="")

@@ -30,7 +30,6 @@ from eleagent_daemon.gateway.record import Recorder
 BODY_LIMIT_BYTES: Final = 16 * 1024
 BODY_S: Final = 10.0
 CONNECTION_LIMIT: Final = 8
-CLOSE_S: Final = 0.5
 WAIT_MOST_S: Final = 60
 BURST: Final = 30
 PER_S: Final = 0.5
@@ -49,29 +48,19 @@ class SessionDoor:
         self._own = own
         self._recorder = recorder
         self._pace = Pace(burst=BURST, per_s=PER_S)
-        self._under_way: set[asyncio.Task[None]] = set()
         self._server = Server(self._handle, patience=Patience(), malformed=self._malformed, refusal=_malformed_problem)
         self._acceptor = Acceptor(listener=listener, factory=self._server, limit=CONNECTION_LIMIT)
         self._server.lost = self._acceptor.released
 
     async def close(self) -> None:
         await self._acceptor.close()
-        for task in self._under_way:
-            task.cancel()
-        await asyncio.gather(*self._under_way, return_exceptions=True)
-        self._server.pre_shutdown()
-        await self._server.shutdown(CLOSE_S)
+        await self._server.close()
 
     async def _handle(self, request: web.BaseRequest) -> web.StreamResponse:
-        task = asyncio.current_task()
-        assert task is not None  # noqa: S101 - a handler runs in a task
-        self._under_way.add(task)
         try:
             response = await self._answer(request)
         except EleAgentError as err:
             response = _problem(err)
-        finally:
-            self._under_way.discard(task)
         response.force_close()  # so that idle connections keep nobody out
         return response
 
