@@ -3,48 +3,23 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import ClassVar
-
-from textual.app import ComposeResult
-from textual.binding import BindingType
 
 from eleagent.cli.report import facts
-from eleagent.operations.sessions import SESSION_GET
 from eleagent.wire.attestation import Report
 from eleagent.wire.sessions import SessionDetail
 from eleagent_tui.cards import role_of
-from eleagent_tui.place import Place
-from eleagent_tui.reader import Reader
 from eleagent_tui.rows import Row, indented, shown_line, wrap, wrap_spans
+from eleagent_tui.screens.facts import SessionFacts
 
 
-class Proof(Place):
+class Proof(SessionFacts):
     """Facts, usage, and each control of the sandbox: what was asked, what the kernel said, and where it was read."""
 
-    NAME = "session"
     TITLE = "Proof"
-    BINDINGS: ClassVar[list[BindingType]] = []
+    CRUMB = "proof of isolation"
 
-    def __init__(self, key: str, *, name: str) -> None:
-        super().__init__()
-        self.key = key
-        self._title = name
-
-    def body(self) -> ComposeResult:
-        yield Reader(lambda _: [(("dim", "asking the daemon …"),)])
-
-    def crumbs(self) -> list[str]:
-        return [self._title, "proof of isolation"]
-
-    def on_mount(self) -> None:
-        self.do(self._ask())
-
-    def come_back(self) -> None:
-        self.do(self._ask())
-
-    async def _ask(self) -> None:
-        detail: SessionDetail = await self.link.call(SESSION_GET, key=self.key)
-        self.query_one(Reader).read(lambda width: list(rows(detail, width)))
+    def rows(self, detail: SessionDetail, width: int) -> Iterator[Row]:
+        return rows(detail, width)
 
 
 def rows(detail: SessionDetail, width: int) -> Iterator[Row]:

@@ -9,13 +9,12 @@ from textual.app import ComposeResult
 from textual.binding import Binding, BindingType
 
 from eleagent.cli.limits import told
-from eleagent.operations.sessions import SESSION_GET
 from eleagent.operations.usage import USAGE
 from eleagent.wire.limits import UsageBy, UsageReport, UsageRow
 from eleagent.wire.sessions import Session, SessionDetail
 from eleagent_tui.place import Place
-from eleagent_tui.reader import Reader
 from eleagent_tui.rows import Row, indented, shown_line, wrap
+from eleagent_tui.screens.facts import SessionFacts
 from eleagent_tui.table import Column, Item, Table
 
 COLUMNS: Final = (
@@ -81,36 +80,15 @@ def _item(row: UsageRow) -> Item:
     return Item(row.name, (("", name), *(("dim", f"{count:,}") for count in counts), ("", money)), value=row)
 
 
-class SessionUsage(Place):
+class SessionUsage(SessionFacts):
     """What one session used, and what it may use."""
 
-    NAME = "session"
     TITLE = "Usage"
+    CRUMB = "usage"
     BINDINGS: ClassVar[list[BindingType]] = [Binding("r", "reload", "look again")]
 
-    def __init__(self, key: str, *, name: str) -> None:
-        super().__init__()
-        self.key = key
-        self._title = name
-
-    def body(self) -> ComposeResult:
-        yield Reader(lambda _: [(("dim", "asking the daemon …"),)])
-
-    def crumbs(self) -> list[str]:
-        return [self._title, "usage"]
-
-    def on_mount(self) -> None:
-        self.action_reload()
-
-    def come_back(self) -> None:
-        self.action_reload()
-
-    def action_reload(self) -> None:
-        self.do(self._ask(), group="ask", exclusive=True)
-
-    async def _ask(self) -> None:
-        detail: SessionDetail = await self.link.call(SESSION_GET, key=self.key)
-        self.query_one(Reader).read(lambda width: list(rows(detail.session, width)))
+    def rows(self, detail: SessionDetail, width: int) -> Iterator[Row]:
+        return rows(detail.session, width)
 
 
 def rows(session: Session, width: int) -> Iterator[Row]:
