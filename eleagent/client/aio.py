@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import socket
 from collections.abc import AsyncIterator, Mapping
 from contextlib import AsyncExitStack, asynccontextmanager
 from types import TracebackType
@@ -199,7 +200,7 @@ class _Connector(aiohttp.BaseConnector):
 
     async def _create_connection(self, *_: Any) -> ResponseHandler:
         way = self._way
-        sock = await asyncio.to_thread(way.connect)
+        sock = await self._connected()
         sock.setblocking(False)
         try:
             server = way.server if way.tls else None
@@ -207,3 +208,17 @@ class _Connector(aiohttp.BaseConnector):
         except OSError as error:
             raise way.explain(error) from error
         return made[1]
+
+    async def _connected(self) -> socket.socket:
+        """One that comes when nobody waits for it any more is closed."""
+        made = self._loop.run_in_executor(None, self._way.connect)
+        try:
+            return await asyncio.shield(made)
+        except asyncio.CancelledError:
+            made.add_done_callback(_close)
+            raise
+
+
+def _close(made: asyncio.Future[socket.socket]) -> None:
+    if not made.cancelled() and made.exception() is None:
+        made.result().close()

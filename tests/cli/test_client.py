@@ -206,3 +206,28 @@ def test_query_values_are_written_as_the_daemon_reads_them() -> None:
         BY_ID["session_events"], body=None, query={"after": 3, "follow": True, "preview": None}, path={"key": "@"}
     )
     assert request.target == "/v1/sessions/%40/events?after=3&follow=true"
+
+
+async def test_connection_that_nobody_waits_for_any_more_is_closed(
+    daemon: FakeDaemon, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async with AsyncClient(at=UnixSocket(daemon.path)) as client:
+        way, opened, goes_on = client._way, [], threading.Event()
+        connect = way.connect
+
+        def slowly() -> Any:
+            opened.append(connect())
+            goes_on.wait(5)
+            return opened[0]
+
+        monkeypatch.setattr(way, "connect", slowly)
+        call = asyncio.create_task(client.call(BY_ID["status"]))
+        while not opened:
+            await asyncio.sleep(0.01)
+        call.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await call
+        goes_on.set()
+        async with asyncio.timeout(5):
+            while opened[0].fileno() != -1:
+                await asyncio.sleep(0.01)
