@@ -43,7 +43,7 @@ from eleagent.client.address import UnixSocket
 from eleagent.operations.sessions import SESSION_EVENTS
 seen = 0
 query = {"after": 0, "follow": True}
-for event in Client(at=UnixSocket(Path(sys.argv[1]))).stream(SESSION_EVENTS, query=query, key=sys.argv[2]):
+for event in Client(at=UnixSocket(sys.argv[1])).stream(SESSION_EVENTS, query=query, key=sys.argv[2]):
     seen += event.seq == seen + 1
     if seen == 1:
         print("ready", flush=True)

@@ -61,7 +61,7 @@ def main(arguments: Sequence[str]) -> int:
 
 def _start_private(rest: list[str], config: Config) -> None:
     """Returns at once where another client has started it meanwhile."""
-    if Path(config.socket) != (met := default_socket(os.getuid())):
+    if Path(config.socket) != Path(met := default_socket(os.getuid())):
         raise ConfigError(
             f"socket: clients would not find {config.socket}: they look at {met}. Leave home and socket out of the "
             "settings and set ELEAGENT_HOME, which clients read too"

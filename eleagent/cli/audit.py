@@ -171,7 +171,7 @@ def verify(invocation: Invocation, path: Path | None, keys: tuple[str, ...], hel
             raise BadRequest("--checkpoint is for the whole log: an export says itself what it was signed at")
         holds = verdicts.tell_export(invocation, path, trusted)
     else:
-        holds = verdicts.tell_log(invocation, path or default_home(os.getuid()) / "ledger", trusted, notes)
+        holds = verdicts.tell_log(invocation, path or Path(default_home(os.getuid()), "ledger"), trusted, notes)
     if not trusted and not invocation.json:
         invocation.screen.note("judged by the key beside the records; give --key to rule out another's")
     return 0 if holds else 125

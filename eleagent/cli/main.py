@@ -30,7 +30,7 @@ class Entry(NamedTuple):
 
 COMMANDS = {
     "run": Entry("run:run", "Start a session and follow it: run PROMPT, or run -- PROGRAM ARGS…"),
-    "ps": Entry("sessions:ps", "List sessions."),
+    "ps": Entry("listing:ps", "List sessions."),
     "logs": Entry("sessions:logs", "Show what a session said and did."),
     "diff": Entry("changes:diff", "List the files that a session changed."),
     "attach": Entry("attach:attach", "Converse with a session; ctrl-p ctrl-q leaves it alone."),

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple, TypeAlias
 
 if TYPE_CHECKING:
@@ -14,7 +13,7 @@ if TYPE_CHECKING:
 class UnixSocket(NamedTuple):
     """`own`: the caller's private daemon, which a client starts where none answers."""
 
-    path: Path
+    path: str
     own: bool = False
 
     def __str__(self) -> str:
@@ -30,7 +29,7 @@ Address: TypeAlias = "UnixSocket | Ssh | Web"
 def parse_host(host: str, *, cacert: str | None = None) -> Address:
     """Raises ConfigError for what names no daemon."""
     if host.startswith("unix:///"):
-        return UnixSocket(Path(host.removeprefix("unix://")))
+        return UnixSocket(host.removeprefix("unix://"))
     from eleagent.client.remote import parse_remote
 
     return parse_remote(host, cacert=cacert)

@@ -25,7 +25,7 @@ def refused_way(address: UnixSocket, error: OSError) -> DaemonUnreachable:
         case FileNotFoundError() | ConnectionRefusedError() if address.own:
             advice = f"no daemon of yours is running (it would answer at {path}): eleagent run starts one"
         case FileNotFoundError() | ConnectionRefusedError() if path == SERVICE_SOCKET:
-            sign = SERVICE_SETTINGS if SERVICE_SETTINGS.is_dir() else path
+            sign = SERVICE_SETTINGS if Path(SERVICE_SETTINGS).is_dir() else path
             advice = (
                 f"this machine's daemon is not running, and beside it ({sign}) nobody's own is started: "
                 "as root, systemctl start eleagent or eleagent daemon run -d"
@@ -34,7 +34,7 @@ def refused_way(address: UnixSocket, error: OSError) -> DaemonUnreachable:
             command = START
             advice = f"no daemon at {path}: start it with: {command}"
         case PermissionError():
-            advice = f"no right to the daemon's socket {path}: {_who_may(path)}"
+            advice = f"no right to the daemon's socket {path}: {_who_may(Path(path))}"
         case ConnectionRefusedError():
             command = START
             advice = f"nothing answers at {path}, the daemon is not running: start it with: {command}"
@@ -47,7 +47,7 @@ def refused_way(address: UnixSocket, error: OSError) -> DaemonUnreachable:
             )
         case _:
             advice = f"the daemon's socket {path} can't be used: {error.strerror or error}"
-    return DaemonUnreachable(advice, socket=str(path), **({"command": command} if command is not None else {}))
+    return DaemonUnreachable(advice, socket=path, **({"command": command} if command is not None else {}))
 
 
 def _who_may(path: Path) -> str:

@@ -49,7 +49,7 @@ class Contexts(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
         return self.contexts[name]
 
 
-def load_json(path: Path, kind: type[Any]) -> Any:
+def load_json(path: str, kind: type[Any]) -> Any:
     """A `kind`, or None where there is no file. Raises ConfigError for one that can't be read."""
     try:
         with open(path, "rb") as file:  # noqa: PTH123  # every command comes by here
@@ -60,8 +60,9 @@ def load_json(path: Path, kind: type[Any]) -> Any:
         raise ConfigError(f"{path} can't be read ({error}): mend it, or delete it and begin anew") from None
 
 
-def save_json(path: Path, value: msgspec.Struct) -> None:
+def save_json(place: str, value: msgspec.Struct) -> None:
     """Whole or not at all, readable by nobody else. Raises ConfigError."""
+    path = Path(place)
     try:
         path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
         with tempfile.NamedTemporaryFile(prefix=f".{path.name}.", dir=path.parent, delete=False) as file:  # mode 0600

@@ -11,6 +11,7 @@ import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from datetime import UTC, datetime, timedelta
+from pathlib import Path
 from typing import Final
 
 import msgspec
@@ -43,7 +44,7 @@ class Credentials:
     def __init__(self, address: Web) -> None:
         self._address = address
         self._place = str(address)
-        self._path = client_folder() / "credentials.json"
+        self._path = Path(client_folder(), "credentials.json")
 
     def token(self) -> str | None:
         """$ELEAGENT_API_KEY, else the login's, renewed where it is about to end; None where there is neither."""
@@ -126,11 +127,11 @@ class Credentials:
             return _File()
         if mode & 0o077:
             raise ConfigError(f"{self._path} may be read by others (mode {mode & 0o777:o}): chmod 600 {self._path}")
-        return load_json(self._path, _File) or _File()
+        return load_json(str(self._path), _File) or _File()
 
     def _store(self, stored: Stored | None) -> None:
         logins = {place: login for place, login in self._load().logins.items() if place != self._place}
-        save_json(self._path, _File(logins | {self._place: stored} if stored else logins))
+        save_json(str(self._path), _File(logins | {self._place: stored} if stored else logins))
 
 
 def _past(when: str, margin: timedelta) -> bool:

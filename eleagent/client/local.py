@@ -63,7 +63,7 @@ class LocalWay:
         sock = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
         try:
             sock.settimeout(CONNECT_TIMEOUT_S)
-            sock.connect(str(self._address.path))
+            sock.connect(self._address.path)
             if self._address.own:
                 self._check_owner(sock)
         except BaseException:
@@ -79,5 +79,5 @@ class LocalWay:
             raise DaemonUnreachable(
                 f"what answers at {self._address.path} is not yours but uid {uid}'s: "
                 "set ELEAGENT_HOME to a folder of your own",
-                socket=str(self._address.path),
+                socket=self._address.path,
             )

@@ -8,11 +8,11 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Mapping
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import msgspec
 
+from eleagent.client.locate import state_folder
 from eleagent.errors import AuditUnavailable, EleAgentError, NotFound, TamperFound
 
 if TYPE_CHECKING:
@@ -45,28 +45,29 @@ class OtherLog(TamperFound):
 class Witness:
     """The memory of one daemon's log, in a small file (0600) of the caller's own."""
 
-    def __init__(self, daemon: str, folder: Path) -> None:
+    def __init__(self, daemon: str, folder: str) -> None:
         self._daemon = daemon
         # no hash of it: that would cost every command more than all else here
         name = "".join(one if one.isalnum() or one in "-." else f"_{ord(one):x}" for one in daemon)
-        self._path = folder / f"{name[-200:]}.json"
+        self._folder, self._path = folder, f"{folder}/{name[-200:]}.json"
 
     def recall(self) -> Seen | None:
         try:
-            return msgspec.json.decode(self._path.read_bytes(), type=Seen)
+            with open(self._path, "rb") as file:  # noqa: PTH123  # every command comes by here
+                return msgspec.json.decode(file.read(), type=Seen)
         except (OSError, msgspec.DecodeError):
             return None
 
     def remember(self, seen: Seen) -> None:
         """Raises OSError."""
-        self._path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-        new = self._path.with_suffix(f".{os.getpid()}")
+        os.makedirs(self._folder, mode=0o700, exist_ok=True)  # noqa: PTH103
+        new = f"{self._path}.{os.getpid()}"
         fd = os.open(new, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o600)
         try:
             os.write(fd, msgspec.json.encode(seen))
         finally:
             os.close(fd)
-        new.replace(self._path)
+        os.replace(new, self._path)  # noqa: PTH105
 
     def check(self, header: str | None, ask: Callable[[int], LogHead], *, thorough: bool = False) -> None:
         """Hold what the daemon shows against what was seen, and remember it. `ask` gets its head with the proof from a
@@ -172,10 +173,9 @@ def _signers(known: list[str], head: LogHead) -> list[str]:
     return head.keys
 
 
-def witness_folder(environ: Mapping[str, str] = os.environ) -> Path:
+def witness_folder(environ: Mapping[str, str] = os.environ) -> str:
     """Not in the state folder of a private daemon: who puts back an older copy of that takes not this one with it."""
-    state = environ.get("XDG_STATE_HOME") or str(Path(environ.get("HOME", "~")).expanduser() / ".local/state")
-    return Path(state) / "eleagent-witness"
+    return f"{state_folder(environ)}/eleagent-witness"
 
 
 def unproved(why: EleAgentError) -> Forked:

@@ -27,13 +27,13 @@ Follow = Callable[..., list[int]]
 
 
 def follow_sync(daemon: FakeDaemon, after: int = 0, patience_s: float = 10) -> list[int]:
-    items = Client(at=UnixSocket(daemon.path), patience_s=patience_s).follow(KEY, after=after)
+    items = Client(at=UnixSocket(str(daemon.path)), patience_s=patience_s).follow(KEY, after=after)
     return [item.seq for item in items if isinstance(item, Event)]
 
 
 def follow_async(daemon: FakeDaemon, after: int = 0, patience_s: float = 10) -> list[int]:
     async def follow() -> list[int]:
-        async with AsyncClient(at=UnixSocket(daemon.path), patience_s=patience_s) as client:
+        async with AsyncClient(at=UnixSocket(str(daemon.path)), patience_s=patience_s) as client:
             return [item.seq async for item in client.follow(KEY, after=after) if isinstance(item, Event)]
 
     return asyncio.run(follow())
@@ -147,7 +147,7 @@ def test_stream_that_breaks_off_is_no_end(daemon: FakeDaemon) -> None:
 
     daemon.scripts["session_events"] = torn
     with pytest.raises(StreamBroken):
-        list(Client(at=UnixSocket(daemon.path)).stream(BY_ID["session_events"], key=KEY))
+        list(Client(at=UnixSocket(str(daemon.path))).stream(BY_ID["session_events"], key=KEY))
 
 
 def test_download_that_breaks_off_is_no_end(daemon: FakeDaemon) -> None:
@@ -157,7 +157,7 @@ def test_download_that_breaks_off_is_no_end(daemon: FakeDaemon) -> None:
 
     daemon.scripts["artefact_get"] = torn
     with pytest.raises(StreamBroken):
-        list(Client(at=UnixSocket(daemon.path)).download(BY_ID["artefact_get"], query={"path": "x"}, key=KEY))
+        list(Client(at=UnixSocket(str(daemon.path))).download(BY_ID["artefact_get"], query={"path": "x"}, key=KEY))
 
 
 def test_upload_sends_the_file(daemon: FakeDaemon, tmp_path: Any) -> None:
@@ -165,7 +165,7 @@ def test_upload_sends_the_file(daemon: FakeDaemon, tmp_path: Any) -> None:
     path.write_bytes(b"\x7fELF" * 100_000)
     daemon.scripts["agent_install"] = lambda call: Agent(name=call.path["name"], adapter="claude", image="i")
     with path.open("rb") as file:
-        client = Client(at=UnixSocket(daemon.path))
+        client = Client(at=UnixSocket(str(daemon.path)))
         agent = client.upload(BY_ID["agent_install"], file, size_bytes=400_000, name="claude")
     assert agent.name == "claude"
     assert daemon.calls[0].body == path.read_bytes()
@@ -174,7 +174,7 @@ def test_upload_sends_the_file(daemon: FakeDaemon, tmp_path: Any) -> None:
 async def test_async_client_calls_downloads_and_raises_like_the_other(daemon: FakeDaemon) -> None:
     session = FakeSession(created(), ended(), artefacts={"a/b": b"content"})
     daemon.scripts |= session.scripts()
-    async with AsyncClient(at=UnixSocket(daemon.path)) as client:
+    async with AsyncClient(at=UnixSocket(str(daemon.path))) as client:
         detail = await client.call(BY_ID["session_get"], key="@")
         assert detail.session.key == KEY
         assert [piece async for piece in client.download(BY_ID["artefact_get"], query={"path": "a/b"}, key=KEY)] == [
@@ -190,7 +190,7 @@ async def test_async_client_calls_downloads_and_raises_like_the_other(daemon: Fa
 def test_key_cannot_lead_to_another_route(daemon: FakeDaemon) -> None:
     session = serve(daemon)
     daemon.scripts |= session.scripts()
-    Client(at=UnixSocket(daemon.path)).call(BY_ID["session_get"], key="../../x?y#z")
+    Client(at=UnixSocket(str(daemon.path))).call(BY_ID["session_get"], key="../../x?y#z")
     assert daemon.calls[0].path == {"key": "../../x?y#z"}
 
 
@@ -211,7 +211,7 @@ def test_query_values_are_written_as_the_daemon_reads_them() -> None:
 async def test_connection_that_nobody_waits_for_any_more_is_closed(
     daemon: FakeDaemon, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    async with AsyncClient(at=UnixSocket(daemon.path)) as client:
+    async with AsyncClient(at=UnixSocket(str(daemon.path))) as client:
         way, opened, goes_on = client._way, [], threading.Event()
         connect = way.connect
 

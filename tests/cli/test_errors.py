@@ -146,7 +146,7 @@ def said_to(uid: int, path: Path) -> str:
         os.setgroups([])
         os.setresuid(uid, uid, uid)
         try:
-            way_to(UnixSocket(path)).connect()
+            way_to(UnixSocket(str(path))).connect()
         except EleAgentError as error:
             os.write(writing, error.message.encode())
         os._exit(0)

@@ -37,7 +37,7 @@ class Callers:
     """
 
     def __init__(self, own: Daemon) -> None:
-        self._client = Client(at=UnixSocket(own.socket), start=False)
+        self._client = Client(at=UnixSocket(str(own.socket)), start=False)
         self._numbers = itertools.count()
         self._over = threading.Event()
         self._threads = [threading.Thread(target=self._call) for _ in range(CALLERS)]

@@ -166,7 +166,7 @@ from eleagent.client.api import Client
 from eleagent.client.address import UnixSocket
 from eleagent.errors import EleAgentError
 from eleagent.operations.system import STATUS
-client = Client(at=UnixSocket(Path(sys.argv[1]), own=True))
+client = Client(at=UnixSocket(sys.argv[1], own=True))
 os.setresuid(65534, 65534, 65534)
 try:
     client.call(STATUS)

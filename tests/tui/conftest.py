@@ -89,14 +89,14 @@ def tui(daemon: FakeDaemon, tmp_path: Path) -> Open:
         *, size: tuple[int, int] = SMALL, kept: Kept | None = None, remote: bool = False
     ) -> AsyncIterator[Tui]:
         app = EleAgent(
-            connect=lambda ask: AsyncClient(at=UnixSocket(daemon.path), ask_password=ask),
+            connect=lambda ask: AsyncClient(at=UnixSocket(str(daemon.path)), ask_password=ask),
             where="local",
             host=f"unix://{daemon.path}",
             kept=kept or Kept(),
             kept_file=tmp_path / "state" / "kept.json",
             remote=remote,
             poll_s=0.1,
-            witness=Witness(str(daemon.path), tmp_path / "witness"),
+            witness=Witness(str(daemon.path), str(tmp_path / "witness")),
         )
         async with app.run_test(size=size) as pilot:
             yield Tui(app, pilot)

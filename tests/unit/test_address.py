@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-
 import pytest
 
 from eleagent.client.address import Address, UnixSocket, parse_host
@@ -14,7 +12,7 @@ from eleagent.errors import ConfigError
 @pytest.mark.parametrize(
     ("host", "address"),
     [
-        ("unix:///run/x.sock", UnixSocket(Path("/run/x.sock"))),
+        ("unix:///run/x.sock", UnixSocket("/run/x.sock")),
         ("ssh://server", Ssh("server")),
         ("ssh://ada@server.example.net:2222/", Ssh("server.example.net", "ada", 2222)),
         ("ssh://[2001:db8::1]:22", Ssh("2001:db8::1", None, 22)),
