@@ -1,7 +1,9 @@
 # What a person types here is what CI runs. From a bare Debian 12 or Ubuntu machine, as root: `make demo`, `make test`.
 # An ordinary user needs no engine and no root: bubblewrap makes the sandboxes.
 
-PYTHON ?= python3
+# The distribution's own where it will do, since no service account gets at one that lies in a person's home.
+PYTHON ?= $(shell /usr/bin/python3 -c 'import sys, os; sys.version_info >= (3, 11) or sys.exit(1); \
+	os.getuid() and __import__("ensurepip")' 2>/dev/null && echo /usr/bin/python3 || echo python3)
 VENV := .venv
 BIN := $(VENV)/bin
 WORK := build
