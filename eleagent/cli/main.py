@@ -58,17 +58,19 @@ COMMANDS = {
     "doctor": Entry("system:doctor", "What this host can enforce, and what to do about the rest."),
     "audit": Entry("audit:audit", "ls, tail, show, export and verify the audit log."),
     "egress": Entry("egress:egress", "ls, tail and top: what sessions reached for on the network."),
+    "policy": Entry("policies:policy", "ls and show what may leave a sandbox, and what holds for every session."),
     "context": Entry("context:context", "ls, use, add, rm: names for daemons, here and elsewhere."),
     "daemon": Entry("local:daemon", "run the daemon."),
     "config": Entry("local:config", "show the daemon's settings and where each came from."),
     "completion": Entry("local:completion", "Print the completion script for bash, zsh or fish."),
-    "version": Entry("system:version", "Print the version."),
+    "version": Entry("version:version", "Print the version."),
 }
 HIDDEN = {"dial-stdio": "dialstdio:dial_stdio"}
 ALIASES = {
     "sessions": "session", "artefacts": "artefact", "artifact": "artefact", "artifacts": "artefact",
     "agents": "agent", "images": "image", "users": "user", "logins": "login", "keys": "key", "projects": "project",
     "organization": "org", "audits": "audit", "approvals": "approval",
+    "policies": "policy",
 }  # fmt: skip
 
 
@@ -99,8 +101,19 @@ class Root(Group):
             formatter.write_dl([(name, entry.help) for name, entry in COMMANDS.items()])
 
 
+def _say_version(context: click.Context, parameter: click.Parameter, value: bool) -> None:
+    if value:
+        from eleagent.cli.version import say_version
+
+        say_version(context.ensure_object(Invocation))
+        context.exit()
+
+
 @click.group(
     "eleagent", cls=Root, invoke_without_command=True, context_settings={"help_option_names": ["-h", "--help"]}
+)
+@click.option(
+    "--version", is_flag=True, is_eager=True, expose_value=False, callback=_say_version, help="Print the version."
 )
 @pass_invocation
 @click.pass_context

@@ -11,7 +11,6 @@ from eleagent.cli.screen import Span, Style
 from eleagent.client.address import Address, UnixSocket
 from eleagent.errors import DaemonUnreachable
 from eleagent.operations.system import DOCTOR, STATUS
-from eleagent.version import __version__
 from eleagent.wire.system import Doctor, Status
 
 LEVELS = {"ok": Style.GOOD, "warn": Style.WARN, "fail": Style.BAD}
@@ -75,13 +74,3 @@ def doctor(invocation: Invocation) -> int:
         if finding.fix:
             invocation.screen.line("      → ", finding.fix)
     return 125 if any(finding.level == "fail" for finding in found.findings) else 0
-
-
-@click.command(cls=Command)
-@pass_invocation
-def version(invocation: Invocation) -> None:
-    """Print this client's version."""
-    if invocation.json:
-        invocation.emit({"version": __version__})
-    else:
-        invocation.screen.line(f"eleagent {__version__}")

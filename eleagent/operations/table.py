@@ -13,6 +13,7 @@ from eleagent.operations import (
     keys,
     logins,
     organization,
+    policies,
     projects,
     sessions,
     system,
@@ -35,6 +36,7 @@ OPERATIONS: Final[tuple[Operation, ...]] = tuple(
         approvals,
         artefacts,
         egress,
+        policies,
         agents,
         usage,
     )

@@ -15,6 +15,7 @@ import pytest
 
 from eleagent.cli.main import ALIASES, COMMANDS
 from eleagent.operations.table import BY_ID
+from eleagent.version import __version__
 from eleagent.wire import events as ev
 from eleagent.wire.agents import Agent, AgentList, AgentLock, BuildStep, Image, ImageBuild, ImageList
 from eleagent.wire.attestation import Binding, Control, ControlClass, Report
@@ -46,6 +47,28 @@ def test_help_names_every_command(eleagent: CommandLine) -> None:
 @pytest.mark.parametrize("name", [*COMMANDS, *ALIASES])
 def test_every_command_has_help(eleagent: CommandLine, name: str) -> None:
     assert "Usage: eleagent" in eleagent(name, "--help").out
+
+
+@pytest.mark.parametrize("json_flag", [[], ["--json"]])
+def test_version_flag_says_what_the_command_says(eleagent: CommandLine, json_flag: list[str]) -> None:
+    by_flag, by_command = eleagent("--version", *json_flag), eleagent("version", *json_flag)
+    assert (by_flag.code, by_flag.err, by_flag.out) == (0, "", by_command.out)
+    assert __version__ in by_flag.out
+
+
+def test_version_flag_loads_no_other_command() -> None:
+    code = (
+        "import sys; sys.argv = ['eleagent', '--version']; from eleagent.cli.main import main; main(); "
+        "print(*(name for name in sys.modules if name.startswith(('msgspec', 'eleagent.'))))"
+    )
+    said, loaded = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, check=True
+    ).stdout.splitlines()
+    assert said == f"eleagent {__version__}"
+    assert sorted(loaded.split()) == [
+        "eleagent.cli", "eleagent.cli.invocation", "eleagent.cli.main", "eleagent.cli.screen", "eleagent.cli.version",
+        "eleagent.errors", "eleagent.textsafe", "eleagent.version",
+    ]  # fmt: skip
 
 
 def test_noun_without_a_verb_shows_its_help(eleagent: CommandLine) -> None:

@@ -19,7 +19,8 @@ from eleagent.wire.audit import AuditEntry, AuditList, AuditRecord
 from eleagent.wire.driving import SessionHandover
 from eleagent.wire.egress import Door, EgressDecision, EgressHost, EgressList, EgressTop
 from eleagent.wire.keys import ApiKey, ApiKeyList
-from eleagent.wire.limits import SessionLimits, UsageBy, UsageReport, UsageRow
+from eleagent.wire.limits import OnLimit, SessionLimits, UsageBy, UsageReport, UsageRow
+from eleagent.wire.policies import Policy, PolicyApprovals, PolicyList, PolicyTerms
 from eleagent.wire.sessions import (
     Accepted,
     Artefact,
@@ -114,6 +115,7 @@ class Scene:
             "artefact_list": self._artefacts,
             "session_create": self._create,
             "session_resume": lambda call: self.add(session(43, State.STARTING, name="went-on"), *STORY[:4]),
+            "policy_list": lambda call: POLICIES,
             "agent_list": lambda call: AgentList(AGENTS),
             "doctor": lambda call: Doctor(
                 [Finding("engine", "ok", "Docker 29"), Finding("quota", "warn", "none", "mount with prjquota")]
@@ -331,6 +333,33 @@ STATUS = Status(
     started="2026-03-09T07:00:00Z", home="/var/lib/eleagent", runtime="docker", engine="Docker 29", launcher="pid 2",
     model="ready", sessions_live=1, sessions_queued=0, slots=4, audit_records=3, audit_head="0" * 64,
     limits=SessionLimits(max_cost_usd=20.0),
+)  # fmt: skip
+
+POLICIES = PolicyList(
+    [
+        Policy(
+            name="model-only", built_in=True, tunnel=[], model=True, server_tools=[],
+            approvals=PolicyApprovals(hosts=False, credentials=False, expires_s=900, hold_s=120),
+        ),
+        Policy(
+            name="careful", built_in=False, tunnel=[".example.org:443", "git.example.net:22"], model=True,
+            server_tools=["web_search"],
+            approvals=PolicyApprovals(hosts=True, credentials=True, expires_s=600, hold_s=60),
+        ),
+        Policy(
+            name="offline", built_in=False, tunnel=[], model=False, server_tools=[],
+            approvals=PolicyApprovals(hosts=True, credentials=False, expires_s=0, hold_s=90),
+        ),
+    ],
+    default="model-only",
+    terms=PolicyTerms(
+        mode="strict", timeout_s=7200, user_day_usd=50, key_day_usd=0, project_day_usd=0, keep_days=90,
+        audit_keep_days=400,
+        limits=SessionLimits(
+            idle_timeout_s=1800, max_cost_usd=20.0, memory_bytes=2 << 30, cpus=2.0, pids=512, disk_bytes=4 << 30,
+            stop_grace_s=3.0, on_limit=OnLimit.STOP,
+        ),
+    ),
 )  # fmt: skip
 
 STORY: tuple[ev.Payload, ...] = (

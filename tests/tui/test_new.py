@@ -130,13 +130,17 @@ async def test_limit_that_is_none_is_told_with_what_to_write(scene: Scene, daemo
 
 
 async def test_settings_name_what_changes_them(scene: Scene, tui: Open) -> None:
-    async with tui(size=(160, 60)) as seen:
+    async with tui(size=(160, 80)) as seen:
         await seen.until("n starts one")
         await seen.press("6")
         await seen.until("quota: none → mount with prjquota")
         for text in (
             "✓ claude 2.1", "! command", "eleagent agent install", "▸ owner:", "engine: Docker 29",
-            "max cost usd: 20.0", "ada (admin) · Ada L. · account ada",
+            "model-only (built in, in force where none is named)", "shut: nothing passes the tunnel door",
+            "careful (of the configuration)", "to .example.org:443, git.example.net:22", "→ policies.careful.approvals",
+            "20 USD a session · 50 USD a user and day", "strict: a limit that the host can't enforce refuses the start",
+            "deleted 90 days after its end → session.keep_days", "eleagent policy show",
+            "ada (admin) · Ada L. · account ada",
             "! old (member) · disabled", "eleagent user add", "never used",
         ):  # fmt: skip
             assert text in seen.screen, text

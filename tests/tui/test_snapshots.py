@@ -32,9 +32,15 @@ PLACES: dict[str, tuple[list[str], str]] = {
     "audit": (["5"], "session.create"),
     "record": (["5", "enter"], "As it was hashed"),
     "new": (["n"], "command: build it"),
+    "settings": (["6", "pagedown"], "server-side tools"),
+    "usage": (["7"], "user-2"),
     "help": (["question_mark"], "Everywhere"),
     "stop": (["x"], "Type y and Enter"),
 }
+
+
+FIRST = {"files": "TITLE", "record": "OUTCOME", "settings": "eleagent policy show"}
+"""What is waited for before the next key."""
 
 
 @pytest.fixture(autouse=True)
@@ -77,8 +83,8 @@ async def test_place_looks_as_it_did(full: Scene, tui: Open, name: str) -> None:
             await seen.press(key)
             if key == "enter" and name in ("session", "session-top", "proof", "network"):
                 await seen.until("The reports are sorted")
-            elif name in ("files", "record") and key != keys[-1]:
-                await seen.until("TITLE" if name == "files" else "OUTCOME")
+            elif name in FIRST and key != keys[-1]:
+                await seen.until(FIRST[name])
         await seen.until(seen_when)
         await seen.until(lambda: "asking" not in seen.screen)
         for size in (SMALL, LARGE):

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 from concurrent.futures import ThreadPoolExecutor
 
+import msgspec
 from aiohttp import web
 
 from eleagent.operations.operation import Kind
+from eleagent.wire.policies import PolicyTerms
 from eleagent_daemon.api.agents import AgentHandlers
 from eleagent_daemon.api.app import make_app
 from eleagent_daemon.api.approvals import ApprovalHandlers
@@ -18,6 +20,7 @@ from eleagent_daemon.api.keys import KeyHandlers
 from eleagent_daemon.api.logins import LoginHandlers
 from eleagent_daemon.api.organization import OrganizationHandlers
 from eleagent_daemon.api.pipeline import Pipeline
+from eleagent_daemon.api.policies import PolicyHandlers
 from eleagent_daemon.api.projects import ProjectHandlers
 from eleagent_daemon.api.sessions import SessionHandlers
 from eleagent_daemon.api.system import SystemHandlers
@@ -84,6 +87,9 @@ def make_api(
         **approval_handlers.table(),
         **ArtefactHandlers(sessions=work.sessions, artefacts=kept.artefacts).table(),
         **EgressHandlers(sessions=work.sessions, egress=kept.egress).table(),
+        **PolicyHandlers(
+            policies=config.all_policies(), default=config.session.policy, terms=policy_terms(config)
+        ).table(),
         **ConversationHandlers(
             sessions=work.sessions,
             timelines=kept.timelines,
@@ -110,3 +116,25 @@ def make_api(
         hosts=frozenset({"localhost", "127.0.0.1", "::1", *config.hosts}),
     )
     return make_app(pipeline=pipeline, handlers=handlers)
+
+
+def policy_terms(config: Config) -> PolicyTerms:
+    """What the operator set for every session."""
+    sandbox = config.limits
+    return PolicyTerms(
+        mode=config.session.mode,
+        timeout_s=config.session.timeout_s,
+        limits=msgspec.structs.replace(
+            config.session_limits(),
+            memory_bytes=sandbox.memory_bytes,
+            cpus=sandbox.cpus,
+            pids=sandbox.pids,
+            disk_bytes=sandbox.disk_bytes,
+            stop_grace_s=config.session.stop_grace_s,
+        ),
+        user_day_usd=config.budget.user_day_usd,
+        key_day_usd=config.budget.key_day_usd,
+        project_day_usd=config.budget.project_day_usd,
+        keep_days=config.session.keep_days,
+        audit_keep_days=config.audit.retention_days,
+    )

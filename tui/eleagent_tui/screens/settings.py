@@ -12,12 +12,14 @@ from textual.binding import Binding, BindingType
 from eleagent.errors import DaemonUnreachable, EleAgentError
 from eleagent.operations.agents import AGENT_LIST
 from eleagent.operations.keys import KEY_LIST
+from eleagent.operations.policies import POLICY_LIST
 from eleagent.operations.system import DOCTOR, STATUS
 from eleagent.operations.users import USER_LIST
 from eleagent.permissions import Role
 from eleagent.roles import ROLES
 from eleagent.wire.agents import AgentList
 from eleagent.wire.keys import ApiKey, ApiKeyList
+from eleagent.wire.policies import PolicyList
 from eleagent.wire.system import Doctor, Status
 from eleagent.wire.users import User, UserList
 from eleagent_tui.place import Place
@@ -61,8 +63,8 @@ class Settings(Place):
         """Heading, command, and lines with a mark, one noun after the other; a refusal stands in its noun's place."""
         for title, command, asks in (
             ("Daemon", "eleagent daemon run, eleagent config show", self._status),
+            ("Policy", "the daemon's configuration; eleagent policy show", self._policy),
             ("Agents", "eleagent agent install, eleagent image build", self._agents),
-            ("Limits", "eleagent config show; of one session: eleagent session edit", self._limits),
             ("Users", "eleagent user add, user edit, user rm", self._users),
             ("API keys", "eleagent key create, key revoke", self._api_keys),
             ("Roles", "what each may do", self._roles),
@@ -80,16 +82,22 @@ class Settings(Place):
         return [
             (("dim", "·"), f"{name.replace('_', ' ')}: {value}")
             for name, value in msgspec.structs.asdict(status).items()
-            if name != "user_day_usd"  # among the limits
+            if name not in ("limits", "user_day_usd")  # the policy has them
             and value not in ("", None)
-            and not isinstance(value, msgspec.Struct)
         ]
 
-    async def _limits(self) -> list[tuple[Span, str]]:
-        status: Status = await self.link.call(STATUS)
-        limits = msgspec.structs.asdict(status.limits) | {"user_day_usd": status.user_day_usd or None}
-        found = [f"{name.replace('_', ' ')}: {value}" for name, value in limits.items() if value is not None]
-        return [(("dim", "·"), text) for text in found or ["none: a session may use what its host has"]]
+    async def _policy(self) -> list[tuple[Span, str]]:
+        from eleagent.cli.policies import policy_lines, term_lines
+
+        found: PolicyList = await self.link.call(POLICY_LIST)
+        default_first = sorted(found.policies, key=lambda one: one.name != found.default)
+        lines = [
+            (("name", "▸") if line.name == "policy" and one.name == found.default else ("dim", "·"), line)
+            for one in default_first
+            for line in policy_lines(one, found.default)
+        ]
+        lines += [(("dim", "·"), line) for line in term_lines(found.terms)]
+        return [(mark, f"{line.name}: {line.text} → {line.setting}") for mark, line in lines]
 
     async def _agents(self) -> list[tuple[Span, str]]:
         listed: AgentList = await self.link.call(AGENT_LIST)
