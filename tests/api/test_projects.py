@@ -118,7 +118,8 @@ async def test_session_starts_where_its_caller_may(
     body = {"name": "apollo", "agents": ["claude"], "sessions": 2}
     await ask(home, token, "POST", "/v1/projects", json=body)
     try:
-        found = home.identity.projects.check_start(SessionCreate(**wanted), who, alive)
+        found = home.identity.projects.check_start(SessionCreate(**wanted), who)
+        home.identity.projects.check_room(found, who, alive)
     except EleAgentError as err:
         found = f"{err.status} {err.message}"
     assert told in found
@@ -128,7 +129,7 @@ async def test_session_does_not_start_in_an_archived_project(home: House, token:
     await ask(home, token, "POST", "/v1/projects", json={"name": "apollo"})
     await ask(home, token, "PATCH", "/v1/projects/apollo", json={"archived": True})
     with pytest.raises(EleAgentError, match="--restore"):
-        home.identity.projects.check_start(SessionCreate(project="apollo"), start(), [])
+        home.identity.projects.check_start(SessionCreate(project="apollo"), start())
 
 
 async def test_caller_over_tcp_has_nobodys_rights_to_paths(home: House, token: str) -> None:

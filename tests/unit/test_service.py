@@ -11,6 +11,7 @@ import pytest
 from eleagent.errors import BadRequest
 from eleagent.wire.sessions import SessionCreate
 from eleagent_daemon.sessions.service import Sessions
+from eleagent_daemon.sessions.starter import Starter
 from eleagent_daemon.store.registry import CallerIdentity
 
 
@@ -24,5 +25,5 @@ async def test_service_takes_a_timeout_of_zero_for_a_mistake_and_not_for_the_def
     with pytest.raises(BadRequest, match="timeout 0: must be more than 0"):
         await sessions.create(
             SessionCreate(agent="command", argv=["true"], timeout_s=0),
-            caller=CallerIdentity(uid=0, gid=0, groups=[]), owner="root", token=None,
+            by=Starter(identity=CallerIdentity(uid=0, gid=0, groups=[]), owner="root"),
         )  # fmt: skip

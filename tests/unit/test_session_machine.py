@@ -35,6 +35,7 @@ from eleagent_daemon.sessions.purse import Purses
 from eleagent_daemon.sessions.service import Sessions
 from eleagent_daemon.sessions.settings import Settings
 from eleagent_daemon.sessions.spares import Spares
+from eleagent_daemon.sessions.starter import Starter
 from eleagent_daemon.sessions.starting import Starting
 from eleagent_daemon.sessions.supervisor import Supervisor
 from eleagent_daemon.store.approvals import ApprovalStore
@@ -165,9 +166,8 @@ class SessionMachine(RuleBasedStateMachine):
     @rule(target=keys, user=st.sampled_from(["ada", "bob"]), code=st.sampled_from([None, 0, 3]))
     def create(self, user: str, code: int | None) -> str:
         argv = ["sleep", "500"] if code is None else ["sh", "-c", f"exit {code}"]
-        work = self.daemon.sessions.create(
-            SessionCreate(agent="command", argv=argv), caller=CALLER, owner=user, token=None
-        )
+        by = Starter(identity=CALLER, owner=user)
+        work = self.daemon.sessions.create(SessionCreate(agent="command", argv=argv), by=by)
         key = str(self.run(work).key)
         self.made.append(key)
         self.codes[key] = code

@@ -5,12 +5,13 @@ from __future__ import annotations
 import asyncio
 import sys
 from collections.abc import AsyncGenerator, Callable
-from contextlib import AbstractAsyncContextManager, aclosing, nullcontext
+from contextlib import aclosing
+from functools import partial
 from typing import Any, Final
 
 import msgspec
 
-from eleagent.errors import BadRequest
+from eleagent.errors import BadRequest, Conflict
 from eleagent.operations.sessions import (
     SESSION_CREATE,
     SESSION_EVENTS,
@@ -32,10 +33,11 @@ from eleagent.wire.events import TYPES
 from eleagent.wire.sessions import Accepted, Found, InputAccepted, Session, SessionCreate, SessionDetail, SessionList
 from eleagent.wire.timeline import Notice
 from eleagent_daemon.api.answer import Stream
-from eleagent_daemon.api.identity import NOBODY, Caller
+from eleagent_daemon.api.identity import NOBODY
 from eleagent_daemon.api.pipeline import Call, Handlers
 from eleagent_daemon.identity.projects import Projects, Start
 from eleagent_daemon.sessions.service import Sessions
+from eleagent_daemon.sessions.starter import Starter
 from eleagent_daemon.store.timeline import Timelines
 from eleagent_daemon.store.wanted import Wanted
 
@@ -53,7 +55,6 @@ class SessionHandlers:
         self._sessions = sessions
         self._projects = projects
         self._timelines = timelines
-        self._counted = asyncio.Lock()
 
     def table(self) -> Handlers:
         return {
@@ -74,24 +75,20 @@ class SessionHandlers:
         }
 
     async def create(self, call: Call) -> Session:
-        async with self._one_at_a_time(call.caller):
-            project = await self._check_start(call, call.body)
-            return await self._sessions.create(
-                call.body,
-                caller=call.caller.identity,
-                owner=call.caller.name,
-                token=call.token,
-                project=project,
-                credential=call.caller.key,
-                key_day_usd=call.caller.key_day_usd,
-            )
+        if (first := await self._first(call)) is not None:
+            return first
+        project, by = self._check_start(call, call.body)
+        return await self._sessions.create(call.body, by=by, project=project)
 
-    def _one_at_a_time(self, caller: Caller) -> AbstractAsyncContextManager[None]:
-        """Where a key's sessions are counted, what another request starts meanwhile counts too."""
-        return self._counted if caller.bounds and caller.bounds.sessions is not None else nullcontext()
+    async def _first(self, call: Call) -> Session | None:
+        """What this request has started before: whatever has come to bind the caller since, it asks for nothing new."""
+        first = await self._sessions.find_first(call.caller.name, call.token) if call.token else None
+        if first is not None and call.caller.within is not None and first.project not in call.caller.within:
+            raise Conflict("that Idempotency-Key has started a session that this API key does not know: use another")
+        return first
 
-    async def _check_start(self, call: Call, wanted: SessionCreate) -> str:
-        """The project that it starts in; whatever binds the caller binds what it resumes too."""
+    def _check_start(self, call: Call, wanted: SessionCreate) -> tuple[str, Starter]:
+        """The project that it starts in, and by whom; whatever binds the caller binds what it resumes too."""
         caller = call.caller
         start = Start(
             sight=caller.sight(Permission.PROJECT_READ),
@@ -99,7 +96,15 @@ class SessionHandlers:
             bounds=caller.bounds,
             credential=caller.credential,
         )
-        return self._projects.check_start(wanted, start, await self._sessions.list_live())
+        project = self._projects.check_start(wanted, start)
+        return project, Starter(
+            identity=caller.identity,
+            owner=caller.name,
+            token=call.token,
+            credential=caller.key,
+            key_day_usd=caller.key_day_usd,
+            admit=partial(self._projects.check_room, project, start),
+        )
 
     async def list_sessions(self, call: Call) -> SessionList:
         limit = min(call.query.get("limit", _LIST_LIMIT), _LIST_MOST)
@@ -154,17 +159,11 @@ class SessionHandlers:
 
     async def resume(self, call: Call) -> Session:
         before = await self._sessions.get(call.path["key"])
-        async with self._one_at_a_time(call.caller):
-            await self._check_start(call, SessionCreate(agent=before.agent, data=before.data, project=before.project))
-            return await self._sessions.resume(
-                before.key,
-                call.body,
-                caller=call.caller.identity,
-                owner=call.caller.name,
-                token=call.token,
-                credential=call.caller.key,
-                key_day_usd=call.caller.key_day_usd,
-            )
+        if (first := await self._first(call)) is not None:
+            return first
+        wanted = SessionCreate(agent=before.agent, data=before.data, project=before.project)
+        _, by = self._check_start(call, wanted)
+        return await self._sessions.resume(before.key, call.body, by=by)
 
     async def hand_over(self, call: Call) -> Session:
         return await self._sessions.hand_over(

@@ -91,7 +91,7 @@ class Projects:
 
         return describe(await self._rows.update(name, become))
 
-    def check_start(self, wanted: SessionCreate, start: Start, live: list[Session]) -> str:
+    def check_start(self, wanted: SessionCreate, start: Start) -> str:
         """The project that a session starts in. Raises NotFound, Refused, Conflict, naming what binds it."""
         if wanted.data and not start.local:
             raise Refused("data names paths of the server: only a caller on its own socket (or --host ssh://) may")
@@ -102,15 +102,22 @@ class Projects:
             raise _not_found(name)
         if bounds is not None and bounds.agents and wanted.agent not in bounds.agents:
             raise Refused(f"this API key may start {', '.join(sorted(bounds.agents))}, not {wanted.agent}")
-        if bounds is not None and bounds.sessions is not None:
-            mine = [one for one in live if one.credential == start.credential]
-            if len(mine) >= bounds.sessions:
-                raise Conflict(f"this API key has {len(mine)} sessions alive and may have {bounds.sessions}")
         if name != PROJECT:
-            self._check_room(name, wanted.agent, start.sight, live)
+            self._check_project(name, wanted.agent, start.sight)
         return name
 
-    def _check_room(self, name: str, agent: str, sight: Sight, live: list[Session]) -> None:
+    def check_room(self, project: str, start: Start, live: list[Session]) -> None:
+        """Whether one more may start beside those alive. Raises Conflict, naming the ceiling."""
+        bounds, row = start.bounds, self._rows.find(project)
+        if bounds is not None and bounds.sessions is not None:
+            mine = sum(one.credential == start.credential for one in live)
+            if mine >= bounds.sessions:
+                raise Conflict(f"this API key has {mine} sessions alive and may have {bounds.sessions}")
+        there = sum(one.project == project for one in live)
+        if row is not None and row.sessions is not None and there >= row.sessions:
+            raise Conflict(f"project {project} has {there} sessions alive and may have {row.sessions}: stop one first")
+
+    def _check_project(self, name: str, agent: str, sight: Sight) -> None:
         row = self._rows.find(name)
         if row is None or not sight.reaches(_owned(row)):
             raise _not_found(name)
@@ -118,9 +125,6 @@ class Projects:
             raise Conflict(f"project {name} is archived: eleagent project edit {name} --restore")
         if row.agents and agent not in row.agents:
             raise Refused(f"in project {name} work {', '.join(row.agents)}, not {agent}")
-        there = sum(one.project == name for one in live)
-        if row.sessions is not None and there >= row.sessions:
-            raise Conflict(f"project {name} has {there} sessions alive and may have {row.sessions}: stop one first")
 
 
 def describe(row: ProjectRow) -> Project:

@@ -24,8 +24,9 @@ from eleagent_daemon.sessions.purse import Purses
 from eleagent_daemon.sessions.resume import link
 from eleagent_daemon.sessions.settings import Settings
 from eleagent_daemon.sessions.spares import NOBODY, Spares
+from eleagent_daemon.sessions.starter import Starter
 from eleagent_daemon.sessions.starting import Starting, place_data
-from eleagent_daemon.store.registry import CallerIdentity, Record, Registry
+from eleagent_daemon.store.registry import Record, Registry
 from eleagent_daemon.store.timeline import now
 
 
@@ -50,19 +51,10 @@ class Accepting:
         self._settings = settings
 
     async def accept(
-        self,
-        request: SessionCreate,
-        *,
-        caller: CallerIdentity,
-        owner: str,
-        token: str | None,
-        before: Record | None,
-        project: str,
-        credential: str,
-        key_day_usd: float,
+        self, request: SessionCreate, *, by: Starter, before: Record | None, project: str
     ) -> tuple[Record, bool]:
-        """The record, and whether it is new: a repeated `token` gets the first one's. `before` is the ended session
-        that it goes on with. Raises UnknownAgent, BadRequest, Refused, ImageMissing, CredentialMissing, Conflict,
+        """The record, and whether it is new: a repeated token gets the first one's. `before` is the ended session that
+        it goes on with. Raises UnknownAgent, BadRequest, Refused, ImageMissing, CredentialMissing, Conflict,
         Unavailable.
         """
         profile = get_profile(request.agent)
@@ -76,10 +68,10 @@ class Accepting:
         if profile.adapter != "command":
             check_model(self._gateway, request, policy)
             if request.model_script is None:
-                await self._purses.check_user(owner)
+                await self._purses.check_user(by.owner)
         image = await self._catalogue.get_image(profile.name)
         # Whose the session will be is not known yet: every user of the pool can read the same.
-        sources = await self._starting.open_sources(request.data, caller, reader_uid=POOL_FIRST_UID)
+        sources = await self._starting.open_sources(request.data, by.identity, reader_uid=POOL_FIRST_UID)
         place_data(sources)
         version, digest = version_of(image)
         session = Session(
@@ -87,7 +79,7 @@ class Accepting:
             name=request.name or "",
             state=State.QUEUED,
             agent=profile.name,
-            owner=owner,
+            owner=by.owner,
             created=now(),
             title=title(request),
             runtime=self._settings.runtime,
@@ -105,8 +97,8 @@ class Accepting:
             user_day_usd=self._settings.user_day_usd,
             project=project,
             private=request.private,
-            credential=credential,
-            key_day_usd=key_day_usd,
+            credential=by.credential,
+            key_day_usd=by.key_day_usd,
         )
         if before is not None:
             session = link(session, before)
@@ -115,10 +107,11 @@ class Accepting:
             record, fresh = await self._registry.create_session(
                 session,
                 request,
-                caller,
-                token=token,
+                by.identity,
+                token=by.token,
                 reserved=spare,
                 wanted_uid=before.uid if before is not None else None,
+                admit=by.admit,
             )
             if spare is not None and record.session.key == spare.key:
                 self._spares.spend(spare)

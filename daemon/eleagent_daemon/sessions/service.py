@@ -32,9 +32,10 @@ from eleagent_daemon.sessions.retention import Retention
 from eleagent_daemon.sessions.runner import Runner
 from eleagent_daemon.sessions.settings import Settings
 from eleagent_daemon.sessions.spares import Spares
+from eleagent_daemon.sessions.starter import Starter
 from eleagent_daemon.sessions.starting import Starting
 from eleagent_daemon.sessions.supervisor import Supervisor
-from eleagent_daemon.store.registry import PROJECT, CallerIdentity, Record, Registry
+from eleagent_daemon.store.registry import PROJECT, Record, Registry
 from eleagent_daemon.store.timeline import Timelines
 
 PERSON = "person"
@@ -105,46 +106,22 @@ class Sessions:
         )
 
     async def create(
-        self,
-        request: SessionCreate,
-        *,
-        caller: CallerIdentity,
-        owner: str,
-        token: str | None,
-        before: Record | None = None,
-        project: str = PROJECT,
-        credential: str = "",
-        key_day_usd: float = 0.0,
+        self, request: SessionCreate, *, by: Starter, before: Record | None = None, project: str = PROJECT
     ) -> Session:
-        """`before` is the ended session that it goes on with, `credential` the API key that starts it, which may spend
-        `key_day_usd` on a day (0: no limit of its own). Raises UnknownAgent, BadRequest, Refused, ImageMissing,
+        """`before` is the ended session that it goes on with. Raises UnknownAgent, BadRequest, Refused, ImageMissing,
         CredentialMissing, Conflict, Unavailable.
         """
-        record, fresh = await self._accepting.accept(
-            request,
-            caller=caller,
-            owner=owner,
-            token=token,
-            before=before,
-            project=project,
-            credential=credential,
-            key_day_usd=key_day_usd,
-        )
+        record, fresh = await self._accepting.accept(request, by=by, before=before, project=project)
         if fresh:
             await self._attending.begin(record)
         return record.session
 
-    async def resume(
-        self,
-        key: str,
-        asked: SessionResume,
-        *,
-        caller: CallerIdentity,
-        owner: str,
-        token: str | None,
-        credential: str = "",
-        key_day_usd: float = 0.0,
-    ) -> Session:
+    async def find_first(self, owner: str, token: str) -> Session | None:
+        """What a request of the owner's with this idempotency key has started already."""
+        first = await self._registry.find_first(owner, token)
+        return self._as_it_stands(first.session) if first is not None else None
+
+    async def resume(self, key: str, asked: SessionResume, *, by: Starter) -> Session:
         """Go on with an ended session: its HOME and files in a new sandbox. Raises Conflict where it can't."""
         before = await self._registry.get(key)
         if key in self._resuming:
@@ -152,16 +129,7 @@ class Sessions:
         self._resuming.add(key)
         try:
             request = resumed_request(before, asked)
-            return await self.create(
-                request,
-                caller=caller,
-                owner=owner,
-                token=token,
-                before=before,
-                project=before.session.project,
-                credential=credential,
-                key_day_usd=key_day_usd,
-            )
+            return await self.create(request, by=by, before=before, project=before.session.project)
         finally:
             self._resuming.discard(key)
 
@@ -204,10 +172,6 @@ class Sessions:
         """The session in sight that a person means."""
         session = (await self._registry.get(await self._registry.find_key(text, sight))).session
         return Owned(id=session.key, owner=session.owner, project=session.project, private=session.private)
-
-    async def list_live(self) -> list[Session]:
-        """Everybody's."""
-        return [record.session for record in await self._registry.live()]
 
     async def list_sessions(self, sight: Sight, *, everything: bool, limit: int) -> list[Session]:
         found = await self._registry.list_sessions(sight, live_only=not everything, limit=limit)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import secrets
 import sqlite3
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
@@ -65,6 +65,10 @@ class Record(msgspec.Struct, frozen=True, kw_only=True):
     attempt: int
 
 
+Admit = Callable[[list[Session]], None]
+"""Whether there is room for one more among the sessions alive. Raises Conflict."""
+
+
 class Registry:
     def __init__(self, *, connection: aiosqlite.Connection) -> None:
         self._db = connection
@@ -91,21 +95,21 @@ class Registry:
         token: str | None,
         reserved: Reservation | None = None,
         wanted_uid: int | None = None,
+        admit: Admit | None = None,
     ) -> tuple[Record, bool]:
         """Store a new session under a fresh key with a free user of the pool (`wanted_uid` where it is free), or those
         `reserved`; (record, False) with the first one when `token` (an idempotency key of this owner) was seen before.
+        Nothing else begins between what `admit` is asked and the new session.
 
         Raises Conflict when a live session of the owner's has the name (nobody learns others' names), Unavailable when
-        every user of the pool is taken.
+        every user of the pool is taken, and what `admit` raises.
         """
         async with self._lock, transaction(self._db):
             await self._db.execute("DELETE FROM idempotency WHERE created < ?", (_before(KEY_KEPT),))
-            if token and (
-                row := await self._one(
-                    "SELECT session FROM idempotency WHERE owner=? AND token=?", (session.owner, token)
-                )
-            ):
-                return await self._get(row["session"]), False
+            if token and (first := await self.find_first(session.owner, token)) is not None:
+                return first, False
+            if admit is not None:
+                admit([record.session for record in await self.live()])
             key, uid = (
                 (reserved.key, reserved.uid) if reserved else (_new_key(), await self._free_uid(wanted=wanted_uid))
             )
@@ -128,6 +132,14 @@ class Registry:
                     (session.owner, token, key, now_text()),
                 )
             return record, True
+
+    async def find_first(self, owner: str, token: str) -> Record | None:
+        """What a request with this idempotency key of the owner's has started in the last KEY_KEPT."""
+        row = await self._one(
+            "SELECT session FROM idempotency WHERE owner=? AND token=? AND created >= ?",
+            (owner, token, _before(KEY_KEPT)),
+        )
+        return await self._get(row["session"]) if row is not None else None
 
     async def reserve(self) -> Reservation:
         """From the far end of the pool, so that a new session seldom wants the user of a sandbox that is on its way
