@@ -2,19 +2,21 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 from eleagent.cli.amounts import human_size
 from eleagent.cli.cards import some
-from eleagent.cli.copying import complain, copy
 from eleagent.cli.follow import Ending, Follower, answers
 from eleagent.cli.invocation import Invocation
 from eleagent.cli.limits import told
-from eleagent.cli.outdir import OutDir
-from eleagent.cli.report import tokens
 from eleagent.cli.screen import Style, To
 from eleagent.cli.states import state_span
 from eleagent.cli.views import choose_view
 from eleagent.operations.artefacts import ARTEFACT_LIST
 from eleagent.wire.sessions import ArtefactList, Session, State
+
+if TYPE_CHECKING:
+    from eleagent.cli.outdir import OutDir
 
 
 def attend(invocation: Invocation, session: Session, folder: OutDir | None) -> int:
@@ -44,6 +46,8 @@ def attend(invocation: Invocation, session: Session, folder: OutDir | None) -> i
 
 def _copy(invocation: Invocation, ending: Ending, listed: ArtefactList, folder: OutDir) -> int:
     """Copy the artefacts; returns the exit code of the first failure where the session itself had none."""
+    from eleagent.cli.copying import complain, copy
+
     code = copy(invocation, ending.key, [(artefact.path, artefact) for artefact in listed.artefacts], folder)
     if code:
         complain(invocation, f"the session still has it: eleagent cp {ending.key}:. DEST")
@@ -51,6 +55,8 @@ def _copy(invocation: Invocation, ending: Ending, listed: ArtefactList, folder: 
 
 
 def _summary(invocation: Invocation, ending: Ending, listed: ArtefactList, folder: OutDir | None) -> None:
+    from eleagent.cli.report import tokens
+
     screen = invocation.screen
     reason = f" ({ending.reason})" if ending.reason != ending.state else ""
     how = f"{reason} · exit {ending.exit_code}" + (f" · {ending.detail}" if ending.detail else "")

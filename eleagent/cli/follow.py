@@ -7,9 +7,10 @@ import signal
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
 from types import FrameType
 from typing import Any
+
+import msgspec
 
 from eleagent import textsafe
 from eleagent.cli.asking import Asker, Cancelled
@@ -28,8 +29,7 @@ from eleagent.wire.timeline import Event, Notice
 INTERRUPTED = 130
 
 
-@dataclass
-class Ending:
+class Ending(msgspec.Struct):
     """How a session ended; `exit_code` is what the command exits with."""
 
     key: str

@@ -8,7 +8,6 @@ from __future__ import annotations
 import errno
 import hashlib
 import os
-import secrets
 import stat
 from collections.abc import Iterable
 from contextlib import suppress
@@ -142,7 +141,7 @@ def _is_there(folder: int, name: str, sha256: str, replace: bool) -> bool:
 
 
 def _store(folder: int, name: str, pieces: Iterable[bytes], sha256: str, replace: bool) -> None:
-    draft = f".eleagent-{secrets.token_hex(8)}.part"
+    draft = f".eleagent-{os.urandom(8).hex()}.part"
     descriptor = os.open(
         draft, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC, 0o666, dir_fd=folder
     )

@@ -6,7 +6,6 @@ import math
 import os
 import re
 import sys
-from pathlib import Path
 
 from eleagent.errors import BadRequest, TooLarge
 from eleagent.wire.sessions import PROMPT_LIMIT_BYTES
@@ -76,6 +75,7 @@ def read_script(path: str | None) -> str | None:
     if path is None:
         return None
     try:
-        return Path(path).read_text(encoding="utf-8")
+        with open(path, encoding="utf-8") as file:  # noqa: PTH123  # every run comes by here
+            return file.read()
     except (OSError, UnicodeDecodeError) as error:
         raise BadRequest(f"--model-script {path}: {getattr(error, 'strerror', None) or 'not UTF-8'}") from None

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import sys
 from contextlib import ExitStack
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
@@ -124,6 +123,8 @@ def run(
         private=rest["private"],
     )
     if tasks is not None:
+        from pathlib import Path
+
         from eleagent.cli.tasks import read_tasks
         from eleagent.cli.worklist import run_list
 
@@ -149,6 +150,8 @@ def run(
 
 
 def _make_folder(output: str) -> OutDir:
+    from pathlib import Path
+
     from eleagent.cli.outdir import OutDir
 
     return OutDir.create(Path(output))
