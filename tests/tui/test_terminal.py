@@ -9,10 +9,11 @@ from pathlib import Path
 
 import msgspec
 import pytest
+from msgspec.structs import replace
 
 from eleagent.errors import EleAgentError, Unauthenticated
 from eleagent.operations.approvals import APPROVAL_ANSWER
-from eleagent.operations.sessions import SESSION_CREATE
+from eleagent.operations.sessions import SESSION_CREATE, SESSION_STOP
 from eleagent.wire import events as ev
 from eleagent.wire.agents import Agent, AgentList
 from eleagent.wire.approvals import Approval, ApprovalKind
@@ -25,7 +26,7 @@ from eleagent.wire.users import User, UserList
 from ..cli.fakedaemon import FakeDaemon
 from ..cli.test_terminal_safety import FORBIDDEN, PAYLOADS
 from ..cli.webdaemon import Authority, serving
-from .scripted import REPORT, STATUS, STORY, Scene, decision, record, session
+from .scripted import POLICIES, REPORT, STATUS, STORY, Scene, decision, record, session
 from .terminal import Terminal
 
 OURS = re.compile(
@@ -48,11 +49,6 @@ def terminal(daemon: FakeDaemon, tmp_path: Path) -> Iterator[Terminal]:
 
 def hostile(name: str) -> str:
     return f"{name}{PAYLOADS[name]}{name}"
-
-
-def as_pasted(text: str) -> str:
-    """No terminal lets ESC through, which could end the paste."""
-    return text.replace("\x1b", "")
 
 
 def assert_clean(seen: bytes) -> None:
@@ -130,12 +126,12 @@ def test_no_payload_passes_in_any_place(scene: Scene, daemon: FakeDaemon, tmp_pa
             parameters=f"{bad}", why=bad, asked="2026-03-09T08:00:00Z", comment=bad,
         )  # fmt: skip
         scene.preview(session(0).key, bad)
-    scene.sessions[session(0).key] = msgspec.structs.replace(scene.sessions[session(0).key], artefacts=30)
-    scene.report = msgspec.structs.replace(
+    scene.sessions[session(0).key] = replace(scene.sessions[session(0).key], artefacts=30)
+    scene.report = replace(
         REPORT,
         runtime=hostile("title"),
         controls=[
-            msgspec.structs.replace(REPORT.controls[0], name=bad, asked=bad, found=bad, source=bad, ok=False)
+            replace(REPORT.controls[0], name=bad, asked=bad, found=bad, source=bad, ok=False)
             for bad in map(hostile, PAYLOADS)
         ],
         missing_resources=[hostile(name) for name in PAYLOADS],
@@ -203,7 +199,7 @@ def test_no_payload_passes_in_the_form_the_palette_settings_and_usage(
     """What the daemon says there, what is pasted there, and what it refuses what was pasted with."""
     bad = "".join(map(hostile, PAYLOADS))
     everything = list(map(hostile, PAYLOADS))
-    pasted = f"\x1b[200~{as_pasted(bad)}\x1b[201~"
+    pasted = f"\x1b[200~{bad}\x1b[201~"
     daemon.scripts["agent_list"] = lambda _: AgentList(
         [Agent(name=one, adapter=one, image=one, version=one, needs=one) for one in everything]
     )
@@ -219,8 +215,12 @@ def test_no_payload_passes_in_the_form_the_palette_settings_and_usage(
     )
     rows = [UsageRow(one, 1, 1, 1, 1, 0, 0, 1.0, 0, 0) for one in everything]
     daemon.scripts["usage"] = lambda _: UsageReport(UsageBy.USER, bad, bad, bad, rows, rows[0])
+    rules = replace(POLICIES.policies[1], tunnel=everything, server_tools=everything)
+    named = [replace(rules, name=one) for one in everything]
+    terms = replace(POLICIES.terms, mode=bad)
+    daemon.scripts["policy_list"] = lambda _: replace(POLICIES, policies=named, default=bad, terms=terms)
     texts = [field.name for field in msgspec.structs.fields(Status) if field.type is str]
-    daemon.scripts["status"] = lambda _: msgspec.structs.replace(STATUS, **dict.fromkeys(texts, bad))
+    daemon.scripts["status"] = lambda _: replace(STATUS, **dict.fromkeys(texts, bad))
 
     def refuse(_: object) -> None:
         raise EleAgentError(bad)
@@ -262,6 +262,27 @@ def test_no_payload_passes_in_the_form_the_palette_settings_and_usage(
     assert_clean(terminal.seen)
 
 
+def test_escape_in_a_paste_presses_no_key_and_leaves_the_client_hearing(scene: Scene, terminal: Terminal) -> None:
+    scene.add(session(1), *STORY)
+    terminal.wait_for("able-otter-1")
+    terminal.settle()
+    terminal.type("\x1b[200~ab\x1bcd\x1b[31m\x1bq\x1bx\x1b[201~")  # q leaves, x stops
+    terminal.settle(0.4)
+    terminal.type("/")
+    terminal.type("\x1b[200~able\x1b[31m-otter\x1b[20")  # and where a slow link breaks it
+    terminal.settle(0.4)
+    terminal.type("1~-1")
+    terminal.wait_for("able[31m-otter-1")
+    terminal.type("\x15\x1b")
+    terminal.settle(0.4)
+    before = len(terminal.seen)
+    terminal.type("?")
+    terminal.wait_for("Everywhere", after=before)
+    assert not scene.daemon.called(SESSION_STOP)
+    terminal.type("\x03")
+    assert terminal.wait() == 0
+
+
 def test_no_payload_passes_where_one_logs_in(tmp_path: Path) -> None:
     bad = "".join(map(hostile, PAYLOADS))
     authority = Authority(tmp_path)
@@ -277,9 +298,9 @@ def test_no_payload_passes_where_one_logs_in(tmp_path: Path) -> None:
         )  # fmt: skip
         try:
             terminal.wait_for("Log in at https://")
-            terminal.type(f"\x15\x1b[200~{as_pasted(bad)}\x1b[201~\r")
+            terminal.type(f"\x15\x1b[200~{bad}\x1b[201~\r")
             terminal.wait_for("Password of ")
-            terminal.type(f"\x1b[200~{as_pasted(bad)}secret-that-nobody-sees\x1b[201~\r")
+            terminal.type(f"\x1b[200~{bad}secret-that-nobody-sees\x1b[201~\r")
             terminal.wait_for("not logged in")
             terminal.settle()
             terminal.type("q")

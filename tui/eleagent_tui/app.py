@@ -34,6 +34,8 @@ from eleagent_tui.paint import Guard
 from eleagent_tui.place import Place
 
 if TYPE_CHECKING:
+    from textual.driver import Driver
+
     from eleagent.client.aio import AsyncClient
     from eleagent.client.remote import Web
     from eleagent.client.stepup import AskPasswordSoon
@@ -282,6 +284,11 @@ class EleAgent(App[None]):
             self._driver.write(sequence)
 
     # The terminal.
+
+    def get_driver_class(self) -> type[Driver]:
+        from eleagent_tui.keyboard import Terminal
+
+        return Terminal
 
     def on_mount(self) -> None:
         self.theme_changed_signal.subscribe(self, self._keep_theme)
