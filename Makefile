@@ -29,7 +29,7 @@ $(VENV)/.made: pyproject.toml
 	@$(PYTHON) -c 'import ensurepip, venv' 2>/dev/null || { \
 		[ "$$(id -u)" = 0 ] || { echo "make: $(PYTHON) has no venv: apt-get install python3-venv" >&2; exit 2; }; \
 		apt-get update -qq && DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends python3-venv; }
-	$(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip --version >/dev/null 2>&1 || $(PYTHON) -m venv --clear $(VENV)
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable '.[claude,dev]'
 	@touch $@
 
