@@ -17,10 +17,11 @@ from eleagent.errors import ConfigError, Conflict, EleAgentError
 from eleagent_daemon import supervise
 from eleagent_daemon.account import daemon_account, group_rule
 from eleagent_daemon.choice import decide
-from eleagent_daemon.config import Config, load, parse_flags
+from eleagent_daemon.config import load, parse_flags
 from eleagent_daemon.layout import Layout, check_local, unusable_home
 from eleagent_daemon.listen import held, hold_lock
 from eleagent_daemon.logout import ends_at_logout
+from eleagent_daemon.settings import Config
 from eleagent_daemon.store.timeline import now
 
 PRIVATE_IDLE_S: Final = 1800.0

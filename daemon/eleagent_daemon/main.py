@@ -24,7 +24,7 @@ from eleagent_daemon.assembly.kept import open_kept
 from eleagent_daemon.assembly.people import open_people
 from eleagent_daemon.assembly.work import open_work
 from eleagent_daemon.choice import chosen
-from eleagent_daemon.config import Config, credentials_folder, load, parse_flags, take_credential
+from eleagent_daemon.config import credentials_folder, load, parse_flags, take_credential
 from eleagent_daemon.gateway.credentials import Credential
 from eleagent_daemon.gateway.prices import read_prices
 from eleagent_daemon.gateway.service import Gateway
@@ -37,6 +37,7 @@ from eleagent_daemon.listen import bind_socket, hold_lock, notify, remove_socket
 from eleagent_daemon.network import WayIn, open_tcp
 from eleagent_daemon.privileges import drop_to
 from eleagent_daemon.sessions.traces import find_traces
+from eleagent_daemon.settings import Config
 from eleagent_daemon.store.ledger.recovery import take_up
 from eleagent_daemon.supervise import FATAL, UNNEEDED
 

@@ -11,7 +11,8 @@ from pathlib import Path
 import pytest
 
 from eleagent.errors import ConfigError
-from eleagent_daemon.config import Config, Origin, fields, flag_of, load, parse_flags, take_credential, variable
+from eleagent_daemon.config import Origin, fields, flag_of, load, parse_flags, take_credential, variable
+from eleagent_daemon.settings import Config
 
 HOME = {"ELEAGENT_HOME": "/srv/eleagent"}
 

@@ -9,7 +9,8 @@ import pytest
 
 from eleagent_daemon.api.policies import PolicyHandlers
 from eleagent_daemon.assembly.faces import policy_terms
-from eleagent_daemon.config import Config, load
+from eleagent_daemon.config import load
+from eleagent_daemon.settings import Config
 
 FILE = """
 [session]

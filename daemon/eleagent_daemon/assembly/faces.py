@@ -30,12 +30,12 @@ from eleagent_daemon.assembly.kept import Kept
 from eleagent_daemon.assembly.people import Entrance
 from eleagent_daemon.assembly.work import Work
 from eleagent_daemon.choice import Choice
-from eleagent_daemon.config import Config
 from eleagent_daemon.domain.doors import Terms
 from eleagent_daemon.domain.policy import MODEL_ONLY
 from eleagent_daemon.domain.prices import PriceList
 from eleagent_daemon.gateway.service import Gateway
 from eleagent_daemon.sessions.views import Views
+from eleagent_daemon.settings import Config
 
 
 def make_api(

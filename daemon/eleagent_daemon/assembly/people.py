@@ -11,12 +11,12 @@ import msgspec
 from eleagent_daemon.account import GroupRule, group_rule
 from eleagent_daemon.api.door import Door
 from eleagent_daemon.api.identity import Peers
-from eleagent_daemon.config import Config
 from eleagent_daemon.identity import assembly
 from eleagent_daemon.identity.keyring import Keyring
 from eleagent_daemon.identity.logins import Lives
 from eleagent_daemon.identity.passwords import Cost
 from eleagent_daemon.layout import Layout
+from eleagent_daemon.settings import Config
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -11,7 +11,6 @@ from eleagent.version import __version__
 from eleagent_daemon.assembly.kept import Kept
 from eleagent_daemon.checkpoints import Departures
 from eleagent_daemon.choice import Choice
-from eleagent_daemon.config import Config
 from eleagent_daemon.gateway.service import Gateway
 from eleagent_daemon.identity.sessiontokens import SessionTokens
 from eleagent_daemon.layout import Layout
@@ -29,6 +28,7 @@ from eleagent_daemon.sessions.spares import Spares
 from eleagent_daemon.sessions.starting import Starting
 from eleagent_daemon.sessions.supervisor import Supervisor
 from eleagent_daemon.sessions.vigil import Vigil
+from eleagent_daemon.settings import Config
 from eleagent_daemon.store.approvals import ApprovalStore
 from eleagent_daemon.store.ledger.keeping import Keeper
 
