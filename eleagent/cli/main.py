@@ -31,7 +31,7 @@ class Entry(NamedTuple):
 COMMANDS = {
     "run": Entry("run:run", "Start a session and follow it: run PROMPT, or run -- PROGRAM ARGS…"),
     "ps": Entry("listing:ps", "List sessions."),
-    "logs": Entry("sessions:logs", "Show what a session said and did."),
+    "logs": Entry("logs:logs", "Show what a session said and did; --grep, --type and --errors find in it."),
     "diff": Entry("changes:diff", "List the files that a session changed."),
     "attach": Entry("attach:attach", "Converse with a session; ctrl-p ctrl-q leaves it alone."),
     "resume": Entry("sessions:resume", "Go on with an ended session: its HOME and files in a new sandbox."),

@@ -41,22 +41,6 @@ from eleagent.wire.sessions import (
 
 
 @click.command(cls=Command)
-@click.argument("key", default="@")
-@click.option("-f", "--follow", is_flag=True, help="Go on as it grows, until the session ends.")
-@click.option("-v", "--verbose", is_flag=True, help="Every program that ran, too, and every file.")
-@pass_invocation
-def logs(invocation: Invocation, key: str, follow: bool, verbose: bool) -> None:
-    """Show the timeline of session KEY (the last one, if none is named)."""
-    from eleagent.cli.views import choose_view
-
-    client = invocation.client
-    view = choose_view(invocation, key=key, verbose=verbose)
-    for item in client.follow(key) if follow else client.stream(SESSION_EVENTS, key=key):
-        view.show(item)
-    view.finish()
-
-
-@click.command(cls=Command)
 @click.argument("keys", nargs=-1, required=True, metavar="KEY…")
 @click.option("--grace", "grace_s", type=click.FloatRange(0), metavar="SECONDS", help="Between SIGTERM and SIGKILL.")
 @pass_invocation

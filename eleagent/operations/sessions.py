@@ -27,9 +27,13 @@ SESSION_GET: Final = Operation(
 SESSION_EVENTS: Final = Operation(
     id="session_events", method="GET", path="/v1/sessions/{key}/events", permission=Permission.SESSION_CONTENT,
     audit="session.read", effect=Effect.CONTENT,
-    summary="The timeline after a seq or its last `tail` events, at most `limit`, and on as it grows with follow=true",
+    summary="The timeline after a seq or its last `tail` events, at most `limit`, and on as it grows with follow=true; "
+    "or of it what has a text, is of some types (comma-separated) or tells of trouble",
     result=timeline.Event, answer=Answer.NDJSON,
-    query=(("after", int), ("tail", int), ("limit", int), ("follow", bool), ("preview", bool)),
+    query=(
+        ("after", int), ("tail", int), ("limit", int), ("follow", bool), ("preview", bool), ("text", str),
+        ("types", str), ("trouble", bool),
+    ),
 )  # fmt: skip
 SESSION_FIND: Final = Operation(
     id="session_find", method="GET", path="/v1/sessions/{key}/find", permission=Permission.SESSION_CONTENT,

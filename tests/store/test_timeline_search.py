@@ -14,9 +14,9 @@ from hypothesis import strategies as st
 from eleagent.wire import events as ev
 from eleagent.wire.sessions import State
 from eleagent.wire.timeline import Event
+from eleagent.wire.wanted import Wanted
 from eleagent_daemon.store import timeline as module
 from eleagent_daemon.store.timeline import Timelines, seek_event
-from eleagent_daemon.store.wanted import Wanted
 
 
 def line(seq: int, payload: ev.Payload) -> bytes:
@@ -103,6 +103,20 @@ async def test_find_says_where_it_stopped(timelines: Timelines, monkeypatch: pyt
     found = await timelines.find("s", wanted, after=0, before=150, limit=1, backwards=True)
     assert found.goes_on_at is not None
     assert found.goes_on_at <= 150
+
+
+async def test_matching_gives_the_lines_that_find_names(timelines: Timelines) -> None:
+    for what in (
+        {"text": "part-7"}, {"text": "größe 100"}, {"trouble": True}, {"types": frozenset({"agent.tool_call"})},
+        {"types": frozenset({"agent.tool_result"}), "text": "Größe 1", "trouble": True}, {"text": "nowhere"},
+    ):  # fmt: skip
+        for after in (0, 100, 500):
+            wanted = Wanted(**what)
+            lines = b"".join([block async for block in timelines.matching("s", wanted, after=after)])
+            events = [msgspec.json.decode(one, type=Event) for one in lines.splitlines()]
+            assert [one.seq for one in events] == await search(timelines, after=after, **what)
+            assert all(wanted.fits(one) for one in events)
+    assert not [block async for block in timelines.matching("none", Wanted(text="a"), after=0)]
 
 
 async def test_stream_ends_after_its_limit(timelines: Timelines) -> None:

@@ -32,6 +32,7 @@ from eleagent.permissions import Permission, Reach
 from eleagent.wire.events import TYPES
 from eleagent.wire.sessions import Accepted, Found, InputAccepted, Session, SessionCreate, SessionDetail, SessionList
 from eleagent.wire.timeline import Notice
+from eleagent.wire.wanted import Wanted
 from eleagent_daemon.api.answer import Stream
 from eleagent_daemon.api.identity import NOBODY
 from eleagent_daemon.api.pipeline import Call, Handlers
@@ -39,7 +40,6 @@ from eleagent_daemon.identity.projects import Projects, Start
 from eleagent_daemon.sessions.service import Sessions
 from eleagent_daemon.sessions.starter import Starter
 from eleagent_daemon.store.timeline import Timelines
-from eleagent_daemon.store.wanted import Wanted
 
 BEHIND_BYTES: Final = 4 << 20
 """A watcher that is further behind than this is told so."""
@@ -122,6 +122,10 @@ class SessionHandlers:
         after, tail = call.query.get("after", 0), call.query.get("tail")
         if tail is not None:
             after = max(after, await self._timelines.last_seq(key) - tail)
+        if wanted := _wanted(call):
+            if follow or "limit" in call.query:
+                raise BadRequest("what is looked for comes whole: text, types and trouble go without follow and limit")
+            return Stream(self._timelines.matching(key, wanted, after=after))
         lines = self._lines(key, after=after, follow=follow, limit=call.query.get("limit"))
         if follow and call.query.get("preview", False) and (previews := self._sessions.find_previews(key)) is not None:
             with_previews = _merge(lines, previews.listen)
@@ -130,14 +134,11 @@ class SessionHandlers:
 
     async def find(self, call: Call) -> Found:
         query = call.query
-        types = frozenset(query["types"].split(",")) if query.get("types") else frozenset[str]()
-        if strange := types - TYPES.keys():
-            raise BadRequest(f"types {', '.join(sorted(strange))!r}: there are no such events")
-        if not (types or query.get("text") or query.get("trouble")):
+        if not (wanted := _wanted(call)):
             raise BadRequest("nothing to look for: give text, types or trouble=true")
         return await self._timelines.find(
             call.path["key"],
-            Wanted(text=query.get("text", ""), types=types, trouble=query.get("trouble", False)),
+            wanted,
             after=query.get("after", 0),
             before=query.get("before", sys.maxsize),
             limit=min(max(1, query.get("limit", 1)), _FIND_MOST),
@@ -198,6 +199,15 @@ class SessionHandlers:
     async def unpause(self, call: Call) -> Accepted:
         key = call.path["key"]
         return Accepted(key=key, state=await self._sessions.unpause(key, by=call.caller.name))
+
+
+def _wanted(call: Call) -> Wanted:
+    """What is looked for; false when it is nothing. Raises BadRequest for a type that no event has."""
+    query = call.query
+    types = frozenset(query["types"].split(",")) if query.get("types") else frozenset[str]()
+    if strange := types - TYPES.keys():
+        raise BadRequest(f"types {', '.join(sorted(strange))!r}: there are no such events")
+    return Wanted(text=query.get("text", ""), types=types, trouble=query.get("trouble", False))
 
 
 async def _merge(lines: AsyncGenerator[bytes, None], listen: Callable[[], Any]) -> AsyncGenerator[bytes, None]:

@@ -19,9 +19,10 @@ from eleagent.errors import Conflict
 from eleagent.wire.events import Payload, SessionEnded
 from eleagent.wire.sessions import Found
 from eleagent.wire.timeline import Event, Position
+from eleagent.wire.wanted import Wanted
 from eleagent_daemon.domain.lastline import last_line
 from eleagent_daemon.store.appendlog import AppendLog
-from eleagent_daemon.store.wanted import Wanted
+from eleagent_daemon.store.wanted import lines_among, seqs_among
 
 SEARCH_BYTES: Final = 1 << 27
 """What one search reads; it says where it stopped."""
@@ -78,6 +79,14 @@ class Timelines:
         async with aclosing(self.stream(key, after=0, follow=False)) as blocks:
             async for data, _ in blocks:
                 yield await loop.run_in_executor(self._pool, _decoder.decode_lines, data)
+
+    async def matching(self, key: str, wanted: Wanted, *, after: int) -> AsyncGenerator[bytes, None]:
+        """Whole lines of the durable events after seq `after` that `wanted` names."""
+        loop = asyncio.get_running_loop()
+        async with aclosing(self.stream(key, after=after, follow=False)) as blocks:
+            async for data, _ in blocks:
+                if lines := await loop.run_in_executor(self._pool, lines_among, data, wanted):
+                    yield lines
 
     async def find_last(self, key: str, kind: type[Payload]) -> Event | None:
         """A session's last durable event of this type."""
@@ -159,7 +168,7 @@ class Timelines:
                 data = await loop.run_in_executor(self._pool, _read_back if backwards else _read_lines, fd, begin, end)
                 if not data:
                     break
-                found = await loop.run_in_executor(self._pool, wanted.among, data)
+                found = await loop.run_in_executor(self._pool, seqs_among, data, wanted)
                 seqs += reversed(found) if backwards else found
                 budget -= len(data)
                 begin, end = (begin, end - len(data)) if backwards else (begin + len(data), end)
