@@ -80,6 +80,7 @@ async def serve(
             tokens=SessionTokens(keyring=people.keyring),
             pool=pool,
         )
+        work.supervisor.serve("auth", people.identity.database.run)
         app = make_api(
             config=config,
             installation=installation,

@@ -131,7 +131,11 @@ def main(arguments: list[str]) -> int:
 
 
 def say(text: str) -> None:
-    print(f"{MARK}{text}", file=sys.stderr, flush=True)  # noqa: T201 - the operator's terminal or the service's log
+    """To the operator's terminal or the service's log. Where that has no room it is lost, but nothing else is."""
+    try:
+        print(f"{MARK}{text}", file=sys.stderr, flush=True)  # noqa: T201
+    except OSError:
+        return
 
 
 if __name__ == "__main__":

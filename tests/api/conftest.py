@@ -40,7 +40,7 @@ from eleagent_daemon.identity.logins import Lives
 from eleagent_daemon.identity.passwords import Cost
 from eleagent_daemon.identity.throttle import Addresses
 from eleagent_daemon.network import bind_tcp
-from eleagent_daemon.store.authdb import AuthDatabase
+from eleagent_daemon.store.database import Database
 from eleagent_daemon.store.ledger import Ledger
 from eleagent_daemon.store.people import People, User
 from eleagent_daemon.store.registry import Registry
@@ -320,7 +320,7 @@ async def home() -> AsyncIterator[House]:
 async def members(*users: User) -> AsyncIterator[People]:
     """An organization in a database of its own."""
     with tempfile.TemporaryDirectory(prefix="eleagent-auth-") as name:
-        database = await AuthDatabase.open(Path(name) / "auth.db")
+        database = await Database.open(Path(name) / "auth.db", schema="auth")
         people = await People.open(database)
         for user in users:
             await people.create_user(user)

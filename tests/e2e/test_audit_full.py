@@ -2,22 +2,37 @@
 
 from __future__ import annotations
 
+import json
 import os
 import signal
+import socket
 import subprocess
 import tempfile
 import time
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from http.client import HTTPConnection
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from eleagent.version import VERSION_HEADER, __version__
+
 from ..daemonfixture import Daemon, running_daemon
+from ..smalldisk import fill
 
 pytestmark = [pytest.mark.engine, pytest.mark.timeout(120)]
 
+PASSWORD = "a horse that nobody saw staple"
+ASK = """
+import socket
+door = socket.create_connection(("127.0.0.1", 328))
+door.sendall(b"CONNECT first.invalid:443 HTTP/1.1\\r\\nHost: first.invalid:443\\r\\n\\r\\n")
+print(door.recv(4096).decode(), flush=True)
+"""
 CLOCK = "i=0; while [ $i -lt {} ]; do i=$((i+1)); date +%s.%N; sleep 0.1; done"
 
 
@@ -43,10 +58,10 @@ def small(docker_socket: str) -> Iterator[Daemon]:
         yield own
 
 
-@pytest.fixture
-def crowded(docker_socket: str) -> Iterator[Daemon]:
+@contextmanager
+def own_disk(docker_socket: str, **env: str) -> Iterator[Daemon]:
     """A daemon that has one small disk for all that it keeps."""
-    with running_daemon(docker_socket) as own, tempfile.TemporaryDirectory() as kept:
+    with running_daemon(docker_socket, **env) as own, tempfile.TemporaryDirectory() as kept:
         own.stop()
         subprocess.run(["cp", "-a", f"{own.home}/.", kept], check=True)
         subprocess.run(["mount", "-t", "tmpfs", "-o", "size=64m,mode=711", "none", str(own.home)], check=True)
@@ -55,14 +70,10 @@ def crowded(docker_socket: str) -> Iterator[Daemon]:
         yield own
 
 
-def fill(folder: Path, name: str = "filler") -> Path:
-    filler = folder / name
-    with filler.open("wb", buffering=0) as file:
-        try:
-            while True:
-                file.write(bytes(4096))
-        except OSError:
-            return filler
+@pytest.fixture
+def crowded(docker_socket: str) -> Iterator[Daemon]:
+    with own_disk(docker_socket) as own:
+        yield own
 
 
 def state(daemon: Daemon, key: str) -> dict[str, Any]:
@@ -131,6 +142,121 @@ def test_full_disk_refuses_what_gives_and_lets_what_takes_away_be_done_and_recor
     assert crowded.json("key", "ls", "--json")["keys"] == []
     verified = crowded.cli("audit", "verify", str(crowded.home / "ledger"))
     assert verified.returncode == 0, verified.stdout
+
+
+@dataclass
+class Remote:
+    """A client that meets the daemon over TCP, by tokens alone."""
+
+    port: int
+
+    def __call__(self, method: str, path: str, token: str = "", **body: str) -> tuple[int, dict[str, Any]]:
+        headers = {VERSION_HEADER: __version__, "Content-Type": "application/json"}
+        headers |= {"Authorization": f"Bearer {token}"} if token else {}
+        connection = HTTPConnection("127.0.0.1", self.port, timeout=20)
+        try:
+            connection.request(method, path, body=json.dumps(body) if body else None, headers=headers)
+            answer = connection.getresponse()
+            return answer.status, json.loads(answer.read())
+        finally:
+            connection.close()
+
+    def log_in(self, user: str) -> tuple[str, str]:
+        """The id of a login, and its access token."""
+        status, tokens = self("POST", "/v1/login", user=user, password=PASSWORD)
+        assert status == 200, tokens
+        return tokens["login"], tokens["access"]
+
+
+def leave_no_room(daemon: Daemon) -> list[Path]:
+    """Not a block, and what was kept is gone: a gap that anybody fills before the daemon can."""
+    fillers = [fill(daemon.home)]
+    (daemon.home / "ledger" / "reserve").unlink()
+    return [*fillers, fill(daemon.home, "more")]
+
+
+@pytest.mark.parametrize("dies", [False, True], ids=["lives", "dies"])
+def test_full_disk_whose_reserve_is_gone_lets_everything_be_taken_away_and_recorded(
+    docker_socket: str, tmp_path: Path, dies: bool
+) -> None:
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        remote = Remote(free.getsockname()[1])
+    policies = tmp_path / "config.toml"
+    policies.write_text("[policies.asking.approvals]\nhosts = true\nhold_s = 60\n")
+    settings = {"ELEAGENT_LISTEN": f"127.0.0.1:{remote.port}", "ELEAGENT_CONFIG": str(policies)}
+    with own_disk(docker_socket, **settings) as own:
+        given = {"input": PASSWORD, "stdin": None}
+        assert own.cli("init", "--user", "ada", "--password-stdin", **given).returncode == 0
+        for name in ("bob", "cleo"):
+            added = own.cli("user", "add", name, "--password-stdin", **given)
+            assert added.returncode == 0, added.stderr
+        made = own.json("key", "create", "x", "--group", "read_only", "--json")
+        key, secret = made["key"]["id"], made["secret"]
+        (_, disabled), (leaving, left), (revoked, ended) = map(remote.log_in, ("bob", "cleo", "cleo"))
+        tokens = [secret, disabled, left, ended]
+        assert [remote("GET", "/v1/whoami", one)[0] for one in tokens] == [200] * 4
+        quiet = own.cli("run", "-d", "--", "sleep", "600").stdout.strip()
+        asking = own.cli("run", "-d", "--policy", "asking", "--approvals", "wait", "--", "python3", "-c", ASK)
+        until(lambda: own.json("approval", "ls", "--json")["approvals"])
+        (question,) = own.json("approval", "ls", "--json")["approvals"]
+        assert question["session"] == asking.stdout.strip()
+        own.wait_for(quiet, "session.started")
+
+        fillers = leave_no_room(own)
+        refused = own.cli("user", "add", "eve")
+        assert "audit log can't be written, so this is refused" in refused.stderr, refused
+        acts = [
+            ("stop", quiet), ("deny", question["id"]), ("key", "revoke", key), ("login", "revoke", revoked),
+            ("user", "edit", "bob", "--disable"),
+        ]  # fmt: skip
+        for act in acts:
+            done = own.cli(*act)
+            assert done.returncode == 0, (act, done.stderr)
+        assert remote("POST", "/v1/logout", left) == (200, {"id": leaving})
+
+        def assert_taken_away() -> None:
+            assert [remote("GET", "/v1/whoami", one)[0] for one in tokens] == [401] * 4
+            assert own.json("key", "ls", "--json")["keys"] == []
+            assert own.json("approval", "ls", "--json")["approvals"] == []
+            (closed,) = own.json("approval", "ls", "--all", "--json")["approvals"]
+            assert (closed["id"], closed["state"]) == (question["id"], "denied")
+            assert [one["name"] for one in own.json("user", "ls", "--json")["users"] if one["state"] == "disabled"] == [
+                "bob"
+            ]
+
+        assert_taken_away()
+        assert os.statvfs(own.home).f_bavail == 0, "nobody made room meanwhile"
+        if dies:
+            own.kill("eleagent_daemon.main")
+            time.sleep(4)
+            if own.cli("status").returncode == 0:  # its databases found room for what it owed in what they have
+                assert_taken_away()
+        for filler in fillers:
+            filler.unlink()
+        own.answers()
+        own.wait_for(quiet, "session.ended")
+        assert state(own, quiet)["state"] == "stopped"
+        wanted = [
+            ("session.stop", "allowed", quiet), ("approval.answer", "allowed", question["id"]),
+            ("approval.decided", "denied", question["id"]), ("key.revoke", "allowed", key),
+            ("login.revoke", "allowed", revoked), ("login.end", "allowed", ""), ("user.administer", "allowed", "bob"),
+        ]  # fmt: skip
+
+        def told() -> list[tuple[str, str, str]]:
+            """What was done; the last page of the log's file may have had a place for the first of it."""
+            records = own.json("audit", "ls", "--json", "--limit", "1000")["records"]
+            done = [one for one in records if one["phase"] != "intent"]
+            return [(one["action"], one.get("decision", ""), one.get("object", "")) for one in done]
+
+        until(lambda: [one for one in wanted if one not in told()] == [])
+        assert [told().count(one) for one in wanted] == [1] * len(wanted)
+        late = [one for one in own.json("audit", "ls", "--json", "--limit", "1000")["records"] if "details" in one]
+        assert "user.administer" in [one["action"] for one in late if one["details"].get("late")]
+        assert_taken_away()
+        until(lambda: own.cli("user", "add", "eve").returncode == 0)
+        verified = own.cli("audit", "verify", str(own.home / "ledger"))
+        assert verified.returncode == 0, verified.stdout
 
 
 def hang(own: Daemon) -> Callable[[], None]:

@@ -267,6 +267,19 @@ async def test_ledger_that_is_slow_refuses_and_says_what_became_of_it(
     assert [(one.outcome, one.decision, one.request) for one in outcomes] == [("audit_unavailable", "refused", "r1")]
 
 
+async def test_record_that_waits_for_room_outlives_the_daemon(tmp_path: Path, pool: ThreadPoolExecutor) -> None:
+    async with opened(tmp_path, pool) as ledger:
+        await write(ledger)
+        for number in range(3):
+            ledger.write_later(ledger.entry(phase="event", action="session.stop", actor=f"user{number}"))
+    for _ in range(2):
+        async with opened(tmp_path, pool):
+            pass
+    late = [one.actor for one in await records(tmp_path) if one.details.get("late")]
+    assert late == ["user0", "user1", "user2"], "each once"
+    await assert_holds(tmp_path)
+
+
 def _sleep() -> None:
     import time
 

@@ -13,7 +13,7 @@ from typing import Any
 import msgspec
 import pytest
 
-from eleagent.errors import BadRequest, Conflict, LauncherUnavailable, NotFound, Refused
+from eleagent.errors import AuditUnavailable, BadRequest, Conflict, LauncherUnavailable, NotFound, Refused
 from eleagent.wire.approvals import (
     Approval,
     ApprovalAnswer,
@@ -37,6 +37,8 @@ from eleagent_daemon.store.approvals import ApprovalStore
 from eleagent_daemon.store.ledger import Ledger
 from eleagent_daemon.store.registry import CallerIdentity, Registry
 from eleagent_daemon.store.timeline import Timelines
+
+from ..smalldisk import fill, mounts, small_disk
 
 YES = ApprovalAnswer(allow=True)
 NO = ApprovalAnswer(allow=False, comment="not today")
@@ -109,12 +111,14 @@ class Office:
     async def events(self, key: str) -> list[Any]:
         return [event.payload() async for block in self.timelines.events(key) for event in block]
 
-    async def opened(self) -> Approval:
-        """The only open question, once it is there."""
-        while not (found := await self.approvals.list_approvals(everything=False, session=None, limit=10)):
+    async def opened(self, subject: str = "") -> Approval:
+        """The only open question (of that subject), once it is there."""
+        while True:
+            found = await self.approvals.list_approvals(everything=False, session=None, limit=10)
+            if wanted := [one for one in found if subject in ("", one.subject)]:
+                (one,) = wanted
+                return one
             await asyncio.sleep(0.01)
-        (one,) = found
-        return one
 
     def records(self) -> list[dict[str, Any]]:
         lines = [line for segment in sorted(self.ledger.iterdir()) for line in segment.read_bytes().splitlines()]
@@ -178,6 +182,37 @@ async def test_of_two_answers_one_wins_and_the_other_is_told(office: Office) -> 
     assert winner.by_user in told.message
     assert "changes nothing" in told.message
     assert [one.by_user for one in agent.got] == [winner.by_user]
+    decided = [one for one in office.records() if one["action"] == "approval.decided"]
+    loser = "bob" if winner.by_user == "ada" else "ada"
+    assert [one["decision"] for one in decided if one["actor"] == winner.by_user] == [winner.state]
+    assert [(one["decision"], one.get("outcome")) for one in decided if one["actor"] == loser][1:] == [
+        ("refused", "conflict")
+    ], "the log says that nothing came of it"
+
+
+@mounts
+async def test_denial_gets_to_the_agent_though_nothing_can_be_written(tmp_path: Path) -> None:
+    agent = Agent()
+    with small_disk(tmp_path / "disk") as disk:
+        async with opening(disk) as office:
+            desk = await office.desk(agent)
+            await desk.requested(QUESTION)
+            waiting = asyncio.create_task(desk.wall(HOST))
+            wall = await office.opened(HOST.subject)
+            filler = fill(disk)
+            with pytest.raises(AuditUnavailable):
+                await office.approvals.answer(wall.id, YES, by="bob", operator=True)
+            for one in ("a-tool", wall.id):
+                closed = await office.approvals.answer(one, NO, by="bob", operator=True)
+                assert (closed.state, closed.delivery) == (ApprovalState.DENIED, Delivery.DELIVERED)
+            assert [(one.id, one.allow) for one in agent.got] == [("a-tool", False)]
+            assert (await waiting).allowed is False
+            assert await office.approvals.list_approvals(everything=False, session=None, limit=9) == []
+        filler.unlink()
+        async with opening(disk) as office:
+            decided = [one for one in office.records() if one["action"] == "approval.decided"]
+            assert [(one["object"], one["decision"]) for one in decided] == [("a-tool", "denied"), (wall.id, "denied")]
+            assert (await office.approvals.get(wall.id)).state is ApprovalState.DENIED
 
 
 async def test_wall_is_passed_when_a_person_allows_it_and_stays_so_for_the_session(office: Office) -> None:

@@ -104,15 +104,9 @@ class Trail:
         said = {**opened.said, "session": session or opened.said["session"], "decision": decision, "outcome": outcome}
         if noted:
             said["details"] = {**said.get("details", {}), **noted}
-        if opened.intent is None:
-            self._ledger.write_later(self._ledger.entry(phase=Phase.EVENT, **said))
-            return
-        said["intent"] = opened.intent
-        try:
-            await self._ledger.write(phase=Phase.OUTCOME, take_away=opened.takes_away, **said)
-        except AuditUnavailable as err:
-            log.warning("the outcome of request %s (%s) waits for room: %s", said["request"], outcome, err.message)
-            self._ledger.write_later(self._ledger.entry(phase=Phase.OUTCOME, **said))
+        phase = Phase.EVENT if opened.intent is None else Phase.OUTCOME
+        record = self._ledger.entry(phase=phase, intent=opened.intent, **said)
+        await self._ledger.write_done(record, take_away=opened.takes_away)
 
     def _recorded(self, read: tuple[str, str, str, str]) -> bool:
         at = time.monotonic()

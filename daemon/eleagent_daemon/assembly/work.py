@@ -63,6 +63,7 @@ async def open_work(
     departures = Departures(config.audit.checkpoints_to)
     kept.ledger.publish_to(departures.publish)
     supervisor.serve("audit", kept.ledger.run)
+    supervisor.serve("registry", kept.registry.database.run)
     supervisor.serve("checkpoints", departures.run)
     supervisor.serve("keeper", Keeper(ledger=kept.ledger, days=config.audit.retention_days, pool=pool).run)
     catalogue = Catalogue(folder=layout.agents, launcher=launcher, pool=pool)

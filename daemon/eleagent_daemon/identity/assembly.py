@@ -18,7 +18,7 @@ from eleagent_daemon.identity.throttle import Accounts, Addresses
 from eleagent_daemon.identity.tokens import AccessTokens
 from eleagent_daemon.store.apikeys import KeyRows
 from eleagent_daemon.store.attempts import Attempts
-from eleagent_daemon.store.authdb import AuthDatabase
+from eleagent_daemon.store.database import Database
 from eleagent_daemon.store.logins import LoginRows
 from eleagent_daemon.store.people import People
 from eleagent_daemon.store.projects import ProjectRows
@@ -35,6 +35,7 @@ class Terms:
 
 @dataclass(frozen=True, kw_only=True)
 class Identity:
+    database: Database
     people: People
     keyring: Keyring
     passwords: Passwords
@@ -58,7 +59,7 @@ async def open_identity(
     clock: Callable[[], float] = time.time,
 ) -> Identity:
     """Opened for as long as `stack` is. `issuer` is the installation, whose access tokens count here alone."""
-    auth = await AuthDatabase.open(database)
+    auth = await Database.open(database, schema="auth")
     stack.push_async_callback(auth.close)
     people = await People.open(auth)
     attempts = await Attempts.open(auth)
@@ -78,6 +79,7 @@ async def open_identity(
     keys = ApiKeys(rows=await KeyRows.open(auth), people=people, keyring=keyring, clock=clock)
     project_rows = await ProjectRows.open(auth)
     return Identity(
+        database=auth,
         people=people,
         keyring=keyring,
         passwords=passwords,

@@ -7,9 +7,10 @@ import ipaddress
 import math
 import time
 from collections.abc import Callable
+from contextlib import suppress
 from typing import Final
 
-from eleagent.errors import BadRequest, NotFound, Refused, Unauthenticated
+from eleagent.errors import BadRequest, NotFound, Refused, StorageUnavailable, Unauthenticated
 from eleagent.permissions import Reach
 from eleagent.roles import KEY_GROUPS, Grants, reach_of
 from eleagent.wire.keys import ApiKey, ApiKeyCreate
@@ -73,7 +74,9 @@ class ApiKeys:
             raise Unauthenticated("the API key is not valid: eleagent key ls lists yours", reason="invalid")
         found = self.get(row.id, address)
         if row.used is None or self._clock() - row.used > _USED_S or row.pepper != self._keyring.pepper:
-            await self._rows.used(row.id, self._clock(), hashed=self._keyring.hash(text), pepper=self._keyring.pepper)
+            hashed = self._keyring.hash(text)
+            with suppress(StorageUnavailable):  # a key opens what it opens on a full disk too
+                await self._rows.used(row.id, self._clock(), hashed=hashed, pepper=self._keyring.pepper)
         return found
 
     def get(self, identifier: str, address: str) -> tuple[KeyRow, User]:

@@ -6,7 +6,6 @@ import logging
 from collections.abc import Iterable, Mapping
 from typing import Any
 
-from eleagent.errors import AuditUnavailable
 from eleagent.wire.audit import Phase
 from eleagent.wire.events import EgressModel, EgressTunnel, SecurityFinding, SessionEnded
 from eleagent_daemon.domain.doors import LOCAL, Attempt, Ruling, Wall
@@ -105,13 +104,7 @@ class Accounts:
             await self._say(phase=Phase.EVENT, action=action, actor=live.key, details=details, **_of(live))
 
     async def _say(self, **fields: object) -> None:
-        """It has happened: what can't be recorded now is when there is room."""
-        entry = self._ledger.entry(**fields)  # type: ignore[arg-type]
-        try:
-            await self._ledger.write_all([entry], take_away=True)
-        except AuditUnavailable as err:
-            log.warning("a record of %s waits for room: %s", entry.session, err.message)
-            self._ledger.write_later(entry)
+        await self._ledger.write_done(self._ledger.entry(**fields))  # type: ignore[arg-type]
 
 
 class DoorSink:

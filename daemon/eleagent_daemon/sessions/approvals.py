@@ -17,7 +17,7 @@ from typing import Final
 
 import msgspec
 
-from eleagent.errors import AuditUnavailable, BadRequest, Conflict, Refused, Unavailable
+from eleagent.errors import AuditUnavailable, BadRequest, Conflict, EleAgentError, Refused, Unavailable
 from eleagent.wire.approvals import (
     COMMENT_LIMIT,
     Approval,
@@ -226,8 +226,7 @@ class Approvals:
         )
         if (before := await self._store.get(asked.id)).state is not ApprovalState.OPEN:
             raise Conflict(describe_closed(before), state=before.state)
-        await self._audit(closed)
-        closed = await self._store.close(closed, grant=_grant_of(closed) if make_grant else None)
+        closed = await self._store_on_record(closed, grant=_grant_of(closed) if make_grant else None)
         self._due.pop(asked.id, None)
         self._delivering.undelivered.add(asked.id)
         self._wake.set()
@@ -241,29 +240,42 @@ class Approvals:
                 await self._close(asked, ApprovalState.EXPIRED, Deciding.EXPIRY, comment=_EXPIRED)
         self._due.pop(identifier, None)
 
-    async def _audit(self, closed: Approval) -> None:
-        """Before it is done. What denies is done without a record too."""
+    async def _store_on_record(self, closed: Approval, *, grant: Grant | None) -> Approval:
+        """In the audit log before it is done; where that has no room, what denies is done first. A decision that does
+        not come about after all is recorded as refused.
+        """
         allowed = closed.state is ApprovalState.ALLOWED
+        record = self._ledger.entry(
+            phase=Phase.EVENT,
+            action="approval.decided",
+            actor=closed.by_user or "eleagentd",
+            decision="allowed" if allowed else "denied",
+            session=closed.session,
+            target=closed.id,
+            details={
+                "kind": closed.kind,
+                "subject": closed.subject[:200],
+                "decided_by": closed.decided_by or "",
+                "grant": closed.grant,
+            },
+        )
+        late = False
         try:
-            await self._ledger.write(
-                phase=Phase.EVENT,
-                action="approval.decided",
-                actor=closed.by_user or "eleagentd",
-                decision="allowed" if allowed else "denied",
-                take_away=not allowed,
-                session=closed.session,
-                target=closed.id,
-                details={
-                    "kind": closed.kind,
-                    "subject": closed.subject[:200],
-                    "decided_by": closed.decided_by or "",
-                    "grant": closed.grant,
-                },
-            )
-        except AuditUnavailable as err:
+            await self._ledger.write_all([record], take_away=not allowed)
+        except AuditUnavailable:
             if allowed:
                 raise
-            log.warning("approval %s is denied without a record: %s", closed.id, err.message)
+            late = True
+        try:
+            stored = await self._store.close(closed, grant=grant)
+        except EleAgentError as err:
+            if not late:
+                said = msgspec.structs.replace(record, ts=now(), decision="refused", outcome=err.code)
+                await self._ledger.write_done(said)
+            raise
+        if late:
+            await self._ledger.write_done(record)
+        return stored
 
     async def _guarded(self, work: Awaitable[None]) -> bool:
         """Whether it was done. What fails for want of the launcher or the disk is tried again."""

@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
 
-from eleagent.errors import NotFound
+from eleagent.errors import NotFound, StorageUnavailable
 from eleagent.wire.approvals import Approval, ApprovalKind, ApprovalState, Delivery
 from eleagent.wire.events import ApprovalAnswered
 from eleagent.wire.sessions import Session
@@ -77,8 +77,13 @@ class Delivering:
             grant=approval.grant,
         )
         if approval.id not in party.recorded:
-            await party.timeline.append(answered)
-            party.recorded[approval.id] = answered
+            try:
+                await party.timeline.append(answered)
+            except StorageUnavailable:
+                if answered.allow:
+                    raise  # what only takes away is told all the same; a timeline that fails ends its session
+            else:
+                party.recorded[approval.id] = answered
         delivery = Delivery.DELIVERED
         if approval.kind is ApprovalKind.BUDGET:
             await party.decide(approval)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import msgspec
 
-from eleagent_daemon.store.authdb import AuthDatabase
+from eleagent_daemon.store.database import Database
 from eleagent_daemon.store.registry import ORGANIZATION
 
 
@@ -39,12 +39,12 @@ class KeyRow(msgspec.Struct, frozen=True, kw_only=True):
 class KeyRows:
     """Those that were not revoked are in memory."""
 
-    def __init__(self, *, database: AuthDatabase, rows: list[KeyRow]) -> None:
+    def __init__(self, *, database: Database, rows: list[KeyRow]) -> None:
         self._db = database
         self._rows = {row.id: row for row in rows}
 
     @classmethod
-    async def open(cls, database: AuthDatabase) -> KeyRows:
+    async def open(cls, database: Database) -> KeyRows:
         rows = await database.rows("SELECT * FROM api_keys WHERE revoked IS NULL AND organization = ?", (ORGANIZATION,))
         return cls(database=database, rows=[msgspec.convert(_decoded(dict(row)), KeyRow) for row in rows])
 
@@ -56,7 +56,7 @@ class KeyRows:
 
     async def add(self, row: KeyRow) -> None:
         async with self._db.change() as change:
-            await change.execute(
+            change.execute(
                 "INSERT INTO api_keys (id, organization, user, note, grp, bounds, hash, pepper, created, expires)"
                 " VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
                 (row.id, ORGANIZATION, row.user, row.note, row.grp, msgspec.json.encode(row.bounds).decode(), row.hash,
@@ -70,7 +70,7 @@ class KeyRows:
             if (row := self._rows.get(identifier)) is None:
                 return
             after = msgspec.structs.replace(row, used=at, hash=hashed, pepper=pepper)
-            await change.execute(
+            change.execute(
                 "UPDATE api_keys SET used = ?, hash = ?, pepper = ? WHERE id = ?", (at, hashed, pepper, identifier)
             )
             change.then(lambda: self._rows.update({identifier: after}))
@@ -78,9 +78,9 @@ class KeyRows:
     async def revoke(self, identifiers: list[str], at: float) -> None:
         """For good, at once in memory: nobody waits for the disk to be turned out."""
         gone = [one for one in identifiers if self._rows.pop(one, None) is not None]
-        async with self._db.change() as change:
+        async with self._db.change(take_away=True) as change:
             for one in gone:
-                await change.execute("UPDATE api_keys SET revoked = ? WHERE id = ?", (at, one))
+                change.execute("UPDATE api_keys SET revoked = ? WHERE id = ?", (at, one))
 
 
 def _decoded(row: dict[str, object]) -> dict[str, object]:

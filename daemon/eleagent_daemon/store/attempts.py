@@ -6,7 +6,7 @@ from typing import Final
 
 import msgspec
 
-from eleagent_daemon.store.authdb import AuthDatabase
+from eleagent_daemon.store.database import Database
 
 _KEPT: Final = 10_000
 
@@ -24,12 +24,12 @@ class Attempts:
     Over so many accounts the oldest are forgotten.
     """
 
-    def __init__(self, *, database: AuthDatabase, tries: dict[str, Tries]) -> None:
+    def __init__(self, *, database: Database, tries: dict[str, Tries]) -> None:
         self._db = database
         self._tries = tries
 
     @classmethod
-    async def open(cls, database: AuthDatabase) -> Attempts:
+    async def open(cls, database: Database) -> Attempts:
         rows = await database.rows("SELECT account, failed, last FROM attempts ORDER BY last")
         return cls(database=database, tries={row["account"]: Tries(row["failed"], row["last"]) for row in rows})
 
@@ -46,12 +46,12 @@ class Attempts:
             del self._tries[one]
         async with self._db.change() as change:
             if tries is None:
-                await change.execute("DELETE FROM attempts WHERE account = ?", (account,))
+                change.execute("DELETE FROM attempts WHERE account = ?", (account,))
             else:
-                await change.execute(
+                change.execute(
                     "INSERT INTO attempts (account, failed, last) VALUES (?, ?, ?) ON CONFLICT DO UPDATE SET"
                     " failed = excluded.failed, last = excluded.last",
                     (account, tries.failed, tries.last),
                 )
             for one in forgotten:
-                await change.execute("DELETE FROM attempts WHERE account = ?", (one,))
+                change.execute("DELETE FROM attempts WHERE account = ?", (one,))

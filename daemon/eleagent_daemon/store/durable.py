@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import tempfile
 from pathlib import Path
-from typing import BinaryIO
+from typing import BinaryIO, Final
+
+LEAST_BYTES: Final = 1 << 20
+"""A disk with less counts as full: an act has more to write than its record, and both are to find room or neither."""
 
 
 def sync_folder(folder: Path) -> None:
@@ -15,6 +19,15 @@ def sync_folder(folder: Path) -> None:
         os.fsync(fd)
     finally:
         os.close(fd)
+
+
+def see_room(folder: Path, size: int = 0) -> None:
+    """Blocking. Raises OSError where the disk has less beside the least: the last of it is not taken even for a moment,
+    others may need it.
+    """
+    disk = os.statvfs(folder)
+    if disk.f_bavail * disk.f_frsize < size + LEAST_BYTES:
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
 
 
 def open_beside(target: Path, *, mode: int) -> BinaryIO:

@@ -7,7 +7,7 @@ from enum import StrEnum
 
 import msgspec
 
-from eleagent_daemon.store.authdb import AuthDatabase
+from eleagent_daemon.store.database import Database
 from eleagent_daemon.store.registry import ORGANIZATION
 
 
@@ -39,12 +39,12 @@ class LoginRow(msgspec.Struct, frozen=True, kw_only=True):
 class LoginRows:
     """Those that have not ended are in memory."""
 
-    def __init__(self, *, database: AuthDatabase, rows: list[LoginRow]) -> None:
+    def __init__(self, *, database: Database, rows: list[LoginRow]) -> None:
         self._db = database
         self._rows = {row.id: row for row in rows}
 
     @classmethod
-    async def open(cls, database: AuthDatabase) -> LoginRows:
+    async def open(cls, database: Database) -> LoginRows:
         rows = await database.rows("SELECT * FROM logins WHERE ended IS NULL AND organization = ?", (ORGANIZATION,))
         return cls(database=database, rows=[msgspec.convert(dict(row), LoginRow) for row in rows])
 
@@ -58,7 +58,7 @@ class LoginRows:
 
     async def add(self, row: LoginRow) -> None:
         async with self._db.change() as change:
-            await change.execute(
+            change.execute(
                 "INSERT INTO logins (id, organization, user, created, confirmed, seen, expires, address, note, refresh,"
                 " pepper) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
                 (row.id, ORGANIZATION, row.user, row.created, row.confirmed, row.seen, row.expires, row.address,
@@ -76,10 +76,8 @@ class LoginRows:
                 return Presented.WRONG, None
             if hmac.compare_digest(row.refresh, given):
                 after = msgspec.structs.replace(row, refresh=refresh, pepper=pepper, seen=at)
-                await change.execute(
-                    "INSERT INTO used_refreshes (login, refresh) VALUES (?, ?)", (identifier, row.refresh)
-                )
-                await change.execute(
+                change.execute("INSERT INTO used_refreshes (login, refresh) VALUES (?, ?)", (identifier, row.refresh))
+                change.execute(
                     "UPDATE logins SET refresh = ?, pepper = ?, seen = ? WHERE id = ?",
                     (refresh, pepper, at, identifier),
                 )
@@ -96,7 +94,7 @@ class LoginRows:
             if (row := self._rows.get(identifier)) is None:
                 return None
             after = msgspec.structs.replace(row, confirmed=at, seen=at)
-            await change.execute("UPDATE logins SET confirmed = ?, seen = ? WHERE id = ?", (at, at, identifier))
+            change.execute("UPDATE logins SET confirmed = ?, seen = ? WHERE id = ?", (at, at, identifier))
             change.then(lambda: self._rows.update({identifier: after}))
         return after
 
@@ -108,7 +106,7 @@ class LoginRows:
     async def end(self, identifiers: list[str], *, at: float, why: str) -> None:
         """For good, at once in memory: nobody waits for the disk to be turned out."""
         gone = [row for one in identifiers if (row := self._rows.pop(one, None)) is not None]
-        async with self._db.change() as change:
+        async with self._db.change(take_away=True) as change:
             for row in gone:
-                await change.execute("UPDATE logins SET ended = ?, ended_why = ? WHERE id = ?", (at, why, row.id))
-                await change.execute("DELETE FROM used_refreshes WHERE login = ?", (row.id,))
+                change.execute("UPDATE logins SET ended = ?, ended_why = ? WHERE id = ?", (at, why, row.id))
+                change.execute("DELETE FROM used_refreshes WHERE login = ?", (row.id,))

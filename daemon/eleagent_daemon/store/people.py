@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import secrets
 from enum import StrEnum
 from typing import Final
 
@@ -9,7 +10,7 @@ import msgspec
 
 from eleagent.errors import Conflict, NotFound
 from eleagent.permissions import Role
-from eleagent_daemon.store.authdb import AuthDatabase, Change, fresh_id
+from eleagent_daemon.store.database import Change, Database
 from eleagent_daemon.store.registry import ORGANIZATION
 from eleagent_daemon.store.timeline import now
 
@@ -59,6 +60,7 @@ class Organization(msgspec.Struct, frozen=True, kw_only=True):
     initialized: str | None = None
 
 
+_BASE32: Final = "abcdefghijklmnopqrstuvwxyz234567"
 _SELECT: Final = (
     "SELECT users.*, memberships.role, memberships.source FROM users JOIN memberships ON memberships.user = users.id"
     " WHERE memberships.organization = ?"
@@ -68,7 +70,7 @@ _SELECT: Final = (
 class People:
     """The members of one organization."""
 
-    def __init__(self, *, database: AuthDatabase, organization: Organization, users: list[User]) -> None:
+    def __init__(self, *, database: Database, organization: Organization, users: list[User]) -> None:
         self._db = database
         self.organization = organization
         self._users: dict[str, User] = {}
@@ -78,9 +80,9 @@ class People:
             self._keep(user)
 
     @classmethod
-    async def open(cls, database: AuthDatabase, *, organization: str = ORGANIZATION) -> People:
+    async def open(cls, database: Database, *, organization: str = ORGANIZATION) -> People:
         async with database.change() as change:
-            await change.execute(
+            change.execute(
                 "INSERT INTO organizations (id, name, created) VALUES (?, ?, ?) ON CONFLICT DO NOTHING",
                 (organization, organization, now()),
             )
@@ -126,9 +128,9 @@ class People:
                     " already: eleagent user ls lists who is in it"
                 )
             known = self.find(first.name)
-            user = await self._put(change, msgspec.structs.replace(first, id=known.id if known else first.id))
+            user = self._put(change, msgspec.structs.replace(first, id=known.id if known else first.id))
             founded = msgspec.structs.replace(self.organization, name=name, initialized=now())
-            await change.execute(
+            change.execute(
                 "UPDATE organizations SET name = ?, initialized = ? WHERE id = ?",
                 (founded.name, founded.initialized, founded.id),
             )
@@ -138,7 +140,7 @@ class People:
     async def rename_organization(self, name: str) -> Organization:
         async with self._db.change() as change:
             renamed = msgspec.structs.replace(self.organization, name=name)
-            await change.execute("UPDATE organizations SET name = ? WHERE id = ?", (name, renamed.id))
+            change.execute("UPDATE organizations SET name = ? WHERE id = ?", (name, renamed.id))
             change.then(lambda: setattr(self, "organization", renamed))
         return renamed
 
@@ -148,24 +150,25 @@ class People:
             if user.name in self._names:
                 removed = "; it was a removed user's" if self.find(user.name) is None else ""
                 raise Conflict(f"a user is named {user.name!r} already{removed}: choose another name")
-            return await self._put(change, user)
+            return self._put(change, user)
 
     async def update_user(self, name: str, **changes: object) -> User:
         """Raises NotFound, and Conflict for what would leave the organization without an owner who can act."""
-        async with self._db.change() as change:
+        taken = {"state"} == changes.keys() and changes["state"] is not UserState.ACTIVE
+        async with self._db.change(take_away=taken) as change:
             before = self.get(name)
             after = msgspec.structs.replace(before, **changes)
             if not (after.role is Role.OWNER and after.active) and self._only_owner(before):
                 raise Conflict(f"{name} is the only owner: make another user owner first")
-            return await self._put(change, after)
+            return self._put(change, after)
 
     async def transfer(self, giver: str, taker: str) -> User:
         """Make `taker` owner and `giver`, where that is a user who was owner by gift, admin: both or neither."""
         async with self._db.change() as change:
-            new = await self._put(change, msgspec.structs.replace(self.get(taker), role=Role.OWNER))
+            new = self._put(change, msgspec.structs.replace(self.get(taker), role=Role.OWNER))
             old = self.find(giver)
             if old is not None and old.role is Role.OWNER and old.source is Source.GIVEN and old.id != new.id:
-                await self._put(change, msgspec.structs.replace(old, role=Role.ADMIN))
+                self._put(change, msgspec.structs.replace(old, role=Role.ADMIN))
         return new
 
     async def dissolve(self) -> None:
@@ -173,9 +176,9 @@ class People:
         async with self._db.change() as change:
             for user in self.list_users():
                 if user.source is not Source.SYSTEM:
-                    await self._put(change, msgspec.structs.replace(user, state=UserState.REMOVED, password=""))
+                    self._put(change, msgspec.structs.replace(user, state=UserState.REMOVED, password=""))
             empty = msgspec.structs.replace(self.organization, initialized=None)
-            await change.execute("UPDATE organizations SET initialized = NULL WHERE id = ?", (empty.id,))
+            change.execute("UPDATE organizations SET initialized = NULL WHERE id = ?", (empty.id,))
             change.then(lambda: setattr(self, "organization", empty))
 
     def _only_owner(self, user: User) -> bool:
@@ -187,12 +190,12 @@ class People:
         ]
         return owners == [user]
 
-    async def _put(self, change: Change, user: User) -> User:
+    def _put(self, change: Change, user: User) -> User:
         """Store the user as it is now."""
         if user.unix_uid is not None and (other := self.find_by_uid(user.unix_uid)) and other.id != user.id:
             raise Conflict(f"Unix account {user.unix_user} (uid {user.unix_uid}) is user {other.name} already")
-        stored = msgspec.structs.replace(user, id=user.id or fresh_id("u"), created=user.created or now())
-        await change.execute(
+        stored = msgspec.structs.replace(user, id=user.id or _fresh_id(), created=user.created or now())
+        change.execute(
             "INSERT INTO users (id, name, full_name, state, unix_uid, unix_user, password, password_changed, created)"
             " VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?) ON CONFLICT (id) DO UPDATE SET full_name = excluded.full_name,"
             " state = excluded.state, unix_uid = excluded.unix_uid, unix_user = excluded.unix_user,"
@@ -200,7 +203,7 @@ class People:
             (stored.id, stored.name, stored.full_name, stored.state, stored.unix_uid, stored.unix_user, stored.password,
              stored.password_changed, stored.created),
         )  # fmt: skip
-        await change.execute(
+        change.execute(
             "INSERT INTO memberships (organization, user, role, source) VALUES (?, ?, ?, ?)"
             " ON CONFLICT DO UPDATE SET role = excluded.role, source = excluded.source",
             (self.organization.id, stored.id, stored.role, stored.source),
@@ -216,3 +219,8 @@ class People:
         self._names[user.name] = user.id
         if user.unix_uid is not None and user.state is not UserState.REMOVED:
             self._uids[user.unix_uid] = user.id
+
+
+def _fresh_id() -> str:
+    """An id that nobody had: `u-` and 10 base32 characters."""
+    return "u-" + "".join(secrets.choice(_BASE32) for _ in range(10))

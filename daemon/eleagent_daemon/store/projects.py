@@ -7,7 +7,7 @@ from collections.abc import Callable
 import msgspec
 
 from eleagent.errors import Conflict, NotFound
-from eleagent_daemon.store.authdb import AuthDatabase
+from eleagent_daemon.store.database import Database
 from eleagent_daemon.store.registry import ORGANIZATION, PROJECT
 
 
@@ -26,12 +26,12 @@ class ProjectRow(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class ProjectRows:
-    def __init__(self, *, database: AuthDatabase, rows: list[ProjectRow]) -> None:
+    def __init__(self, *, database: Database, rows: list[ProjectRow]) -> None:
         self._db = database
         self._rows = {row.name: row for row in rows}
 
     @classmethod
-    async def open(cls, database: AuthDatabase) -> ProjectRows:
+    async def open(cls, database: Database) -> ProjectRows:
         rows = await database.rows("SELECT project FROM projects WHERE organization = ?", (ORGANIZATION,))
         return cls(database=database, rows=[msgspec.json.decode(row["project"], type=ProjectRow) for row in rows])
 
@@ -54,7 +54,7 @@ class ProjectRows:
         async with self._db.change() as change:
             if row.name in self._rows or row.name == PROJECT:
                 raise Conflict(f"there is a project {row.name!r} already, perhaps of others: choose another name")
-            await change.execute(
+            change.execute(
                 "INSERT INTO projects (organization, name, project) VALUES (?, ?, ?)",
                 (ORGANIZATION, row.name, msgspec.json.encode(row).decode()),
             )
@@ -66,7 +66,7 @@ class ProjectRows:
             if (row := self._rows.get(name)) is None:
                 raise NotFound(f"no project {name!r}: eleagent project ls lists them")
             after = become(row)
-            await change.execute(
+            change.execute(
                 "UPDATE projects SET project = ? WHERE organization = ? AND name = ?",
                 (msgspec.json.encode(after).decode(), ORGANIZATION, name),
             )

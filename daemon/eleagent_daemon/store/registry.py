@@ -19,7 +19,7 @@ from eleagent.wire.states import State
 from eleagent_daemon.domain.access import Sight
 from eleagent_daemon.domain.lifecycle import check_move
 from eleagent_daemon.domain.sandbox import POOL_FIRST_UID, POOL_SIZE
-from eleagent_daemon.store.database import open_database, transaction
+from eleagent_daemon.store.database import Database, transaction
 
 _ALPHABET = "abcdefghijklmnopqrstuvwxyz234567"
 ORGANIZATION = "default"
@@ -70,21 +70,21 @@ Admit = Callable[[list[Session]], None]
 
 
 class Registry:
-    def __init__(self, *, connection: aiosqlite.Connection) -> None:
-        self._db = connection
-        self._lock = asyncio.Lock()
+    def __init__(self, *, database: Database) -> None:
+        self.database = database
+        self._db, self._lock = self.shared()
         self._reserved: set[int] = set()
 
     @classmethod
     async def open(cls, path: Path) -> Registry:
-        return cls(connection=await open_database(path, schema="registry"))
+        return cls(database=await Database.open(path, schema="registry"))
 
     async def close(self) -> None:
-        await self._db.close()
+        await self.database.close()
 
     def shared(self) -> tuple[aiosqlite.Connection, asyncio.Lock]:
         """The connection and its one write lock, for the other tables of the file."""
-        return self._db, self._lock
+        return self.database.connection, self.database.lock
 
     async def create_session(
         self,

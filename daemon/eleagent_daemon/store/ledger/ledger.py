@@ -10,6 +10,8 @@ import asyncio
 import logging
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
+from functools import partial
 from pathlib import Path
 from typing import Any, Final
 
@@ -24,7 +26,8 @@ from eleagent_daemon.store.ledger.groups import GROUP_RECORDS, Groups
 from eleagent_daemon.store.ledger.health import Health
 from eleagent_daemon.store.ledger.index import Index
 from eleagent_daemon.store.ledger.keys import Keys
-from eleagent_daemon.store.ledger.kinds import LATE, get_kind
+from eleagent_daemon.store.ledger.kinds import get_kind
+from eleagent_daemon.store.ledger.late import Late
 from eleagent_daemon.store.ledger.log import Log
 from eleagent_daemon.store.ledger.writer import Writer
 from eleagent_daemon.store.timeline import now
@@ -33,7 +36,6 @@ log = logging.getLogger(__name__)
 
 CHECKPOINT_RECORDS: Final = 256
 CHECKPOINT_S: Final = 60.0
-LATE_RECORDS: Final = 10_000
 TICK_S: Final = 1.0
 INDEX_RECORDS: Final = 4000
 """What the index takes in at a time while nobody asks it, so that it holds up nothing."""
@@ -52,8 +54,7 @@ class Ledger:
         self._thread = ThreadPoolExecutor(max_workers=1, thread_name_prefix="audit")
         self._health = Health()
         self._groups = Groups(writer=self._writer, thread=self._thread, health=self._health)
-        self._late: list[AuditRecord] = []
-        self._lost = 0
+        self._late = Late(folder / "late")
         self._shortage = ""
         self._sink: Sink = lambda note: None
         self._closed = False
@@ -70,6 +71,7 @@ class Ledger:
             await ledger._in_thread(ledger._open)
         except OSError as err:
             raise AuditUnavailable(f"the audit log in {folder} can't be opened: {err}") from err
+        await ledger._write_late()
         return ledger
 
     @property
@@ -165,12 +167,18 @@ class Ledger:
             entries, take_away=take_away, too_late=lambda first: self._disown(entries, first)
         )
 
+    async def write_done(self, record: AuditRecord, *, take_away: bool = True) -> None:
+        """It has happened: what can't be recorded now is when there is room."""
+        try:
+            await self.write_all([record], take_away=take_away)
+        except AuditUnavailable as err:
+            log.warning("a record of %s %s waits for room: %s", record.action, record.object, err.message)
+            self.write_later(record)
+
     def write_later(self, record: AuditRecord) -> None:
         """Keep a record of what was done without one until there is room."""
-        if len(self._late) >= LATE_RECORDS:
-            self._lost += 1
-        else:
-            self._late.append(msgspec.structs.replace(record, details=record.details | {LATE: "true"}))
+        if (late := self._late.add(record)) is not None and not self._closed:
+            self._thread.submit(self._late.note, late)
 
     async def checkpoint(self) -> None:
         """Sign what is there, and hand the checkpoint on. A failure makes the log refuse."""
@@ -259,6 +267,8 @@ class Ledger:
         except TamperFound as err:
             self.condemn(err.message)
         try:
+            self._late.open()
+            self._late.keep_room()
             self._writer.keep_room()
         except OSError as err:
             self._shortage = f"the disk has no room for the audit log's reserve: {err.strerror}"
@@ -278,6 +288,7 @@ class Ledger:
 
         def attempt() -> None:
             self._writer.reopen()
+            self._late.keep_room()
             self._writer.keep_room()
 
         health = self._health
@@ -299,23 +310,29 @@ class Ledger:
                     "since": health.failed_since,
                     "why": why,
                     "refused": str(health.refused),
-                    "late": str(len(self._late)),
-                    "lost": str(self._lost),
+                    "late": str(len(self._late.records)),
+                    "lost": str(self._late.lost),
                 },
             )
         )
         if not health.failure:
             log.warning("the audit log can be written again")
-            health.refused = self._lost = 0
+            health.refused = self._late.lost = 0
 
     async def _write_late(self, *more: AuditRecord) -> None:
-        late, self._late = self._late, []
+        """What was done meanwhile, then `more`."""
+        if not self._late.records and not more:
+            return
+        late = self._late.records
         entries = [*late, *more]
-        try:
-            for start in range(0, len(entries), GROUP_RECORDS):
-                await self.write_all(entries[start : start + GROUP_RECORDS], take_away=True)
-        except AuditUnavailable:
-            self._late = late + self._late
+        done = 0
+        with suppress(AuditUnavailable):
+            while done < len(entries):
+                await self.write_all(entries[done : done + GROUP_RECORDS], take_away=True)
+                done += GROUP_RECORDS
+        del late[: min(done, len(entries) - len(more))]
+        if done:
+            await self._in_thread(partial(self._late.renew, list(late)))
 
     async def _look_after_room(self) -> None:
         try:

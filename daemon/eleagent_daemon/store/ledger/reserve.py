@@ -2,17 +2,14 @@
 
 from __future__ import annotations
 
-import errno
 import os
 from pathlib import Path
 from typing import Final
 
-from eleagent_daemon.store.durable import sync_folder
+from eleagent_daemon.store.durable import see_room, sync_folder
 
 RESERVE_BYTES: Final = 16 << 20
 """Some 30,000 records."""
-LEAST_BYTES: Final = 1 << 20
-"""A disk with less counts as full: an act has more to write than its record, and both are to find room or neither."""
 WARN_BYTES: Final = 1 << 30
 WARN_SHARE: Final = 0.05
 
@@ -34,7 +31,7 @@ class Reserve:
         try:
             missing = max(0, self._size - os.fstat(fd).st_blocks * 512)
             try:
-                self.see_room(missing)
+                see_room(self._path.parent, missing)
                 if missing:
                     os.posix_fallocate(fd, 0, self._size)
                     os.fsync(fd)
@@ -44,14 +41,6 @@ class Reserve:
                 raise
         finally:
             os.close(fd)
-
-    def see_room(self, size: int = 0) -> None:
-        """Blocking. Raises OSError where the disk has less beside the least: the last of it is not taken even for a
-        moment, others may need it.
-        """
-        disk = os.statvfs(self._path.parent)
-        if disk.f_bavail * disk.f_frsize < size + LEAST_BYTES:
-            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
 
     def give(self) -> None:
         """Blocking. Let the room go. Raises OSError."""

@@ -10,6 +10,7 @@ from typing import Protocol
 from eleagent.errors import TamperFound
 from eleagent.transparency.logfiles import log_folders
 from eleagent.wire.audit import AuditRecord
+from eleagent_daemon.store.durable import see_room
 from eleagent_daemon.store.ledger.keys import Keys
 from eleagent_daemon.store.ledger.log import Log
 from eleagent_daemon.store.ledger.origins import begin_first, begin_next
@@ -84,7 +85,7 @@ class Writer:
         """It never raises. While the log fails only what takes away is tried."""
         try:
             if not failure:
-                self._reserve.see_room()
+                see_room(self._folder)
                 return Written(self._append(dict(enumerate(parts))))
             why: Exception = OSError(failure)
         except (OSError, TamperFound) as err:
@@ -108,7 +109,7 @@ class Writer:
         self.reopen()
         try:
             if self._reserve.there:
-                self._reserve.see_room()
+                see_room(self._folder)
             return self._append(urgent)
         except OSError:
             if not self._reserve.there:
