@@ -133,7 +133,7 @@ def main(arguments: list[str]) -> int:
 def say(text: str) -> None:
     """To the operator's terminal or the service's log. Where that has no room it is lost, but nothing else is."""
     try:
-        print(f"{MARK}{text}", file=sys.stderr, flush=True)  # noqa: T201
+        os.write(2, f"{MARK}{text}\n".encode())  # what is printed and finds no room stays in the way of the exit
     except OSError:
         return
 

@@ -31,7 +31,6 @@ PRINTERS = {
     "eleagent_daemon/main.py": "why it could not start, to whoever started it",
     "eleagent_daemon/launcher/main.py": "why it could not start, to whoever started it",
     "eleagent_daemon/daemonctl.py": "how a start in the background went, to whoever asked for it",
-    "eleagent_daemon/supervise.py": "to the operator's terminal or the service's log",
 }
 TOP_LEVEL = {
     ".ci", ".editorconfig", ".gitignore", ".pre-commit-config.yaml", "CHANGELOG.md", "LICENSE", "Makefile", "README.md",
