@@ -23,6 +23,9 @@ from eleagent_daemon.store.slate import Slate
 
 log = logging.getLogger(__name__)
 
+_PRAGMAS: Final = ("journal_mode=WAL", "synchronous=FULL", "foreign_keys=ON", "busy_timeout=5000", "cache_size=-256")
+"""The cache's size is in KiB: what it would hold beyond a statement's needs the kernel's cache has anyway."""
+
 RETRY_S: Final = 1.0
 """How often it is tried to write what waits for room."""
 
@@ -165,7 +168,7 @@ async def open_database(
     os.close(os.open(path, os.O_CREAT | os.O_CLOEXEC, 0o600))
     connection = await aiosqlite.connect(path, isolation_level=None)
     try:
-        for pragma in ("journal_mode=WAL", "synchronous=FULL", "foreign_keys=ON", "busy_timeout=5000"):
+        for pragma in _PRAGMAS:
             await connection.execute(f"PRAGMA {pragma}")
         if first is not None:
             await first(connection)
