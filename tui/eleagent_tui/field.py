@@ -7,7 +7,11 @@ from textual.widgets import Input
 
 
 class Field(Input):
-    """It does not blink: a blinking cursor writes 1.7 kB a second for nothing."""
+    """It does not blink: a blinking cursor writes 1.7 kB a second for nothing. What may be left out is told in a colour
+    that can be read, which Textual's own is not.
+    """
+
+    DEFAULT_CSS = "Field > .input--placeholder { color: $text-muted; &:ansi { color: ansi_default; } }"
 
     def __init__(
         self,

@@ -34,6 +34,35 @@ ROLES: Final = {
 each role before the first paint."""
 
 
+CONTRAST: Final = 4.5
+"""The least that text needs against what is behind it (WCAG 2.2, 1.4.3)."""
+
+
+def readable(colour: Color, background: Color) -> Color:
+    """The colour where it can be read, or the nearest to it that can: the tints of a light theme are too pale. What a
+    terminal makes of its own colours is not known.
+    """
+    if colour.ansi is not None:
+        return colour
+    away = Color.darken if _luminance(background) > 0.18 else Color.lighten
+    for _ in range(40):
+        if contrast(colour, background) >= CONTRAST:
+            break
+        colour = away(colour, 0.02)
+    return colour
+
+
+def contrast(one: Color, other: Color) -> float:
+    """From 1, which is none, to 21."""
+    dark, light = sorted((_luminance(one), _luminance(other)))
+    return (light + 0.05) / (dark + 0.05)
+
+
+def _luminance(colour: Color) -> float:
+    parts = (part / 12.92 if part <= 0.04045 else ((part + 0.055) / 1.055) ** 2.4 for part in colour.normalized)
+    return sum(part * weight for part, weight in zip(parts, (0.2126, 0.7152, 0.0722), strict=True))
+
+
 class Guard(LineFilter):
     """The second wall: whatever got past the model loses its control characters, and its links, at the paint. Here
     they are taken out and not shown, since the width of a row is settled.
@@ -104,10 +133,16 @@ class Painted(Widget):
             for one in name.split():
                 colour, more = ROLES[one]
                 if colour:
-                    style += Style(color=Color.parse(self.app.theme_variables[colour]).rich_color)
+                    style += Style(color=self._colour(colour).rich_color)
                 style += more
             self._roles[name] = style
         return self._roles[name]
+
+    def _colour(self, variable: str) -> Color:
+        name = self.app.theme_variables[variable]
+        if name == "ansi_blue" and self.app.current_theme.dark:
+            name = "ansi_cyan"  # a terminal's own blue is next to invisible on black
+        return readable(Color.parse(name), self.background_colors[1])
 
     def render_line(self, y: int) -> Strip:
         width, base = self.size.width, self.role("")

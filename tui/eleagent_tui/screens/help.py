@@ -26,7 +26,7 @@ class Help(ModalScreen[None]):
 
     DEFAULT_CSS = """
     Help { align: center middle; }
-    Help > Reader { width: 76; height: 90%; border: round $primary; padding: 0 1; }
+    Help > Reader { width: 76; height: 90%; border: round $foreground; padding: 0 1; }
     """
     BINDINGS: ClassVar[list[BindingType]] = [Binding("escape,q,question_mark", "dismiss", "close", show=False)]
 
