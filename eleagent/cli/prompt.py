@@ -23,7 +23,7 @@ def check_prompt(text: str | bytes) -> str:
     raw = os.fsencode(text) if isinstance(text, str) else text
     if len(raw) > PROMPT_LIMIT_BYTES:
         raise TooLarge(
-            f"the prompt is larger than {PROMPT_LIMIT_BYTES // 1024} KiB: put it into a file and give that with --data",
+            f"the prompt is larger than {PROMPT_LIMIT_BYTES} bytes: put it into a file and give that with --data",
             limit_bytes=PROMPT_LIMIT_BYTES,
         )
     try:

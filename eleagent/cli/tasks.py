@@ -19,10 +19,10 @@ import msgspec
 
 from eleagent.cli.prompt import read_source
 from eleagent.errors import BadRequest, Conflict
-from eleagent.wire.sessions import SessionCreate
+from eleagent.wire.sessions import PROMPT_BODY_BYTES, SessionCreate
 
 UNITS_LIMIT: Final = 10_000
-LINE_LIMIT_BYTES: Final = 1 << 20
+LINE_LIMIT_BYTES: Final = PROMPT_BODY_BYTES
 
 _ID = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}")
 
@@ -75,7 +75,7 @@ def read_tasks(path: Path, defaults: SessionCreate, *, here: bool = True) -> lis
 def _unit(path: Path, number: int, line: bytes, defaults: SessionCreate, *, here: bool) -> Unit:
     where = f"--tasks {path}: line {number}"
     if len(line) > LINE_LIMIT_BYTES:
-        raise BadRequest(f"{where}: it is longer than {LINE_LIMIT_BYTES >> 20} MiB: put the text into a file of `data`")
+        raise BadRequest(f"{where}: it is longer than {LINE_LIMIT_BYTES} bytes: put the text into a file of `data`")
     try:
         given = msgspec.json.decode(line, type=dict[str, Any])
         name = given.pop("id", None)

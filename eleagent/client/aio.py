@@ -6,6 +6,7 @@ import asyncio
 import socket
 from collections.abc import AsyncIterator, Mapping
 from contextlib import AsyncExitStack, asynccontextmanager
+from io import BytesIO
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Self
 
@@ -176,7 +177,7 @@ class AsyncClient:
             async with self._http.request(
                 request.method,
                 request.target,
-                data=request.content,
+                data=None if request.content is None else BytesIO(request.content),
                 headers=headers,
                 timeout=timeout,
             ) as answer:

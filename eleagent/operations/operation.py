@@ -27,7 +27,7 @@ class Effect(StrEnum):
 
 
 class Body(StrEnum):
-    """JSON: a decoded struct of at most 1 MiB. BYTES: a raw stream of at most `limit_bytes`."""
+    """JSON: a decoded struct. BYTES: a raw stream. Of at most `limit_bytes`, either of them."""
 
     NONE = "none"
     JSON = "json"

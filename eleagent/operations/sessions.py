@@ -12,7 +12,8 @@ SESSION_CREATE: Final = Operation(
     id="session_create", method="POST", path="/v1/sessions", permission=Permission.SESSION_CREATE,
     audit="session.create", effect=Effect.ACT,
     summary="Start a session; Idempotency-Key makes a repeat return the first",
-    body=sessions.SessionCreate, body_kind=Body.JSON, result=sessions.Session, status=202,
+    body=sessions.SessionCreate, body_kind=Body.JSON, limit_bytes=sessions.PROMPT_BODY_BYTES,
+    result=sessions.Session, status=202,
     recorded=("agent", "name", "policy", "model", "runtime"),
 )  # fmt: skip
 SESSION_LIST: Final = Operation(
@@ -46,12 +47,13 @@ SESSION_FIND: Final = Operation(
 SESSION_INPUT: Final = Operation(
     id="session_input", method="POST", path="/v1/sessions/{key}/input", permission=Permission.SESSION_DRIVE,
     audit="session.send", effect=Effect.ACT, summary="Say something to the agent", body=sessions.SessionInput,
-    body_kind=Body.JSON, result=sessions.InputAccepted, status=202,
+    body_kind=Body.JSON, limit_bytes=sessions.PROMPT_BODY_BYTES, result=sessions.InputAccepted, status=202,
 )  # fmt: skip
 SESSION_RESUME: Final = Operation(
     id="session_resume", method="POST", path="/v1/sessions/{key}/resume", permission=Permission.SESSION_CREATE,
     audit="session.resume", effect=Effect.ACT, summary="Go on with an ended session in a new sandbox",
-    body=sessions.SessionResume, body_kind=Body.JSON, result=sessions.Session, status=202,
+    body=sessions.SessionResume, body_kind=Body.JSON, limit_bytes=sessions.PROMPT_BODY_BYTES,
+    result=sessions.Session, status=202,
 )  # fmt: skip
 SESSION_REMOVE: Final = Operation(
     id="session_remove", method="DELETE", path="/v1/sessions/{key}", permission=Permission.SESSION_REMOVE,

@@ -9,8 +9,11 @@ from eleagent.wire.attestation import Report
 from eleagent.wire.limits import Raise, SessionLimits
 from eleagent.wire.states import State as State
 
-PROMPT_LIMIT_BYTES = 768 * 1024
-"""A prompt, UTF-8; the request body around it is held to 1 MiB."""
+PROMPT_LIMIT_BYTES = 1_000_000
+"""A prompt, UTF-8."""
+
+PROMPT_BODY_BYTES = 6 * PROMPT_LIMIT_BYTES + (1 << 20)
+"""A request with a prompt in it: JSON makes 6 bytes of a control character; all else that is asked for has 1 MiB."""
 
 KEY_PATTERN = r"^s-[a-z2-7]{10}$"
 

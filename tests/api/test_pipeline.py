@@ -16,11 +16,12 @@ import pytest
 
 from eleagent import errors
 from eleagent.operations.operation import Kind, Operation
+from eleagent.operations.sessions import SESSION_CREATE, SESSION_INPUT, SESSION_RESUME
 from eleagent.operations.table import OPERATIONS
 from eleagent.permissions import Permission, Role
 from eleagent.roles import grants
 from eleagent.version import VERSION_HEADER, __version__
-from eleagent.wire.sessions import Accepted, SessionStop, State
+from eleagent.wire.sessions import PROMPT_BODY_BYTES, PROMPT_LIMIT_BYTES, Accepted, SessionStop, State
 from eleagent_daemon.api.answer import Stream
 from eleagent_daemon.api.identity import Caller
 from eleagent_daemon.api.pipeline import Call
@@ -157,6 +158,21 @@ async def test_pipeline_refuses_a_body_over_its_limit(api: Api) -> None:
 
     problem(await api.request("POST", STOP, data=chunks(), headers=json_type), 413, "too_large")
     assert len(api.handlers.calls) == 1
+
+
+@pytest.mark.parametrize("operation", [SESSION_CREATE, SESSION_INPUT, SESSION_RESUME])
+async def test_pipeline_takes_the_longest_prompt_however_it_is_escaped(api: Api, operation: Operation) -> None:
+    api.handlers.answers[operation.id] = ACCEPTED
+    json_type: dict[str, str | None] = {"Content-Type": "application/json"}
+    member = "text" if operation is SESSION_INPUT else "prompt"
+    for prompt in ("x" * PROMPT_LIMIT_BYTES, '"\n' * (PROMPT_LIMIT_BYTES // 2), "\1" * PROMPT_LIMIT_BYTES):
+        body = io.BytesIO(json.dumps({member: prompt}).encode())
+        answer = await api.request(operation.method, operation.url(key=KEY), data=body, headers=json_type)
+        assert answer.status == operation.status, answer
+        assert getattr(api.handlers.calls[-1].body, member) == prompt
+    body = io.BytesIO(b" " * (PROMPT_BODY_BYTES + 1))
+    answer = await api.request(operation.method, operation.url(key=KEY), data=body, headers=json_type)
+    assert f"{PROMPT_BODY_BYTES} are allowed" in problem(answer, 413, "too_large")
 
 
 async def test_pipeline_says_which_methods_a_path_is_for(api: Api) -> None:

@@ -62,7 +62,7 @@ def test_bad_usage_is_one_line_and_exit_2(eleagent: CommandLine, arguments: list
 def test_prompt_of_5_mb_is_one_line_and_exit_2(eleagent: CommandLine) -> None:
     done = eleagent("run", "-", stdin=b"x" * 5_000_000)
     assert (done.code, done.err.count("\n")) == (2, 1)
-    assert "larger than 768 KiB" in done.err
+    assert "larger than 1000000 bytes" in done.err
 
 
 def test_prompt_that_is_no_utf8_is_named(eleagent: CommandLine) -> None:

@@ -66,6 +66,10 @@ def script(tmp_path):
     return write
 
 
+LONGEST = ('"say" \\ this\n\1' * PROMPT_LIMIT_BYTES)[: PROMPT_LIMIT_BYTES - 1] + "."
+"""1 MB that JSON makes nearly twice as long."""
+
+
 def run(claude, *arguments, timeout=120.0):
     done = claude.cli("run", "--json", *arguments, timeout=timeout)
     lines = [json.loads(line) for line in done.stdout.splitlines()]
@@ -119,11 +123,19 @@ def test_second_input_is_a_second_turn(claude, script):
 def test_usage_and_the_end_of_a_turn_outlive_the_daemon(claude, script, runtime, docker_socket, tmp_path):
     """A daemon that comes back counts on, and believes the agent's true end. The first dies over the longest prompt."""
     prompt = tmp_path / "prompt.txt"
-    prompt.write_text("wait ".ljust(PROMPT_LIMIT_BYTES, "x"))
+    prompt.write_text(LONGEST)
     with running_daemon(docker_socket, ELEAGENT_RUNTIME=runtime) as own:
         link_images(claude, own)
         with prompt.open() as stdin:
-            words = ("run", "-d", "--model-script", script(SLOW.replace("sleep 60", "sleep 6")), "-")
+            words = (
+                "run",
+                "-d",
+                "--model-script",
+                script(SLOW.replace("sleep 60", "sleep 6")),
+                "--max-cost",
+                "99",
+                "-",
+            )
             key = own.cli(*words, stdin=stdin).stdout.strip()
         assert not data(own.wait_for(key, "input.accepted"), "input.delivered")
         own.kill("eleagent_daemon.main")
@@ -144,6 +156,39 @@ def test_usage_and_the_end_of_a_turn_outlive_the_daemon(claude, script, runtime,
     requests = [one for one in data(events, "egress.model") if one["allowed"]]
     assert ended["usage"]["requests"] == len(requests) == 2
     assert ended["usage"]["input_tokens"] == sum(one["usage"]["input_tokens"] for one in requests)
+
+
+def test_longest_prompts_are_begun_with_said_and_gone_on_with(claude, script, tmp_path):
+    prompt, longer = tmp_path / "prompt.txt", tmp_path / "longer.txt"
+    prompt.write_text(LONGEST)
+    longer.write_text(LONGEST * 5)
+
+    def give(path, *words):
+        with path.open() as stdin:
+            return claude.cli(*words, "-", stdin=stdin)
+
+    words = ("run", "-d", "--max-cost", "99", "--model-script", script(SLOW.replace("sleep 60", "sleep 4")))
+    key = give(prompt, *words).stdout.strip()
+    claude.wait_for(key, "agent.tool_call")
+    for words in (("run", "-d"), ("session", "send", key), ("resume", "-d", key)):
+        refused = give(longer, *words)
+        assert (refused.returncode, refused.stdout) == (2, ""), words
+        assert refused.stderr == (
+            f"eleagent: the prompt is larger than {PROMPT_LIMIT_BYTES} bytes: "
+            "put it into a file and give that with --data\n"
+        )
+    sent = give(prompt, "session", "send", key)
+    assert sent.returncode == 0, sent.stderr
+    assert claude.cli("wait", key, timeout=90).returncode == 0
+    again = give(prompt, "resume", "-d", key)
+    assert again.returncode == 0, again.stderr
+    assert claude.cli("wait", again.stdout.strip(), timeout=90).returncode == 0
+    for one, times in ((key, 2), (again.stdout.strip(), 1)):
+        events = claude.events(one)
+        assert [event["text"] for event in data(events, "input.accepted")] == [LONGEST] * times
+        assert len(data(events, "input.delivered")) == times
+        shown = claude.cli("logs", "--json", one)
+        assert [json.loads(line)["seq"] for line in shown.stdout.splitlines()] == [event["seq"] for event in events]
 
 
 def test_interrupt_ends_the_turn_with_130(claude, script):

@@ -40,8 +40,8 @@ def test_admission_takes_what_can_be_started() -> None:
 @pytest.mark.parametrize(
     ("changes", "told"),
     [
-        ({"prompt": None}, "prompt that is not empty"),
-        ({"prompt": " \n"}, "prompt that is not empty"),
+        ({"prompt": None}, "the prompt is empty: say"),
+        ({"prompt": " \n"}, "the prompt is empty: say"),
         ({"argv": ["x"]}, "takes a prompt (eleagent run PROMPT), no program: programs run as eleagent run -- PROGRAM"),
         ({"argv": ["x"], "prompt": None}, "agent claude takes a prompt"),
         ({"agent": "command", "prompt": None}, "eleagent run -- PROGRAM"),
@@ -72,6 +72,13 @@ def test_admission_refuses_by_name(changes: dict[str, Any], told: str) -> None:
 def test_admission_counts_a_prompt_in_bytes_and_says_what_to_do() -> None:
     with pytest.raises(TooLarge, match=rf"{PROMPT_LIMIT_BYTES + 2} bytes.*--data"):
         check(prompt="ä" * (PROMPT_LIMIT_BYTES // 2 + 1))
+
+
+def test_admission_gives_what_is_asked_for_beside_the_prompt_1_mib() -> None:
+    check(prompt="\1" * PROMPT_LIMIT_BYTES, model_script="x" * (1 << 19))
+    for more in ({"model_script": "x" * (1 << 20)}, {"agent": "command", "prompt": None, "argv": ["x" * (1 << 20)]}):
+        with pytest.raises(TooLarge, match=r"beside the prompt has \d+ bytes, 1048576 are allowed"):
+            check(**more)
 
 
 def test_admission_of_an_unknown_agent_names_the_known() -> None:

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from eleagent.cli.tasks import Progress, Step, read_tasks
+from eleagent.cli.tasks import LINE_LIMIT_BYTES, Progress, Step, read_tasks
 from eleagent.errors import BadRequest, Conflict
 from eleagent.wire.limits import SessionLimits
 from eleagent.wire.sessions import SessionCreate
@@ -52,7 +52,7 @@ def test_tasks_are_the_flags_with_what_each_line_says_over_them(tmp_path: Path) 
         ([{"id": 7, "prompt": "a"}], "id 7"),
         ([{"prompt": "a"}, {"prompt": "a"}], "units 1 and 2 are both"),
         ([{"id": "x", "prompt": "a"}, {"id": "x", "prompt": "b"}], "units 1 and 2 are both 'x': give each its own id"),
-        (['{"prompt": "' + "x" * (1 << 20) + '"}'], "longer than 1 MiB"),
+        (['{"prompt": "' + "x" * LINE_LIMIT_BYTES + '"}'], f"longer than {LINE_LIMIT_BYTES} bytes"),
     ],
 )
 def test_tasks_that_can_not_be_done_are_refused_by_line(tmp_path: Path, lines: list[Any], told: str) -> None:

@@ -226,8 +226,6 @@ async def _answered(work: Callable[[str], Awaitable[web.StreamResponse]]) -> web
         return await work(identifier)
     except EleAgentError as err:
         return problem(err, identifier)
-    except web.HTTPRequestEntityTooLarge:
-        return problem(TooLarge("the body is larger than the 1 MiB that are allowed"), identifier)
     except (web.HTTPException, ConnectionError):
         raise
     except Exception:
@@ -304,12 +302,9 @@ def _query(operation: Operation, request: web.Request) -> dict[str, Any]:
 async def _body(operation: Operation, request: web.Request) -> Any:
     if operation.body_kind is Body.BYTES:
         return None
-    declared = request.content_length or 0
-    if declared > operation.limit_bytes:
-        raise TooLarge(f"the body has {declared} bytes, {operation.limit_bytes} are allowed")
     try:
         async with asyncio.timeout(BODY_S):
-            data = await request.read()
+            data = await _read(request, operation.limit_bytes)
     except TimeoutError:
         raise BadRequest(f"the body did not arrive within {BODY_S:g} s") from None
     if operation.body is None:
@@ -322,6 +317,18 @@ async def _body(operation: Operation, request: web.Request) -> Any:
         return msgspec.json.decode(data, type=operation.body)
     except (msgspec.DecodeError, UnicodeDecodeError) as err:
         raise BadRequest(f"the body is not a valid {operation.body.__name__}: {err}") from None
+
+
+async def _read(request: web.Request, limit_bytes: int) -> bytes:
+    """The body, of which no more than `limit_bytes` is ever held. Raises TooLarge."""
+    declared, data = request.content_length or 0, bytearray()
+    if declared > limit_bytes:
+        raise TooLarge(f"the body has {declared} bytes, {limit_bytes} are allowed")
+    async for piece in request.content.iter_any():
+        data += piece
+        if len(data) > limit_bytes:
+            raise TooLarge(f"the body has more than the {limit_bytes} bytes that are allowed")
+    return bytes(data)
 
 
 def _session_of(result: Any) -> str:

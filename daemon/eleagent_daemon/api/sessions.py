@@ -153,10 +153,7 @@ class SessionHandlers:
                     yield _encode(Notice(notice="behind", behind=behind)) + b"\n"
 
     async def send(self, call: Call) -> InputAccepted:
-        key = call.path["key"]
-        if not call.body.text.strip():
-            raise BadRequest("the input is empty")
-        return await self._sessions.say(key, call.body.text, by=call.caller.name, lease=call.body.lease)
+        return await self._sessions.say(call.path["key"], call.body.text, by=call.caller.name, lease=call.body.lease)
 
     async def resume(self, call: Call) -> Session:
         before = await self._sessions.get(call.path["key"])

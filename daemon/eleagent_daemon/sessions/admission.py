@@ -27,11 +27,25 @@ _TITLE_CHARACTERS: Final = 80
 _TIMEOUT_LIMIT_S: Final = 10_000_000
 _GRACE_LIMIT_S: Final = 3600
 
+REST_LIMIT_BYTES: Final = 1 << 20
+
 
 def check_name(name: str) -> None:
     """Raises BadRequest for what a session can't be called by."""
     if not _NAME.fullmatch(name) or re.match(KEY_PATTERN, name):
         raise BadRequest(f"name {name!r}: use letters, digits, '.', '_' and '-', at most 63, and not a session's key")
+
+
+def check_prompt(text: str) -> None:
+    """Raises BadRequest or TooLarge for what can't be said to an agent."""
+    if not text.strip():
+        raise BadRequest("the prompt is empty: say what is to be done")
+    if (size := len(text.encode())) > PROMPT_LIMIT_BYTES:
+        raise TooLarge(
+            f"the prompt has {size} bytes, {PROMPT_LIMIT_BYTES} are allowed: "
+            "put the text into a file and pass it with --data",
+            limit_bytes=PROMPT_LIMIT_BYTES,
+        )
 
 
 def check_request(request: SessionCreate, profile: Profile) -> None:
@@ -46,13 +60,11 @@ def check_request(request: SessionCreate, profile: Profile) -> None:
             f"agent {profile.name} takes a prompt (eleagent run PROMPT), no program: "
             "programs run as eleagent run -- PROGRAM ARGS…"
         )
-    elif not (request.prompt or "").strip():
-        raise BadRequest(f"agent {profile.name} needs a prompt that is not empty")
-    elif (size := len(str(request.prompt).encode())) > PROMPT_LIMIT_BYTES:
-        raise TooLarge(
-            f"the prompt has {size} bytes, {PROMPT_LIMIT_BYTES} are allowed: "
-            "put the text into a file and pass it with --data"
-        )
+    else:
+        check_prompt(request.prompt or "")
+    rest = len(msgspec.json.encode(msgspec.structs.replace(request, prompt=None)))
+    if rest > REST_LIMIT_BYTES:
+        raise TooLarge(f"what is asked for beside the prompt has {rest} bytes, {REST_LIMIT_BYTES} are allowed")
     if request.name is not None:
         check_name(request.name)
     if request.timeout_s is not None and not 0 < request.timeout_s < _TIMEOUT_LIMIT_S:

@@ -16,7 +16,7 @@ from eleagent_daemon.domain.access import Owned, Sight
 from eleagent_daemon.domain.doors import Gateway
 from eleagent_daemon.sessions.accepting import Accepting
 from eleagent_daemon.sessions.accounts import Accounts
-from eleagent_daemon.sessions.admission import check_limits, check_name
+from eleagent_daemon.sessions.admission import check_limits, check_name, check_prompt
 from eleagent_daemon.sessions.approvals import Approvals
 from eleagent_daemon.sessions.attending import Attending
 from eleagent_daemon.sessions.catalogue import Catalogue
@@ -231,12 +231,14 @@ class Sessions:
         return State.RUNNING
 
     async def say(self, key: str, text: str, *, by: str, lease: int | None) -> InputAccepted:
+        check_prompt(text)
         runner = await self._running(key)
         message, seq = await runner.say(text, by=by, lease=lease)
         return InputAccepted(id=message, seq=seq, lease=runner.live.session.lease)
 
     async def hand_over(self, key: str, to: str, *, by: str, may_take: bool) -> Session:
         runner = await self._runner(key)
+        runner.stopping.check_going()
         await runner.lease.hand_over(to, by=by, may_take=may_take)
         return await self.get(key)
 
@@ -250,4 +252,5 @@ class Sessions:
         runner = await self._runner(key)
         if runner.live.session.state not in (State.RUNNING, State.WAITING):
             raise Conflict(f"session {key} is {runner.live.session.state}, not running")
+        runner.stopping.check_going()
         return runner
