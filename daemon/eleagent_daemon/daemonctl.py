@@ -72,22 +72,25 @@ def _start_private(rest: list[str], config: Config) -> None:
         check_local(home, "home", "ELEAGENT_HOME")
         home.mkdir(mode=0o711, parents=True, exist_ok=True)
         with hold_lock(home / "start.lock", wait=True):
-            if not _answers(config.socket):
-                _await_end(Layout(home), config)
+            if _is_free(Layout(home), config):
                 _detach(rest, config)
     except OSError as err:
         raise unusable_home(home, err) from None
 
 
-def _await_end(layout: Layout, config: Config) -> None:
-    """One that is ending, unneeded, still has the home for a moment; one that stays without a socket is stuck."""
-    until = time.monotonic() + supervise.STOP_S
-    while held(layout.lock):
-        if _answers(config.socket):
-            return
+def _is_free(layout: Layout, config: Config) -> bool:
+    """Whether no daemon answers, nor will. One that is ending, unneeded, still has the home for a moment; one that died
+    is started again by its parent; one that stays without a socket is stuck.
+    """
+    until = time.monotonic() + supervise.STOP_S + supervise.LAUNCHER_STOP_S
+    while not _answers(config.socket):
+        lock = next(filter(held, (layout.parent_lock, layout.lock)), None)
+        if lock is None:
+            return True
         if time.monotonic() > until:
-            raise Conflict(f"it runs already and does not answer (it holds {layout.lock}): see {_log(config)}")
+            raise Conflict(f"it runs already and does not answer (it holds {lock}): see {_log(config)}")
         time.sleep(_TICK_S)
+    return False
 
 
 def _prepare(rest: list[str], config: Config) -> list[str]:
@@ -109,7 +112,7 @@ def _prepare(rest: list[str], config: Config) -> list[str]:
         "--docker-socket", config.docker.socket,
     ]  # fmt: skip
     daemon = [*python, "eleagent_daemon.main", *rest]
-    words = [str(layout.launcher / "lock"), str(len(launcher)), *launcher, *daemon]
+    words = [str(layout.parent_lock), str(layout.launcher / "lock"), str(len(launcher)), *launcher, *daemon]
     return [sys.executable, "-I", "-S", supervise.__file__, *words]
 
 

@@ -77,6 +77,11 @@ class Layout:
         return self.launcher / "launcher.sock"
 
     @property
+    def parent_lock(self) -> Path:
+        """Held by the parent of both processes, from its start to its end."""
+        return self.launcher / "parent.lock"
+
+    @property
     def lock(self) -> Path:
         return self.home / "artefacts" / "state" / "daemon.lock"
 

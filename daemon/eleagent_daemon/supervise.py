@@ -1,7 +1,8 @@
 """How are eleagentd and eleagent-launcher kept running together? The parent of both, which does nothing else.
 
 A program of its own that imports next to nothing, since it lives as long as they do:
-`python -I -S supervise.py LAUNCHER-LOCK N LAUNCHER-WORDS… DAEMON-WORDS…`, the first N words being the launcher's.
+`python -I -S supervise.py OWN-LOCK LAUNCHER-LOCK N LAUNCHER-WORDS… DAEMON-WORDS…`, the first N words being the
+launcher's.
 """
 
 from __future__ import annotations
@@ -17,6 +18,7 @@ STEADY_S = 30.0
 STOP_S = 15.0
 LAUNCHER_STOP_S = 1.0
 TICK_S = 0.1
+LOOK_S = 0.5
 FATAL = 78
 """eleagentd's exit code for a setting or another daemon in its way (EX_CONFIG, sysexits.h): not to be started again."""
 
@@ -110,11 +112,29 @@ def held(lock: str) -> bool:
     return False
 
 
+def hold(lock: str) -> bool:
+    """Take our own lock until we end, whatever ends us: one parent a home. Who only looks at it is borne with."""
+    fd = os.open(lock, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600)
+    until = time.monotonic() + LOOK_S
+    while True:
+        try:
+            fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            if time.monotonic() > until:
+                return False
+            time.sleep(TICK_S)
+        else:
+            return True
+
+
 def main(arguments: list[str]) -> int:
-    lock, count = arguments[0], int(arguments[1])
+    own, lock, count = arguments[0], arguments[1], int(arguments[2])
+    if not hold(own):
+        say(f"a daemon is running already on {os.path.dirname(os.path.dirname(own))} (it holds {own})")  # noqa: PTH120
+        return USAGE
     few = {name: os.environ[name] for name in PASSED_ON if name in os.environ}
-    launcher = Child("eleagent-launcher", arguments[2 : 2 + count], few)
-    daemon = Child("eleagentd", arguments[2 + count :], dict(os.environ))
+    launcher = Child("eleagent-launcher", arguments[3 : 3 + count], few)
+    daemon = Child("eleagentd", arguments[3 + count :], dict(os.environ))
     asked: list[int] = []
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, lambda signum, _: asked.append(signum))

@@ -8,6 +8,7 @@ from __future__ import annotations
 import json
 import os
 import pty
+import signal
 import socket
 import subprocess
 import sys
@@ -83,6 +84,27 @@ def test_daemon_ends_unneeded_and_the_next_command_starts_another(own: Daemon) -
     assert "Traceback" not in own.log()
     own.env["ELEAGENT_IDLE_S"] = "60"
     assert own.cli("ps").returncode == 0
+    assert starts(own) == 2
+
+
+def test_client_that_meets_a_daemon_that_has_just_died_starts_no_second_one(own: Daemon) -> None:
+    """Its parent, which is held up here, starts it again."""
+    assert own.cli("ps").returncode == 0
+    (parent,) = own.parents()
+    os.kill(parent, signal.SIGSTOP)
+    try:
+        own.kill("eleagent_daemon.main")
+        client = subprocess.Popen(
+            [sys.executable, "-P", "-m", "eleagent.cli.main", "ps", "--json"],
+            env=own.env, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE,
+        )  # fmt: skip
+        time.sleep(1.5)
+        assert client.poll() is None, "it waits"
+    finally:
+        os.kill(parent, signal.SIGCONT)
+    _, err = client.communicate(timeout=30)
+    assert (client.returncode, err) == (0, b"")
+    assert own.parents() == [parent]
     assert starts(own) == 2
 
 
