@@ -49,12 +49,15 @@ class FakeLauncher:
         return await self.ask(verb, object, fds), []
 
     async def ask(self, verb: Any, expected: type, fds: Sequence[int] = ()) -> Any:
-        """A verb goes on though the daemon that asked is gone."""
         if self.deaf:
             self.deaf -= 1
             if self.deaf % 2:
-                await self._in_turn(verb)
+                await self._carried_out(verb)
             raise LauncherUnavailable("it was killed by a test")
+        return await self._carried_out(verb)
+
+    async def _carried_out(self, verb: Any) -> Any:
+        """A verb goes on though the daemon that asked is gone, and is done before the session's next one."""
         work = asyncio.ensure_future(self._in_turn(verb))
         work.add_done_callback(lambda done: done.cancelled() or done.exception())  # nobody may be left to hear of it
         return await asyncio.shield(work)

@@ -45,17 +45,17 @@ def test_step_never_runs_an_agent_twice_that_may_have_run() -> None:
 @pytest.mark.parametrize("code", [0, 1, 7, 125])
 def test_end_of_its_own_stays_its_own_over_a_reboot_and_an_engines_restart(code: int) -> None:
     status = Status(Phase.EXITED, exit_code=code)
-    assert true_end(status, rebooted=True, engine_away=True) == status
+    assert true_end(status, rebooted=True, orphaned=True) == status
 
 
 @pytest.mark.parametrize("code", [137, 143, 255])
 def test_end_by_force_is_nobodys_exit_code_after_a_reboot_and_an_engines_restart(code: int) -> None:
     status = Status(Phase.EXITED, exit_code=code)
-    assert true_end(status, rebooted=False, engine_away=False) == status, "somebody killed it"
-    assert "rebooted" in true_end(status, rebooted=True, engine_away=False).error
+    assert true_end(status, rebooted=False, orphaned=False) == status, "somebody killed it"
+    assert "rebooted" in true_end(status, rebooted=True, orphaned=False).error
     unseen_end = Status(Phase.EXITED, error="nobody knows how it ended")
-    assert "rebooted" in true_end(unseen_end, rebooted=True, engine_away=False).error
-    told = true_end(status, rebooted=False, engine_away=True)
+    assert "rebooted" in true_end(unseen_end, rebooted=True, orphaned=False).error
+    told = true_end(status, rebooted=False, orphaned=True)
     assert (told.phase, told.exit_code, "restarted" in told.error) == (Phase.GONE, None, True)
 
 

@@ -179,7 +179,8 @@ class Attending:
                     policy = self._settings.policy_of(live.session)
                     self._spares.want(self._shape(live.session, live.record.request, policy))
 
-        at_once = live.session.state is not State.QUEUED
+        # One that was stopped in the queue has only to be concluded: it waits for no slot.
+        at_once = live.session.state is not State.QUEUED or live.cause is not None or live.ended is not None
         self._supervisor.submit(live.key, partial(work, live.desk), user=live.session.owner, at_once=at_once)
 
     async def _live(self, record: Record) -> Live:

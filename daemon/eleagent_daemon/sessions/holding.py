@@ -130,14 +130,18 @@ class Holding:
             await live.become(state=State.PAUSED, paused_by=[*session.paused_by, hold])
 
     async def unpause(self, hold: str, *, by: str) -> None:
-        """Let go of one hold; the sandbox goes on when it was the last. Raises Conflict when there is no such hold."""
-        self._stopping.check_going()
+        """Let go of one hold; the sandbox goes on when it was the last. Raises Conflict when there is no such hold, or
+        it is being ended.
+        """
+        self._check_stays()
         live, session = self._live, self._live.session
         if hold not in session.paused_by:
             others = f": it is held by {', '.join(session.paused_by)}" if session.paused_by else ""
             raise Conflict(f"session {session.key} is {session.state}, not paused by {hold}{others}")
         holds = [other for other in session.paused_by if other != hold]
         await live.timeline.append(SessionUnpaused(hold=hold, by_user=by, running=not holds))
+        if live.cause is not None:  # stopped meanwhile
+            return
         await live.become(state=State.PAUSED if holds else live.awake, paused_by=holds)
         if not holds:
             live.unpaused(now())
@@ -148,13 +152,16 @@ class Holding:
 
     async def set_limits(self, update: LimitsUpdate, *, by: str) -> None:
         """A session that a limit paused goes on. Raises Conflict when it is being ended."""
-        self._stopping.check_going()
+        self._check_stays()
         live = self._live
-        if live.cause is not None:
-            raise Conflict(f"session {live.key} is already being ended: {live.cause}")
         if live.desk is not None:
             await live.desk.limit_set()
         await self._set_limits(update, by=by)
+
+    def _check_stays(self) -> None:
+        self._stopping.check_going()
+        if self._live.cause is not None:
+            raise Conflict(f"session {self._live.key} is already being ended: {self._live.cause}")
 
     async def decide(self, approval: Approval) -> None:
         """What was said of the limit that it was paused at: it goes on as far as that allows, or is stopped there."""
@@ -177,7 +184,7 @@ class Holding:
         await live.timeline.append(LimitsChanged(by_user=by, limits=limits, timeout_s=timeout_s, day_raise=day_raise))
         await live.become(limits=limits, timeout_s=timeout_s, day_raises=raises)
         live.warned, live.met, live.paused_at = frozenset(), None, None
-        if LIMIT in live.session.paused_by:
+        if LIMIT in live.session.paused_by and live.cause is None:
             await self.unpause(LIMIT, by=by)
         live.limits_changed()
         live.wake()

@@ -20,7 +20,7 @@ class Stopping:
     """`over` is set once it is decided what came of the session. `grace_s` is what the last stop gave it."""
 
     def __init__(self, *, live: Live, launcher: LauncherClient, grace_s: float) -> None:
-        self.over = False
+        self.over = live.ended is not None or live.exited is not None
         self.grace_s = live.session.limits.stop_grace_s if live.session.limits.stop_grace_s is not None else grace_s
         self._live = live
         self._launcher = launcher
