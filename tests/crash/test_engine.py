@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import os
 import shutil
+import signal
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
@@ -10,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from ..daemonfixture import running_daemon
-from .faults import DAEMON, assert_nothing_left, assert_whole, output
+from .faults import DAEMON, LAUNCHER, assert_nothing_left, assert_whole, output
 from .ownengine import Engine, own_engine
 
 pytestmark = [pytest.mark.engine, pytest.mark.timeout(240)]
@@ -55,4 +57,32 @@ def test_session_over_an_engine_and_a_daemon_that_are_killed_and_come_back(engin
             stored = [event["data"]["path"] for event in events if event["type"] == "artefact.stored"]
             assert stored == ["a"], "what it left is kept, however it ended"
         assert engine.kills == 2, "each fault was really injected"
+        assert_nothing_left(own, engine.socket, "engine")
+
+
+@pytest.mark.parametrize("in_order", [False, True], ids=["killed", "stopped"])
+def test_engine_that_ends_a_session_while_nobody_looks_is_told_as_its_end(engine, in_order):
+    """Launcher and daemon die with it, and meet only the engine that came after it."""
+    with running_daemon(engine.socket) as own:
+        assert own.cli("image", "build", "command", timeout=110).returncode == 0
+        key = own.cli("run", "-d", "--", "sh", "-c", COUNT).stdout.strip()
+        own.wait_for(key, "output.text")
+        (parent,) = own.parents()
+        os.kill(parent, signal.SIGSTOP)
+        try:
+            own.kill(DAEMON)
+            own.kill(LAUNCHER)
+            if in_order:
+                engine.restart(live_restore=False)
+            else:
+                engine.kill()
+                engine.start()
+        finally:
+            os.kill(parent, signal.SIGCONT)
+        own.answers()
+        events = own.wait_for(key, "session.ended", timeout=90)
+        assert_whole(events, "engine")
+        ended = events[-1]["data"]
+        assert (ended["state"], ended["exit_code"], ended.get("agent_exit_code")) == ("lost", 125, None), ended
+        assert "restarted" in ended["detail"]
         assert_nothing_left(own, engine.socket, "engine")

@@ -84,3 +84,31 @@ def test_question_that_is_open_when_the_daemon_dies_can_be_answered_to_the_next(
         assert_whole(events, "approval")
         assert "first.invalid could not be resolved" in output(events), "it was let pass, to where no test can go"
         assert [event["data"]["id"] for event in events if event["type"] == "approval.asked"] == [still["id"]]
+
+
+@pytest.mark.engine
+def test_last_words_of_a_sandbox_that_is_removed_while_nobody_looks_are_kept(docker_socket):
+    """They are in the launcher's spool by then."""
+    speak = "i=0; while [ $i -lt 40 ]; do i=$((i+1)); echo line $i; sleep 0.05; done; sleep 60"
+    with running_daemon(docker_socket, ELEAGENT_RUNTIME="docker") as own:
+        assert own.cli("image", "build", "command", timeout=110).returncode == 0
+        key = own.cli("run", "-d", "--", "sh", "-c", speak).stdout.strip()
+        before = output(own.wait_for(key, "output.text"))
+        (daemon,), (parent,) = own.pids(DAEMON), own.parents()
+        os.kill(daemon, signal.SIGSTOP)
+        time.sleep(3)
+        os.kill(parent, signal.SIGSTOP)
+        try:
+            own.kill(LAUNCHER)
+            own.kill(DAEMON)
+            command = ["docker", "-H", f"unix://{docker_socket}", "rm", "-f", f"eleagent-{key}-1"]
+            subprocess.run(command, check=True, capture_output=True)
+        finally:
+            os.kill(parent, signal.SIGCONT)
+        own.answers()
+        events = own.wait_for(key, "session.ended")
+        assert_whole(events, "removed")
+        assert len(before.splitlines()) < 40
+        assert output(events).splitlines() == [f"line {number}" for number in range(1, 41)]
+        assert (events[-1]["data"]["state"], events[-1]["data"]["exit_code"]) == ("lost", 125)
+        assert_nothing_left(own, docker_socket, "removed")

@@ -168,7 +168,7 @@ class Phase(StrEnum):
 
 class Status(msgspec.Struct, frozen=True):
     """From inspection, never from the end of a stream. `started_at` and `finished_at` are the backend's own text, `pid`
-    the init's host pid. `orphaned`: it outlived the engine that ran it, and ended after that.
+    the init's host pid. `orphaned`: it ended with the engine that ran it, or outlived that and ended then.
     """
 
     phase: Phase

@@ -46,6 +46,7 @@ ORPHANED_S: Final = 0.5
 
 _STREAMS: Final = {"out": Stream.OUT, "err": Stream.ERR}
 _LIVE: Final = (Phase.RUNNING, Phase.PAUSED)
+_OVER: Final = (Phase.EXITED, Phase.GONE)
 
 
 class LiveSandbox:
@@ -119,9 +120,9 @@ class LiveSandbox:
         self._follow_from(None, None)
 
     async def inspect(self) -> Inspected:
-        """An exit is told once all output is in the spool; until then the sandbox counts as running."""
+        """An end is told once all output is in the spool; until then the sandbox counts as running."""
         status = self._end or await self._runtime.inspect(self.record.spec.name)
-        draining = status.phase is Phase.EXITED and not self._drained
+        draining = status.phase in _OVER and not self._drained
         if draining:
             status = msgspec.structs.replace(status, phase=Phase.RUNNING, exit_code=None)
         pids = await self._pids() if status.phase is Phase.RUNNING and not draining else []
@@ -262,7 +263,7 @@ class LiveSandbox:
             except NotFound:
                 break
             except EleAgentError as error:
-                chunks = None
+                chunks, broke_at = None, broke_at or time.time()
                 self._notify(Notice(session=self.session, text=f"reading the output was interrupted: {error.message}"))
                 await asyncio.sleep(RETRY_S)
                 continue
@@ -270,8 +271,8 @@ class LiveSandbox:
                 await asyncio.sleep(RETRY_S)
             elif ended or status.phase is Phase.GONE or time.monotonic() - began < END_FOLLOWS_S:
                 if status.phase is Phase.EXITED:
-                    orphaned = _seconds(status.finished_at) > broke_at + ORPHANED_S
-                    self._end = msgspec.structs.replace(status, orphaned=orphaned)
+                    outlived = _seconds(status.finished_at) > broke_at + ORPHANED_S
+                    self._end = msgspec.structs.replace(status, orphaned=status.orphaned or outlived)
                 break
             else:
                 ended = True

@@ -22,7 +22,7 @@ from eleagent_daemon.domain import seccomp
 from eleagent_daemon.domain.launch import Entry, HostFact, ImageFacts
 from eleagent_daemon.domain.sandbox import LABEL, Phase, Placement, SandboxSpec, Status
 from eleagent_daemon.runtime import cgroup
-from eleagent_daemon.runtime.docker_answers import Container, Version, phase
+from eleagent_daemon.runtime.docker_answers import Container, Version, ended_with_engine, phase
 from eleagent_daemon.runtime.docker_engine import Engine
 from eleagent_daemon.runtime.docker_facts import engine_facts
 from eleagent_daemon.runtime.docker_images import build_image, find_images
@@ -126,7 +126,8 @@ class DockerRuntime:
     async def inspect(self, name: str) -> Status:
         """LOST when the engine can't be asked: then nobody knows whether it runs."""
         try:
-            return (await self._container(name)).state.read()
+            status = (await self._container(name)).state.read()
+            return msgspec.structs.replace(status, orphaned=ended_with_engine(status, self._engine.began()))
         except NotFound:
             return Status(Phase.GONE)
         except EleAgentError as err:

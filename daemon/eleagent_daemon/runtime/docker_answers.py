@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from typing import Any
+from datetime import datetime
+from typing import Any, Final
 
 import msgspec
 
@@ -22,6 +23,9 @@ _PHASES = {
     "stopping": Phase.RUNNING,
     "stopped": Phase.EXITED,
 }
+ENGINE_START_S: Final = 10.0
+"""An engine ends what it can't take up before it answers."""
+
 _NEVER = "0001-01-01T00:00:00Z"
 
 
@@ -55,6 +59,16 @@ class State(_Answer, frozen=True, rename="pascal"):
             finished_at="" if found is not Phase.EXITED or self.finished_at == _NEVER else self.finished_at,
             error=error,
         )
+
+
+def ended_with_engine(status: Status, began: float) -> bool:
+    """Whether it ran under an engine before the one that answers, which was started at `began` (0: nobody knows), and
+    was over when that came up: one that stops ends what it runs, one that was killed finds it and ends it then.
+    """
+    if status.phase is not Phase.EXITED or not began or not status.started_at or not status.finished_at:
+        return False
+    started, finished = (datetime.fromisoformat(text).timestamp() for text in (status.started_at, status.finished_at))
+    return started < began and finished < began + ENGINE_START_S
 
 
 class Config(_Answer, frozen=True, rename="pascal"):

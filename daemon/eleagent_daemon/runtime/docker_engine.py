@@ -4,9 +4,14 @@ from __future__ import annotations
 
 import asyncio
 import errno
+import os
+import socket
+import struct
+import time
 from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import aiohttp
@@ -14,8 +19,12 @@ import msgspec
 from aiodocker import Docker, DockerError
 
 from eleagent.errors import Conflict, EleAgentError, EngineUnavailable, NotFound
+from eleagent_daemon.kernel.calls import start_ticks
 from eleagent_daemon.runtime.docker_answers import Version
 from eleagent_daemon.runtime.docker_streams import Hijacked, open_hijacked
+
+_PEER = struct.Struct("3i")
+_PID_FILE = Path("/run/docker.pid")
 
 ANSWER_LIMIT_S = 60.0
 """An engine that has not answered a plain question by then is taken to be down."""
@@ -82,6 +91,19 @@ class Engine:
         """As it was when the engine was first asked."""
         async with self.asked("say its version"):
             return (await self._connect()).version
+
+    def began(self) -> float:
+        """When the engine that answers was started, since the epoch; 0 where that can't be told."""
+        try:
+            with socket.socket(socket.AF_UNIX) as probe:
+                probe.connect(self.socket)
+                pid, _, _ = _PEER.unpack(probe.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, _PEER.size))
+            if pid <= 1:  # the service manager listened for it
+                pid = int(_PID_FILE.read_text())
+            age_s = time.clock_gettime(time.CLOCK_BOOTTIME) - start_ticks(pid) / os.sysconf("SC_CLK_TCK")
+        except (OSError, ValueError):
+            return 0.0
+        return time.time() - age_s
 
     async def close(self) -> None:
         connection, self._connection = self._connection, None

@@ -63,10 +63,10 @@ def step(*, released: bool, phase: Phase) -> Step:
             return Step.LOSE
 
 
-def true_end(status: Status, *, rebooted: bool, engine_away: bool) -> Status:
+def true_end(status: Status, *, rebooted: bool, orphaned: bool) -> Status:
     """How it ended, where what ended it was neither the agent nor a person: then its exit code is nobody's."""
     forced = status.exit_code is None or status.exit_code in _BY_FORCE
-    if not forced or not (rebooted or engine_away):
+    if not forced or not (rebooted or orphaned):
         return status
     why = "the host was rebooted while it ran" if rebooted else "the container engine ended it when it was restarted"
     return Status(phase=Phase.GONE, error=why)

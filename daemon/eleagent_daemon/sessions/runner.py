@@ -30,6 +30,7 @@ from eleagent_daemon.domain.launch import Done, Inspect, Inspected, Look, Notice
 from eleagent_daemon.domain.policy import Policy
 from eleagent_daemon.domain.sandbox import Phase, Status
 from eleagent_daemon.sessions.accounts import Accounts
+from eleagent_daemon.sessions.adapter import Send
 from eleagent_daemon.sessions.ending import Ending
 from eleagent_daemon.sessions.holding import Holding
 from eleagent_daemon.sessions.keeper import Rules
@@ -92,7 +93,6 @@ class Runner:
         self._farewell_at: float | None = None
         self._launcher_pid = 0
         self._inspected_at = 0.0
-        self._engine_away = False
 
     async def run(self) -> None:
         """See the session to its end. Whatever is met on the way, it ends in a clear state, once the disk allows."""
@@ -128,8 +128,7 @@ class Runner:
     def _true_end(self, status: Status) -> Status:
         booted = self._starting.boot_id
         rebooted = bool(self.live.boot_id and booted and self.live.boot_id != booted)
-        away = (self._engine_away or status.orphaned) and self.live.cause is None
-        return true_end(status, rebooted=rebooted, engine_away=away)
+        return true_end(status, rebooted=rebooted, orphaned=status.orphaned and self.live.cause is None)
 
     async def _exited(self, status: Status) -> Status:
         """How it ended is durable before anything of it is removed."""
@@ -188,7 +187,7 @@ class Runner:
             await live.become(state=State.RUNNING, started=live.started)
         match step(released=True, phase=inspected.status.phase):
             case Step.LOSE:
-                return inspected.status
+                return await self._read_out(inspected.status)
             case Step.ADOPT if not inspected.draining:
                 try:
                     await self._take_over(inspected)
@@ -197,7 +196,7 @@ class Runner:
                     if found.status.phase in (Phase.RUNNING, Phase.PAUSED) and not found.draining:
                         raise  # else it just ended, and what is not there any more can't be attested or given doors
             case _:
-                pass
+                live.wake()  # it has ended, and no notice tells of that any more
         return await self._follow(notices)
 
     async def _take_over(self, inspected: Inspected) -> None:
@@ -221,8 +220,7 @@ class Runner:
 
     async def _found(self) -> Inspected:
         """What is there, as soon as somebody can say: only then can what runs be attested and be given its doors."""
-        while (inspected := await self._inspect()).status.phase is Phase.LOST:
-            self._engine_away = True
+        while (inspected := await self._inspect()).status.phase is Phase.LOST:  # noqa: ASYNC110 - nobody tells of it
             await asyncio.sleep(AWAY_S)
         return inspected
 
@@ -239,20 +237,14 @@ class Runner:
 
     async def _follow(self, notices: Subscription) -> Status:
         """Read until the sandbox has ended and all of its output is in the timeline."""
-        reading = Reading(
-            live=self.live,
-            launcher=self._launcher,
-            accounts=self._accounts,
-            pool=self._pool,
-            limit_bytes=self._output_bytes,
-        )
+        reading = self._reading()
         self.holding.begin()
         ended: Inspected | None = None
         while True:
             try:
                 await self.stopping.send()
                 for send in await reading.drain():
-                    await self._starting.write(self.live.key, send)
+                    await self._write(send)
                 if reading.turn_over:
                     await self._look_at_files()
                     reading.turn_over = False
@@ -269,6 +261,27 @@ class Runner:
                 await self.stopping.end(Cause.UNWRITABLE, grace_s=0)
                 return await self._until_ended(notices)
 
+    async def _read_out(self, status: Status) -> Status:
+        """Of a sandbox that is gone: what it said last may be in its spool yet."""
+        reading = self._reading()
+        with contextlib.suppress(StorageUnavailable):
+            await reading.drain()
+            await reading.finish()
+        return status
+
+    def _reading(self) -> Reading:
+        return Reading(
+            live=self.live,
+            launcher=self._launcher,
+            accounts=self._accounts,
+            pool=self._pool,
+            limit_bytes=self._output_bytes,
+        )
+
+    async def _write(self, send: Send) -> None:
+        with contextlib.suppress(NotFound):  # it is gone, which its end will tell
+            await self._starting.write(self.live.key, send)
+
     async def _look_at_files(self) -> None:
         """At the end of a turn; at the end of the sandbox the launcher does it by itself."""
         with contextlib.suppress(NotFound):
@@ -279,7 +292,7 @@ class Runner:
         if self.live.record.request.stay:
             return
         if self._farewell_at is None and (farewell := self.live.adapter.farewell()) is not None:
-            await self._starting.write(self.live.key, farewell)
+            await self._write(farewell)
             self._farewell_at = time.monotonic()
         elif self._farewell_at is not None and time.monotonic() > self._farewell_at + FAREWELL_S:
             self._farewell_at = math.inf
@@ -308,7 +321,6 @@ class Runner:
         await self.holding.tell_of(inspected.resources)
         if inspected.status.phase in (Phase.EXITED, Phase.GONE):
             return inspected
-        self._engine_away = inspected.status.phase is Phase.LOST
         await self.holding.mind(inspected.cpu_s, asked=True)
         await self._meet_new_launcher(inspected)
         await self.holding.keep_still(inspected)
