@@ -133,6 +133,7 @@ class Handler(BaseHTTPRequestHandler):
         body = self.rfile.read(int(self.headers.get("Content-Length", 0)))
         operation, path = _match(self.command, url.path)
         query = {name: values[0] for name, values in parse_qs(url.query).items()}
+        _check_query(operation, query)
         call = Call(operation.id, path, query, dict(self.headers), body)
         fake.calls.append(call)
         try:
@@ -180,6 +181,14 @@ class Handler(BaseHTTPRequestHandler):
     def _tear(self) -> None:
         self.close_connection = True
         self.connection.shutdown(socket.SHUT_RDWR)
+
+
+def _check_query(operation: Operation, query: dict[str, str]) -> None:
+    """The daemon refuses what is not so."""
+    known = operation.queries
+    for name, text in query.items():
+        assert name in known, f"{operation.id} takes no {name}"
+        assert known[name] is not int or 0 <= int(text) < 1 << 53, f"{operation.id} does not take {name}={text}"
 
 
 def _match(method: str, path: str) -> tuple[Operation, dict[str, str]]:

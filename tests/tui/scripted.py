@@ -38,6 +38,7 @@ from eleagent.wire.sessions import (
 from eleagent.wire.system import Doctor, Finding, Status
 from eleagent.wire.timeline import Event, Notice
 from eleagent.wire.users import User, UserList
+from eleagent.wire.wanted import Wanted
 
 from ..cli.fakedaemon import Break, Call, FakeDaemon, Script
 
@@ -162,6 +163,11 @@ class Scene:
         after = int(query.get("after", 0))
         if "tail" in query:
             after = max(after, len(known) - int(query["tail"]))
+        types = frozenset(filter(None, query.get("types", "").split(",")))
+        if wanted := Wanted(text=query.get("text", ""), types=types, trouble=query.get("trouble") == "true"):
+            assert "follow" not in query, "the daemon refuses that"
+            yield from (one for one in known[after:] if wanted.fits(one))
+            return
         if query.get("follow") != "true":
             yield from known[after : after + int(query.get("limit", len(known)))]
             return

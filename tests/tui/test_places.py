@@ -239,15 +239,19 @@ async def test_each_artefact_has_the_turn_that_wrote_it_last(scene: Scene, tui: 
     one = scene.add(
         session(1, State.SUCCEEDED, artefacts=3),
         *STORY, wrote("/artefacts/a.csv", "/artefacts/b.csv", "/workspace/c.csv"),
-        ev.InputAccepted(id="i-1", by_user="weber", text="Again"), wrote("/artefacts/b.csv"),
+        ev.InputAccepted(id="i-1", by_user="weber", text="Again"), wrote("/artefacts/b.csv", "/artefacts/d.csv"),
+        FilesChanged([
+            FileChange("/artefacts/e.csv", Change.RENAMED, before_path="/artefacts/a.csv"),
+            FileChange("/artefacts/d.csv", Change.DELETED),
+        ]),
     )  # fmt: skip
-    scene.files[one.key] = dict.fromkeys(("a.csv", "b.csv", "c.csv"), b"1\n")
+    scene.files[one.key] = dict.fromkeys(("a.csv", "b.csv", "c.csv", "d.csv", "e.csv"), b"1\n")
     async with tui() as seen:
         await seen.until("able-otter-1")
         await seen.press("4", "enter")
         await seen.until("WRITTEN")
         turns = {words[0]: words[3] for row in seen.rows if len(words := row.split()) > 4 and words[2] == "B"}
-        assert turns == {"a.csv": "1", "b.csv": "2"}
+        assert turns == {"b.csv": "2", "e.csv": "2"}
         assert "c.csv" in seen.screen
 
 

@@ -10,6 +10,7 @@ from eleagent.errors import Conflict
 from eleagent.operations.sessions import SESSION_EVENTS, SESSION_HANDOVER, SESSION_INPUT, SESSION_RESUME
 from eleagent.wire import events as ev
 from eleagent.wire.driving import SessionHandover
+from eleagent.wire.observations import Change, FileChange, FilesChanged, ProgramExecuted
 from eleagent.wire.sessions import SessionInput, SessionResume, State
 from eleagent_tui.transcript import Transcript
 
@@ -171,6 +172,43 @@ async def test_search_opens_what_is_folded_where_the_text_is(scene: Scene, tui: 
         await seen.press("slash", *"TR-128", "enter")
         await seen.until("TR-128.md")
         assert transcript.chosen == 8
+
+
+async def test_what_the_host_saw_takes_a_row_until_it_is_opened(scene: Scene, tui: Open) -> None:
+    ran = ["bash", "-c", "source /home/agent/x && " * 20 + "the end"]
+    home = [FileChange(f"/home/agent/.claude/{'deep-' * 20}{number}", Change.CREATED) for number in range(9)]
+    made = [FileChange("/artefacts/one.csv", Change.CREATED, size_bytes=8), *home]
+    scene.add(
+        session(1),
+        STORY[0],
+        ProgramExecuted(at="2026-03-09T08:00:00Z", pid=7, ppid=1, exe="/bin/bash", argv=ran),
+        FilesChanged(made, passed=["/workspace/t"]),
+        ev.AgentMessage("All is done"),
+    )
+    async with tui() as seen:
+        await seen.until("able-otter-1")
+        await seen.press("enter")
+        await seen.until("All is done")
+        program, *files = [row.strip() for row in seen.rows if row.startswith("  ·")][-3:]
+        assert program.startswith("·   $ bash -c 'source")
+        assert files == ["·   A  /artefacts/one.csv  8 B", "· 10 in HOME or gone again (enter opens)"]
+        assert "the end" not in seen.screen
+        await seen.press("left_square_bracket", "enter")
+        await seen.until("deep-deep")
+        await seen.press("enter", "left_square_bracket", "enter")
+        await seen.until("the end")
+
+
+async def test_foot_tells_what_keys_do_while_one_writes(scene: Scene, tui: Open) -> None:
+    scene.add(session(1), *STORY)
+    async with tui() as seen:
+        await seen.until("able-otter-1")
+        await seen.press("enter")
+        await seen.until("i write ")
+        await seen.press("i")
+        await seen.until("⏎ says it  esc back to the transcript")
+        await seen.press("escape")
+        await seen.until("i write ")
 
 
 async def test_composer_sends_and_keeps_its_keys_to_itself(scene: Scene, daemon: FakeDaemon, tui: Open) -> None:

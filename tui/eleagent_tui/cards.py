@@ -9,15 +9,17 @@ from typing import Final, NamedTuple
 import msgspec
 
 from eleagent.cli.amounts import human_size
-from eleagent.cli.cards import lines, telling
+from eleagent.cli.cards import Line, lines, telling
+from eleagent.cli.observedcards import HOME
 from eleagent.cli.observedcards import lines as observed_lines
 from eleagent.cli.report import tokens
 from eleagent.cli.screen import Style
 from eleagent.cli.views import payload_of
 from eleagent.wire import events as ev
+from eleagent.wire.observations import FilesChanged, ProgramExecuted
 from eleagent.wire.timeline import Event
 from eleagent_tui import markdown
-from eleagent_tui.rows import Row, fit, indented, shown, shown_line, width_of, wrap, wrap_spans
+from eleagent_tui.rows import Row, Span, fit, indented, shown, shown_line, width_of, wrap, wrap_spans
 
 FOLDED_ROWS: Final = 12
 FOLDED_MESSAGE_ROWS: Final = 60
@@ -45,7 +47,7 @@ def rows(event: Event, width: int, *, opened: bool = False, called: Called | Non
     """The event's rows, folded unless `opened`. Every event has at least one, so that none is passed over."""
     folded = FOLDED_MESSAGE_ROWS if event.type in _READ else FOLDED_ROWS
     most = OPEN_ROWS if opened else folded
-    laid = list(_rows(event, width, called, most))
+    laid = list(_rows(event, width, called, most, opened=opened))
     if len(laid) > most:
         hidden = len(laid) - most + 1
         how = "v opens all in the pager" if opened else "enter opens"
@@ -72,7 +74,7 @@ def text_of(event: Event) -> str:
             return msgspec.json.format(msgspec.json.encode(event.data)).decode()
 
 
-def _rows(event: Event, width: int, called: Called | None, most: int) -> Iterator[Row]:
+def _rows(event: Event, width: int, called: Called | None, most: int, *, opened: bool) -> Iterator[Row]:
     payload = payload_of(event)
     # No more than is shown is laid out: a line of a megabyte costs what its first rows cost.
     budget = most * width * 2
@@ -108,10 +110,32 @@ def _rows(event: Event, width: int, called: Called | None, most: int) -> Iterato
             yield (("dim", fit(f"· the turn is over ({turns} turns of the model)", width)),)
         case payload if isinstance(payload, _SILENT):
             yield (("dim", fit(f"· {payload.type}", width)),)
+        case ProgramExecuted() | FilesChanged() if not opened:
+            yield from _glimpse(payload, width)
         case _:
             for line in (*lines(payload), *observed_lines(payload, verbose=True)):
-                spans = [(role_of(style), shown_line(text)) for style, text in line.spans]
-                yield from indented(wrap_spans(spans, width - 2), ("dim", "· "), "  ")
+                yield from indented(wrap_spans(_spans(line), width - 2), ("dim", "· "), "  ")
+
+
+def _spans(line: Line) -> list[Span]:
+    return [(role_of(style), shown_line(text)) for style, text in line.spans]
+
+
+def _glimpse(payload: ProgramExecuted | FilesChanged, width: int) -> Iterator[Row]:
+    """A row for each that a person may look for: what an agent keeps for itself, and long arguments, are for who opens
+    it.
+    """
+    kept = 0
+    if isinstance(payload, FilesChanged):
+        looked = [one for one in payload.changes if not one.path.startswith(HOME)]
+        kept = len(payload.changes) - len(looked) + len(payload.passed) + payload.passed_more
+        payload = msgspec.structs.replace(payload, changes=looked, passed=[], passed_more=0)
+    for line in observed_lines(payload, verbose=True):
+        text = "".join(text for _, text in _spans(line))
+        whole = width_of(_spans(line)) <= width - 2
+        yield (("dim", "· "), *(_spans(line) if whole else [("dim", fit(text, width - 2))]))
+    if kept:
+        yield (("dim", fit(f"· {kept} in HOME or gone again (enter opens)", width)),)
 
 
 def _cut(text: str, width: int, role: str, budget: int, *, words: bool = True) -> Iterator[Row]:

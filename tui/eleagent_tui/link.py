@@ -195,6 +195,13 @@ class Link:
         client = await self._ready()
         return [item async for item in client.stream(SESSION_EVENTS, query=query, key=key) if isinstance(item, Event)]
 
+    async def events_of(self, key: str, *types: str) -> AsyncIterator[Event]:
+        """Those of a timeline that are of these types, however long it is."""
+        client = await self._ready()
+        async for item in client.stream(SESSION_EVENTS, query={"types": ",".join(types)}, key=key):
+            if isinstance(item, Event):
+                yield item
+
     async def read(self, operation: Operation, *, query: Mapping[str, Any], limit: int, **path: str) -> bytes:
         """The first `limit` bytes of a raw answer."""
         client = await self._ready()

@@ -2,19 +2,14 @@
 
 from __future__ import annotations
 
-from bisect import bisect_right
 from typing import Final, NamedTuple
 
 from eleagent.cli.views import payload_of
-from eleagent.operations.sessions import SESSION_FIND
 from eleagent.wire.events import InputAccepted
 from eleagent.wire.observations import Change, FilesChanged
-from eleagent.wire.sessions import Found
 from eleagent_tui.link import Link
 
 FOLDER: Final = "/artefacts/"
-MOST: Final = 200
-"""Looks at the files that are read, the newest first; what was written before them all has no turn shown."""
 
 
 class Written(NamedTuple):
@@ -26,28 +21,16 @@ class Written(NamedTuple):
 
 async def written_by(link: Link, key: str) -> dict[str, Written]:
     """By path below the artefacts' folder."""
-    said = sorted(await _find(link, key, InputAccepted.type))
+    turn = 0
     written: dict[str, Written] = {}
-    for seq in await _find(link, key, FilesChanged.type):
-        for event in await link.events(key, after=seq - 1, limit=1):
-            changed = payload_of(event)
-            if not isinstance(changed, FilesChanged):
-                continue
-            for one in changed.changes:
-                if one.path.startswith(FOLDER) and one.change is not Change.DELETED:
-                    written.setdefault(one.path.removeprefix(FOLDER), Written(bisect_right(said, seq), event.ts))
+    async for event in link.events_of(key, InputAccepted.type, FilesChanged.type):
+        changed = payload_of(event)
+        if not isinstance(changed, FilesChanged):
+            turn += 1
+            continue
+        for one in changed.changes:
+            for gone in (one.path if one.change is Change.DELETED else "", one.before_path):
+                written.pop(gone.removeprefix(FOLDER), None)
+            if one.path.startswith(FOLDER) and one.change is not Change.DELETED:
+                written[one.path.removeprefix(FOLDER)] = Written(turn, event.ts)
     return written
-
-
-async def _find(link: Link, key: str, kind: str) -> list[int]:
-    """Where events of this type are, the newest first."""
-    seqs: list[int] = []
-    before = 1 << 53
-    while len(seqs) < MOST:
-        query = {"types": kind, "before": before, "limit": MOST}
-        found: Found = await link.call(SESSION_FIND, query=query, key=key)
-        seqs += found.seqs
-        if not found.seqs and found.goes_on_at is None:
-            break
-        before = found.goes_on_at or found.seqs[-1]
-    return seqs[:MOST]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Iterator
 from pathlib import Path
 from typing import ClassVar, Final
 
@@ -10,6 +11,7 @@ import msgspec
 from textual import on
 from textual.app import ComposeResult
 from textual.binding import Binding, BindingType
+from textual.events import Blur, Focus
 from textual.message import Message
 
 from eleagent.cli.prompt import check_prompt
@@ -59,6 +61,12 @@ class Composer(Field):
         def __init__(self, text: str) -> None:
             super().__init__()
             self.text = text
+
+    @on(Focus)
+    @on(Blur)
+    def _keys_mean_another(self) -> None:
+        if isinstance(self.screen, Place):
+            self.screen.foot.update()
 
     async def action_submit(self) -> None:
         """What is typed behind Enter is the next thing to be said."""
@@ -126,6 +134,11 @@ class SessionPlace(Place):
             state += f", {session.driver} drives"
         position = self.transcript.position if self._pages.count and self.is_mounted else ""
         return [state, position] if position else [state]
+
+    def hints(self) -> Iterator[tuple[str, str]]:
+        if isinstance(self.focused, Composer):
+            return iter([("⏎", "says it"), ("esc", "back to the transcript"), ("ctrl+g", "write in $EDITOR")])
+        return super().hints()
 
     def on_mount(self) -> None:
         self.query_one(Composer).display = False
