@@ -65,14 +65,18 @@ class Invocation:
     @property
     def used_client(self) -> Client | None:
         """The client, where the command had one."""
-        return self.__dict__.get("client")
+        return self.__dict__.get("client") or self.__dict__.get("running_client")
 
-    @property
+    @cached_property
     def running_client(self) -> Client:
         """One that starts no daemon."""
         from eleagent.client.api import Client
 
         return Client(at=self.address, start=False)
+
+    def unwatched(self) -> None:
+        """What was asked is for a shell's prompt, where nothing more is said and no question put."""
+        self.__dict__.pop("running_client", None)
 
     def greet(self) -> None:
         """Speak to the daemon once: what ssh asks, and what is wrong on the way, is said while the terminal is free."""

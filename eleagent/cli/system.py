@@ -28,6 +28,8 @@ def status(invocation: Invocation, short: bool) -> None:
             raise
         invocation.screen.line("off")
         return
+    if short:
+        invocation.unwatched()
     if invocation.json:
         invocation.emit(found)
     elif short:

@@ -49,7 +49,7 @@ def _settle(invocation: Invocation, witness: Witness, other: OtherLog) -> None:
     except EOFError:
         answer = ""
     if answer.strip().lower() not in ("y", "yes"):
-        raise other
+        raise OtherLog(f"{other.message}: the new one is not remembered; ask {head.begins.actor} what it is")
     witness.trust(head)
 
 

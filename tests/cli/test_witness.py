@@ -17,6 +17,7 @@ from eleagent.wire.system import Doctor
 from .conftest import CommandLine
 from .fakedaemon import NOW
 from .fakelog import SIGNER, FakeLog
+from .test_commands import STATUS
 
 
 @pytest.fixture
@@ -140,6 +141,16 @@ def restarted(log: FakeLog, seen: str = "eleagent/x/1") -> None:
     log.begins = AuditRecord(seq=301, ts=NOW, phase="event", action="audit.restarted", actor="root", details=details)
 
 
+def test_witness_speaks_with_the_status_but_not_in_a_prompt(eleagent: CommandLine, log: FakeLog) -> None:
+    eleagent.daemon.scripts["status"] = lambda call: STATUS
+    eleagent("doctor")
+    restarted(log)
+    done = eleagent("status")
+    assert (done.code, "root began eleagent/x/2" in done.err) == (125, True)
+    short = eleagent("status", "--short")
+    assert (short.code, short.out, short.err) == (0, "1 running\n", "")
+
+
 def test_witness_asks_once_about_a_new_log(eleagent: CommandLine, log: FakeLog) -> None:
     eleagent("ps")
     restarted(log)
@@ -152,6 +163,36 @@ def test_witness_asks_once_about_a_new_log(eleagent: CommandLine, log: FakeLog) 
     assert terminal.wait() == 0
     assert "audit:" not in eleagent("ps").err
     assert remembered(eleagent).origin == "eleagent/x/2"
+
+
+@pytest.mark.parametrize("answer", ["n\n", "\n", "no\n", "what?\n", "\x04"], ids=["n", "nothing", "no", "else", "eof"])
+@pytest.mark.parametrize(("command", "code"), [("ps", 0), ("doctor", 125)])
+def test_witness_remembers_nothing_of_a_new_log_that_a_person_says_no_to(
+    eleagent: CommandLine, log: FakeLog, command: str, code: int, answer: str
+) -> None:
+    eleagent("ps")
+    before = remembered(eleagent)
+    restarted(log)
+    for _ in range(2):
+        terminal = eleagent.on_terminal(command)
+        terminal.read_until("Remember the new log? [y/N] ")
+        terminal.type(answer)
+        assert terminal.wait() == code
+        assert b"is not remembered; ask root what it is" in terminal.seen
+        assert remembered(eleagent) == before, "so it is asked again"
+    assert "root began eleagent/x/2" in eleagent("ps").err
+
+
+def test_witness_remembers_nothing_when_the_question_is_broken_off(eleagent: CommandLine, log: FakeLog) -> None:
+    eleagent("ps")
+    before = remembered(eleagent)
+    restarted(log)
+    terminal = eleagent.on_terminal("ps")
+    terminal.read_until("[y/N] ")
+    terminal.type("\x03")
+    assert terminal.wait() == 130
+    assert b"Traceback" not in terminal.seen
+    assert remembered(eleagent) == before
 
 
 def test_witness_trusts_a_new_log_when_told_to(eleagent: CommandLine, log: FakeLog) -> None:
