@@ -52,6 +52,8 @@ Every operation of the API needs one permission. A role's row says how far it go
 - **agent**: for machines alone, never for a person.
 - **session**: no role, but what a session may do with itself, by the token in its sandbox ([inside.md](inside.md)).
 
+Who drives a session that was handed over interrupts, pauses and stops it like its owner, and answers what its agent asks in the conversation (its tools' questions and those in its own words), once at a time. Questions at walls and limits, standing grants, its limits and its removal stay with the owner and administrators.
+
 Reading what somebody else's session said or made, beyond what is shared, takes a reason (`--because TEXT`; `reason` in the request), which is in the audit log and which the owner sees in `eleagent session show`.
 
 Adding or removing users, changing a role, setting a password, making a key and replacing the signing keys take, over the network, a password that was given in the last five minutes. No API key can do them.
@@ -59,7 +61,7 @@ Adding or removing users, changing a role, setting a password, making a key and 
 KEYS_TEXT = """
 ## Groups of API keys
 
-`eleagent key create NOTE --group GROUP`. A key may at each moment what its scopes **and** its maker's role allow. Scopes of a group are own and shared, never everybody's; of single scopes (`--scope session:read@any`) only what the maker may. A key always expires, and can be bound to projects, agents, networks and a number of live sessions.
+`eleagent key create NOTE --group GROUP`. A key may at each moment what its scopes **and** its maker's role allow. Scopes of a group are own and shared, never everybody's; of single scopes (`--scope session:read@any`) only what the maker may. A key always expires, and can be bound to projects, agents, networks, a number of live sessions and money a day. One that is bound to agents lets sessions of those alone work: it starts, drives and answers no other. One that is bound to money a day drives only what it has started, since only that is counted to it. Past a limit of the day no key lets a session go on, whoever made it: an administrator does, in person.
 """
 
 

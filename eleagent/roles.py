@@ -164,6 +164,11 @@ ROLES: Mapping[Role, Grants] = MappingProxyType(
 )
 """What is not in a role's row, the role may not."""
 
+DRIVER: frozenset[Permission] = frozenset(
+    {Permission.SESSION_STOP, Permission.APPROVAL_READ, Permission.APPROVAL_DECIDE}
+)
+"""What reaches a session that one drives as if it were one's own; of approvals those that are part of the talk."""
+
 SESSION_TOKEN: frozenset[Permission] = frozenset(
     {Permission.SESSION_READ, Permission.SESSION_REPORT, Permission.SESSION_STOP, Permission.APPROVAL_REQUEST}
 )

@@ -51,16 +51,19 @@ PRINCIPALS: Final = (
     Principal("agent", _person("robot", Role.AGENT)),
     *(Principal(group, _key(group)) for group in KEY_GROUPS),
 )
-OBJECTS: Final = ("own", "shared", "foreign", "missing")
+OBJECTS: Final = ("own", "driven", "shared", "foreign", "missing")
 
 
 def thing(name: str, user: str) -> Owned | None:
-    """What `own`, `shared` and `foreign` are to a user; None for what is missing."""
-    owners = {"own": (user, "zeus"), "shared": ("eve", PROJECT), "foreign": ("eve", "zeus")}
+    """What `own`, `driven`, `shared` and `foreign` are to a user; None for what is missing."""
+    owners = {
+        "own": (user, "zeus", ""), "driven": ("eve", PROJECT, user), "shared": ("eve", PROJECT, "mia"),
+        "foreign": ("eve", "zeus", ""),
+    }  # fmt: skip
     if name not in owners:
         return None
-    owner, project = owners[name]
-    return Owned(id=f"{name}-id", owner=owner, project=project)
+    owner, project, driver = owners[name]
+    return Owned(id=f"{name}-id", owner=owner, project=project, driver=driver)
 
 
 def objects(operation: Operation) -> tuple[str, ...]:

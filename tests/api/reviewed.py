@@ -9,7 +9,13 @@ from pathlib import Path
 from typing import Final
 
 FILE: Final = Path(__file__).parent / "data" / "authorisation.txt"
-FAR: Final = {"own": {"own"}, "shared": {"own", "shared"}, "all": {"own", "shared", "foreign"}, "-": set[str]()}
+FAR: Final = {
+    "own": {"own"},
+    "driven": {"own", "driven"},
+    "shared": {"own", "driven", "shared"},
+    "all": {"own", "driven", "shared", "foreign"},
+    "-": set[str](),
+}
 KEYS: Final = frozenset({"ci_cd", "agent_execution", "read_only"})
 SAME: Final = {"stale": "owner", "demoted": "member"}
 """Principals that are another one in some state."""
@@ -34,7 +40,7 @@ class Review:
 
     def expected(self, operation: str, principal: str, thing: str) -> str:
         """`ok` where the handler is reached, else the status, or `up` for a password that must be given again. `thing`
-        is `own`, `shared`, `foreign` or `missing`, `-` for an operation on nothing.
+        is `own`, `driven`, `shared`, `foreign` or `missing`, `-` for an operation on nothing.
         """
         rule = self.rules[operation]
         if rule.may == ANYBODY:

@@ -78,7 +78,13 @@ class Office:
     changes: int = 0
 
     async def desk(
-        self, agent: Agent | None = None, *, mode: ApprovalMode = ApprovalMode.POLICY, key: str = "", **rules: Any
+        self,
+        agent: Agent | None = None,
+        *,
+        mode: ApprovalMode = ApprovalMode.POLICY,
+        key: str = "",
+        driver: str = "",
+        **rules: Any,
     ) -> Desk:
         session = (await self.registry.get(key)).session if key else await self._session()
         timeline = await self.timelines.open(session.key)
@@ -92,6 +98,7 @@ class Office:
             deliver=(agent or Agent()).deliver,
             decide=(agent or Agent()).decide,
             changed=self._changed,
+            driver=lambda: driver,
             check_driver=lambda by: None,
         )
         await desk.take_up([])
@@ -468,7 +475,23 @@ async def test_limit_of_the_day_is_the_operators(office: Office) -> None:
     assert asked.subject == "user_day_usd 55.00 USD on 2026-01-31"
     with pytest.raises(Refused, match="an administrator may allow more, ada not"):
         await office.approvals.answer(asked.id, YES, by="ada", operator=False)
+    with pytest.raises(Refused, match="an administrator may allow more, an API key not"):
+        await office.approvals.answer(asked.id, YES, by="olga", operator=True, key=True)
     assert (await office.approvals.answer(asked.id, YES, by="olga", operator=True)).state is ApprovalState.ALLOWED
+
+
+async def test_who_drives_answers_in_the_talk_and_grants_nothing(office: Office) -> None:
+    desk = await office.desk(driver="bob")
+    for kind in ApprovalKind:
+        asked = desk._new(kind, "x")
+        assert office.approvals.driver(asked) == ("bob" if kind in (ApprovalKind.TOOL, ApprovalKind.REQUEST) else "")
+    await desk.requested(QUESTION)
+    with pytest.raises(Refused, match="all sessions of ada: allow it once"):
+        await office.approvals.answer(QUESTION.id, ApprovalAnswer(allow=True, always=True), by="bob", operator=False)
+    assert (await office.approvals.answer(QUESTION.id, YES, by="bob", operator=False)).state is ApprovalState.ALLOWED
+    assert await office.approvals.list_grants(everything=True) == []
+    await office.approvals.give_up(desk.session.key)
+    assert office.approvals.driver(await office.approvals.get(QUESTION.id)) == ""
 
 
 async def test_limit_that_is_set_instead_of_an_answer_ends_the_question(office: Office) -> None:

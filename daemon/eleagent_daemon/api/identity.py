@@ -12,8 +12,9 @@ from aiohttp import web
 
 from eleagent.errors import Conflict, Refused, Unauthenticated
 from eleagent.permissions import Permission, Reach, Role
-from eleagent.roles import Grants, grants
+from eleagent.roles import DRIVER, Grants, grants
 from eleagent.wire.logins import Via
+from eleagent.wire.sessions import Session
 from eleagent_daemon.account import GroupRule, account_name, groups_of
 from eleagent_daemon.api.peers import check_neighbour, credentials
 from eleagent_daemon.domain.access import Sight
@@ -72,7 +73,28 @@ class Caller:
 
     def sight(self, permission: Permission) -> Sight:
         """What of a kind this caller has `permission` over."""
-        return Sight(reach=self.reach(permission), user=self.name, projects=self.projects, within=self.within)
+        return Sight(
+            reach=self.reach(permission),
+            user=self.name,
+            projects=self.projects,
+            within=self.within,
+            drives=permission in DRIVER,
+        )
+
+    def check_bounds(self, session: Session) -> None:
+        """Raises Refused for a key that would make a session work which its bounds leave out: of another agent, or one
+        whose money is not counted to it.
+        """
+        if self.bounds is None:
+            return
+        if self.bounds.agents and session.agent not in self.bounds.agents:
+            agents = ", ".join(sorted(self.bounds.agents))
+            raise Refused(f"this API key is for {agents}: session {session.key} is one of {session.agent}")
+        if self.key_day_usd and session.credential != self.key:
+            raise Refused(
+                f"this API key may spend {self.key_day_usd:g} USD a day, and what session {session.key} spends is not"
+                " counted to it: it drives what it has started itself, or goes on with the ended one (resume)"
+            )
 
 
 class Doorkeeper(Protocol):

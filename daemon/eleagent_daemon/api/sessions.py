@@ -153,6 +153,7 @@ class SessionHandlers:
                     yield _encode(Notice(notice="behind", behind=behind)) + b"\n"
 
     async def send(self, call: Call) -> InputAccepted:
+        await self._check_bounds(call)
         return await self._sessions.say(call.path["key"], call.body.text, by=call.caller.name, lease=call.body.lease)
 
     async def resume(self, call: Call) -> Session:
@@ -188,12 +189,19 @@ class SessionHandlers:
         return Accepted(key=key, state=state)
 
     async def set_limits(self, call: Call) -> Session:
+        await self._check_bounds(call)
         return await self._sessions.set_limits(call.path["key"], call.body, by=call.caller.name)
 
     async def rename(self, call: Call) -> Session:
         return await self._sessions.rename(call.path["key"], call.body.name)
 
+    async def _check_bounds(self, call: Call) -> None:
+        """Before what lets a session work on."""
+        if call.caller.bounds is not None:
+            call.caller.check_bounds(await self._sessions.get(call.path["key"]))
+
     async def unpause(self, call: Call) -> Accepted:
+        await self._check_bounds(call)
         key = call.path["key"]
         return Accepted(key=key, state=await self._sessions.unpause(key, by=call.caller.name))
 

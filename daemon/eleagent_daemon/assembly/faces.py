@@ -68,7 +68,7 @@ def make_api(
         limits=config.session_limits(),
         user_day_usd=config.budget.user_day_usd,
     )
-    approval_handlers = ApprovalHandlers(approvals=work.approvals)
+    approval_handlers = ApprovalHandlers(approvals=work.approvals, sessions=work.sessions)
     users = UserHandlers(membership=identity.membership, people=identity.people, logins=identity.logins)
     handlers = {
         **system.table(),

@@ -163,6 +163,11 @@ class Approvals:
         """Raises NotFound."""
         return await self._store.get(identifier)
 
+    def driver(self, approval: Approval) -> str:
+        """Who may answer it beside its owner: what is said in the talk, whoever leads that. Walls stay the owner's."""
+        party = self._parties.get(approval.session)
+        return party.driver() if party is not None and not approval.kind.wall else ""
+
     async def list_approvals(self, *, everything: bool, session: str | None, limit: int) -> list[Approval]:
         """Without their parameters, which can be large."""
         found = await self._store.list_approvals(open_only=not everything, session=session, limit=limit)
@@ -171,9 +176,11 @@ class Approvals:
     async def list_grants(self, *, everything: bool) -> list[Grant]:
         return await self._store.list_grants(everything=everything)
 
-    async def answer(self, identifier: str, answer: ApprovalAnswer, *, by: str, operator: bool) -> Approval:
-        """A person's word; an `operator` decides about everybody's. Raises NotFound, BadRequest, Refused, and Conflict
-        when it comes too late.
+    async def answer(
+        self, identifier: str, answer: ApprovalAnswer, *, by: str, operator: bool, key: bool = False
+    ) -> Approval:
+        """A person's word, or an API `key`'s of theirs; an `operator` decides about everybody's. Raises NotFound,
+        BadRequest, Refused, and Conflict when it comes too late.
         """
         if len(answer.comment) > COMMENT_LIMIT:
             raise BadRequest(f"the comment has {len(answer.comment)} characters, {COMMENT_LIMIT} are allowed")
@@ -185,8 +192,12 @@ class Approvals:
         if asked.state is ApprovalState.OPEN and asked.expires is not None and asked.expires <= now():
             await self._guarded(self._expire(identifier))
             asked = await self._store.get(identifier)
-        if answer.allow and not operator and asked.kind is ApprovalKind.BUDGET and read_raise(asked).day:
-            raise Refused(f"{asked.subject}: the operator set that limit; an administrator may allow more, {by} not")
+        if answer.always and not operator and by != asked.owner:
+            raise Refused(f"a standing grant would hold for all sessions of {asked.owner}: allow it once")
+        administrator = operator and not key
+        if answer.allow and not administrator and asked.kind is ApprovalKind.BUDGET and read_raise(asked).day:
+            who = "an API key" if key else by
+            raise Refused(f"{asked.subject}: the operator set that limit; an administrator may allow more, {who} not")
         party = self._parties.get(asked.session)
         if answer.allow and asked.kind is ApprovalKind.TOOL and party is not None:
             party.check_driver(by)

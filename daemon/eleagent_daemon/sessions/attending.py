@@ -165,6 +165,7 @@ class Attending:
             deliver=runner.deliver,
             decide=runner.holding.decide,
             changed=runner.tell_waiting,
+            driver=lambda: live.session.driver,
             check_driver=runner.lease.check,
         )
 

@@ -23,7 +23,8 @@ Changed = Callable[[], Awaitable[None]]
 @dataclass(kw_only=True, eq=False)
 class Party:
     """A live session as one that asks: `open` has the ids of those questions that wait, and `changed` is called when
-    that changes. `check_driver` raises Conflict for who does not drive: a tool's question is part of the conversation.
+    that changes. `driver` tells who drives it, empty for nobody or its owner; `check_driver` raises Conflict for who
+    does not: a tool's question is part of the conversation.
 
     `recorded` are the answers that its timeline has, by id. `deliver` takes one to the agent, and raises NotFound when
     the agent asks no longer; `decide` does what was answered about a limit. Both may be called again with the same one.
@@ -35,6 +36,7 @@ class Party:
     deliver: Deliver
     decide: Decide
     changed: Changed
+    driver: Callable[[], str]
     check_driver: Callable[[str], None]
     open: set[str] = field(default_factory=set)
 

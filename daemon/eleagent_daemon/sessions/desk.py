@@ -37,6 +37,7 @@ class Desk(Party):
         deliver: Deliver,
         decide: Decide,
         changed: Changed,
+        driver: Callable[[], str],
         check_driver: Callable[[str], None],
     ) -> None:
         super().__init__(
@@ -46,6 +47,7 @@ class Desk(Party):
             deliver=deliver,
             decide=decide,
             changed=changed,
+            driver=driver,
             check_driver=check_driver,
         )
         self._approvals = approvals

@@ -171,7 +171,13 @@ class Sessions:
     async def find(self, text: str, sight: Sight) -> Owned:
         """The session in sight that a person means."""
         session = (await self._registry.get(await self._registry.find_key(text, sight))).session
-        return Owned(id=session.key, owner=session.owner, project=session.project, private=session.private)
+        return Owned(
+            id=session.key,
+            owner=session.owner,
+            project=session.project,
+            private=session.private,
+            driver=session.driver,
+        )
 
     async def list_sessions(self, sight: Sight, *, everything: bool, limit: int) -> list[Session]:
         found = await self._registry.list_sessions(sight, live_only=not everything, limit=limit)
