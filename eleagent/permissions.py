@@ -50,6 +50,7 @@ class Permission(StrEnum):
     USER_ADMINISTER = "user:administer"
     USER_DELETE = "user:delete"
     DAEMON_KEYS = "daemon:keys"
+    DAEMON_STOP = "daemon:stop"
     SESSION_CREATE = "session:create"
     SESSION_READ = "session:read"
     SESSION_CONTENT = "session:content"

@@ -30,6 +30,7 @@ DESCRIPTIONS: dict[Permission, str] = {
     Permission.USER_ADMINISTER: "change a user's role, state and Unix account",
     Permission.USER_DELETE: "remove users",
     Permission.DAEMON_KEYS: "rotate the keys that sign access tokens and the audit log",
+    Permission.DAEMON_STOP: "end the daemon, on its own machine; sessions go on",
     Permission.SESSION_CREATE: "start a session",
     Permission.SESSION_READ: "see that a session exists, its state and its isolation report",
     Permission.SESSION_CONTENT: "read a session's timeline",
@@ -101,6 +102,7 @@ _OWNER = _ADMIN | {
     Permission.USER_ADMINISTER: Reach.ANY,
     Permission.USER_DELETE: Reach.ANY,
     Permission.DAEMON_KEYS: Reach.ANY,
+    Permission.DAEMON_STOP: Reach.ANY,
     Permission.AUDIT_RESTART: Reach.ANY,
 }
 _MEMBER: dict[Permission, Reach] = {

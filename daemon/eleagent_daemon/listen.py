@@ -75,6 +75,11 @@ def remove_socket(path: Path) -> None:
         path.unlink()
 
 
+def is_managed() -> bool:
+    """Whether a service manager started us and waits for what we tell it."""
+    return bool(os.environ.get("NOTIFY_SOCKET"))
+
+
 def notify(state: str) -> None:
     """sd_notify(3): tell the service manager, where there is one."""
     address = os.environ.get("NOTIFY_SOCKET", "")

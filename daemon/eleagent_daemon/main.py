@@ -48,9 +48,14 @@ async def serve(
     """The daemon, from its lock to its end. Sessions live on when it ends: the next one adopts them.
 
     `everybody`: it is the machine's and not one person's, so whoever is logged in there may speak to it. Returns
-    whether it ended by itself, unneeded.
+    whether it ended for good: unneeded, or told so by a person.
     """
-    stopped = asyncio.Event()
+    stopped, dismissed = asyncio.Event(), asyncio.Event()
+
+    def dismiss() -> None:
+        dismissed.set()
+        stopped.set()
+
     for number in (signal.SIGTERM, signal.SIGINT):
         asyncio.get_running_loop().add_signal_handler(number, stopped.set)
     async with AsyncExitStack() as stack:
@@ -91,6 +96,7 @@ async def serve(
             gateway=gateway,
             prices=prices,
             pool=pool,
+            stop=dismiss,
         )
         web_runner = web.AppRunner(app, access_log=None, shutdown_timeout=1.0)
         await web_runner.setup()
@@ -113,7 +119,7 @@ async def serve(
             stopped, idle_s=config.idle_s, served=web_runner.server, sessions=kept.registry.live, socket=socket
         )
         notify("STOPPING=1")
-        return unneeded
+        return unneeded or dismissed.is_set()
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -129,11 +135,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
         if os.getuid() == 0:
             drop_to(*daemon_account(config.user))
         start_logging(config.log_level)
-        unneeded = asyncio.run(serve(config, credential, way_in, keyring=keyring, everybody=everybody))
+        for_good = asyncio.run(serve(config, credential, way_in, keyring=keyring, everybody=everybody))
     except EleAgentError as err:
         print(f"eleagent: {err.message}", file=sys.stderr)  # noqa: T201 - told to whoever started it
         return FATAL if isinstance(err, ConfigError | Conflict) else err.exit_code
-    return UNNEEDED if unneeded else 0
+    return UNNEEDED if for_good else 0
 
 
 if __name__ == "__main__":

@@ -23,7 +23,7 @@ FATAL = 78
 """eleagentd's exit code for a setting or another daemon in its way (EX_CONFIG, sysexits.h): not to be started again."""
 
 UNNEEDED = 79
-"""eleagentd's exit code when it ends by itself, since nobody needed it for long enough: its launcher ends with it."""
+"""eleagentd's exit code when it ends for good, unneeded for long enough or told to: its launcher ends with it."""
 
 EXPECTED = (0, FATAL, UNNEEDED, -signal.SIGTERM)
 """Who ends so has said why, or was asked to."""

@@ -1,4 +1,4 @@
-"""What is done on this machine without asking the daemon: starting it, showing its settings, completing words?"""
+"""What is done on the daemon's machine: starting and stopping it, showing its settings, completing words?"""
 
 from __future__ import annotations
 
@@ -29,10 +29,35 @@ def daemon() -> None:
 def run_daemon(arguments: tuple[str, ...]) -> None:
     """Run the daemon until Ctrl-C or SIGTERM; sessions outlive it.
 
-    -d runs it in the background, returns when it answers and says which process to `kill` to end it.
+    -d runs it in the background and returns when it answers; eleagent daemon stop ends it.
     Every setting of `eleagent config show` is a flag too: session.slots is --session-slots.
     """
     _become("eleagent_daemon.daemonctl", "run", *arguments)
+
+
+@daemon.command("stop")
+@pass_invocation
+def stop_daemon(invocation: Invocation) -> None:
+    """End the daemon and wait until it has; its sessions go on, and the next one takes them up.
+
+    It takes an owner, on the daemon's own machine or by --host ssh://SERVER.
+    """
+    from eleagent.cli.farewell import await_end
+    from eleagent.operations.system import DAEMON_STOP
+    from eleagent.wire.system import Stopping
+
+    stopping: Stopping = invocation.running_client.call(DAEMON_STOP)
+    await_end(invocation, stopping)
+    if invocation.json:
+        invocation.emit(stopping)
+        return
+    count = stopping.sessions_live
+    rest = (
+        f"; {count} {'session goes' if count == 1 else 'sessions go'} on, and the next daemon takes over"
+        if count
+        else ""
+    )
+    invocation.screen.line(f"the daemon has ended (it was pid {stopping.pid}){rest}")
 
 
 @daemon.command("rotate-keys")

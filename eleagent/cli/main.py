@@ -60,7 +60,7 @@ COMMANDS = {
     "egress": Entry("egress:egress", "ls, tail and top: what sessions reached for on the network."),
     "policy": Entry("policies:policy", "ls and show what may leave a sandbox, and what holds for every session."),
     "context": Entry("context:context", "ls, use, add, rm: names for daemons, here and elsewhere."),
-    "daemon": Entry("local:daemon", "run the daemon."),
+    "daemon": Entry("local:daemon", "run and stop the daemon; rotate-keys."),
     "config": Entry("local:config", "show the daemon's settings and where each came from."),
     "completion": Entry("local:completion", "Print the completion script for bash, zsh or fish."),
     "version": Entry("version:version", "Print the version."),

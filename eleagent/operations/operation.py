@@ -83,7 +83,7 @@ class Operation(msgspec.Struct, frozen=True, kw_only=True, dict=True):
     `noted` is what the handler tells it of the outcome. `identifies` is the kind of thing that `{id}` is.
 
     `anyone`: it is how one becomes somebody, so it asks for no identity. `step_up`: a login must have given its
-    password minutes ago.
+    password minutes ago. `here`: only who the kernel names, on the Unix socket, may.
     """
 
     id: str
@@ -103,6 +103,7 @@ class Operation(msgspec.Struct, frozen=True, kw_only=True, dict=True):
     recorded: tuple[str, ...] = ()
     anyone: bool = False
     step_up: bool = False
+    here: bool = False
     identifies: Kind | None = None
     noted: tuple[str, ...] = ()
 

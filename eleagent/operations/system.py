@@ -1,4 +1,4 @@
-"""Which operations tell about the daemon itself?"""
+"""Which operations tell about the daemon itself, and end it?"""
 
 from __future__ import annotations
 
@@ -15,6 +15,11 @@ STATUS: Final = Operation(
 DOCTOR: Final = Operation(
     id="doctor", method="GET", path="/v1/doctor", permission=Permission.SYSTEM_READ, audit="system.doctor",
     effect=Effect.READ, summary="What this host can enforce, and what to do about the rest", result=system.Doctor,
+)  # fmt: skip
+DAEMON_STOP: Final = Operation(
+    id="daemon_stop", method="POST", path="/v1/daemon/stop", permission=Permission.DAEMON_STOP, audit="daemon.stop",
+    effect=Effect.TAKE_AWAY, summary="End the daemon, over its Unix socket alone; sessions go on without it",
+    result=system.Stopping, status=202, here=True,
 )  # fmt: skip
 OPENAPI: Final = Operation(
     id="openapi", method="GET", path="/v1/openapi.json", permission=Permission.SYSTEM_READ, audit="system.openapi",

@@ -39,6 +39,13 @@ class Status(msgspec.Struct, frozen=True, kw_only=True):
     runtime_why: str = ""
 
 
+class Stopping(msgspec.Struct, frozen=True):
+    """The daemon ends now. `pid` is gone when it has; the sandboxes of `sessions_live` sessions go on."""
+
+    pid: int
+    sessions_live: int
+
+
 class Finding(msgspec.Struct, frozen=True):
     """One line of doctor. `level`: ok, warn (works with less), fail (does not work). `fix` says what to type."""
 

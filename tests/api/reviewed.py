@@ -49,7 +49,7 @@ class Review:
         if who not in self.rights[ANYBODY]:
             return "401"
         far = FAR[self.rights[rule.may][who]]
-        if not far or (rule.takes == "fresh" and principal in KEYS):
+        if not far or rule.takes == "here" or (rule.takes == "fresh" and principal in KEYS):
             return "403"
         if rule.takes == "fresh" and principal == "stale":
             return "up"

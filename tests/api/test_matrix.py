@@ -57,6 +57,7 @@ def wrong(operation: Operation) -> list[str]:
 MUTANTS = {
     "open to everybody": lambda operation: replace(operation, anyone=True),
     "held by everybody": lambda operation: replace(operation, permission=Permission.SELF_READ),
+    "from anywhere": lambda operation: replace(operation, here=False),
     "without a fresh password": lambda operation: replace(operation, step_up=False),
     "whoever's it is": lambda operation: replace(
         operation, identifies=None, path=re.sub(r"{\w+}", "{name}", operation.path, count=1)

@@ -253,6 +253,8 @@ def check_permission(operation: Operation, caller: Caller) -> None:
         return
     if not caller.reach(operation.permission):
         raise Refused(f"{caller.name} ({caller.role}) may not {operation.audit}: it needs {operation.permission}")
+    if operation.here and caller.via is not Via.SOCKET:
+        raise Refused(f"{operation.audit} is for the server's own socket: there, or with --host ssh://SERVER")
     if operation.step_up and caller.via is not Via.SOCKET:
         if caller.confirmed is None:
             raise Refused(f"{operation.audit} takes a person who has just given a password: an API key can't do it")

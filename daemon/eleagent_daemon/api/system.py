@@ -1,4 +1,4 @@
-"""What does the daemon say about itself and this host?"""
+"""What does the daemon say about itself and this host, and how is it told to end?"""
 
 from __future__ import annotations
 
@@ -6,12 +6,12 @@ import os
 from collections.abc import Awaitable, Callable
 from typing import Any
 
-from eleagent.errors import CredentialMissing, EleAgentError
-from eleagent.operations.system import DOCTOR, OPENAPI, STATUS
+from eleagent.errors import Conflict, CredentialMissing, EleAgentError
+from eleagent.operations.system import DAEMON_STOP, DOCTOR, OPENAPI, STATUS
 from eleagent.version import __version__
 from eleagent.wire.limits import SessionLimits
 from eleagent.wire.sessions import Session
-from eleagent.wire.system import Doctor, Finding, Status
+from eleagent.wire.system import Doctor, Finding, Status, Stopping
 from eleagent_daemon.account import account_name
 from eleagent_daemon.api.openapi import document
 from eleagent_daemon.api.pipeline import Call, Handlers
@@ -28,7 +28,9 @@ _NO_CREDENTIAL = "no credential"
 
 
 class SystemHandlers:
-    """`model` names the upstream or raises CredentialMissing."""
+    """`model` names the upstream or raises CredentialMissing; `stop` ends the daemon for good. `managed`: a service
+    manager watches over it, and would start it again.
+    """
 
     def __init__(
         self,
@@ -47,6 +49,8 @@ class SystemHandlers:
         kept: Callable[[], Awaitable[list[Session]]],
         limits: SessionLimits,
         user_day_usd: float,
+        stop: Callable[[], None],
+        managed: bool,
     ) -> None:
         self._home = home
         self._installation = installation
@@ -62,10 +66,12 @@ class SystemHandlers:
         self._kept = kept
         self._limits = limits
         self._user_day_usd = user_day_usd
+        self._stop = stop
+        self._managed = managed
         self._started = now()
 
     def table(self) -> Handlers:
-        return {STATUS: self.status, DOCTOR: self.doctor, OPENAPI: self.openapi}
+        return {STATUS: self.status, DOCTOR: self.doctor, OPENAPI: self.openapi, DAEMON_STOP: self.stop}
 
     async def status(self, call: Call) -> Status:
         greeting = self._launcher.greeting
@@ -95,6 +101,14 @@ class SystemHandlers:
             mode=self._mode,
             idle_s=self._idle_s,
         )
+
+    async def stop(self, call: Call) -> Stopping:
+        """It is the parent that has ended when all has. Raises Conflict where it would be started again."""
+        if self._managed:
+            raise Conflict("the service manager runs this daemon and would start it again: systemctl stop eleagent")
+        live = await self._registry.live()
+        self._stop()
+        return Stopping(pid=os.getppid(), sessions_live=len(live))
 
     async def openapi(self, call: Call) -> dict[str, Any]:
         return document()

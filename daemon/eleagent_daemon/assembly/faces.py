@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 
 import msgspec
@@ -34,6 +35,7 @@ from eleagent_daemon.domain.doors import Terms
 from eleagent_daemon.domain.policy import MODEL_ONLY
 from eleagent_daemon.domain.prices import PriceList
 from eleagent_daemon.gateway.service import Gateway
+from eleagent_daemon.listen import is_managed
 from eleagent_daemon.sessions.views import Views
 from eleagent_daemon.settings import Config
 
@@ -49,8 +51,9 @@ def make_api(
     gateway: Gateway,
     prices: PriceList,
     pool: ThreadPoolExecutor,
+    stop: Callable[[], None],
 ) -> web.Application:
-    """Every operation with its handler, behind the one pipeline."""
+    """Every operation with its handler, behind the one pipeline. `stop` ends the daemon."""
     identity = people.identity
     system = SystemHandlers(
         home=config.home,
@@ -67,6 +70,8 @@ def make_api(
         kept=work.sessions.reconciler.kept,
         limits=config.session_limits(),
         user_day_usd=config.budget.user_day_usd,
+        stop=stop,
+        managed=is_managed(),
     )
     approval_handlers = ApprovalHandlers(approvals=work.approvals, sessions=work.sessions)
     users = UserHandlers(membership=identity.membership, people=identity.people, logins=identity.logins)
