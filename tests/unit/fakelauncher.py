@@ -7,7 +7,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any
 
-from eleagent.errors import Conflict, EleAgentError, LauncherUnavailable, NotFound
+from eleagent.errors import Conflict, EleAgentError, LauncherUnavailable, NotFound, Unavailable
 from eleagent.wire.attestation import Binding, Report
 from eleagent_daemon.domain import launch
 from eleagent_daemon.domain.sandbox import GATE_WORD, Phase, Placement, SandboxSpec
@@ -21,7 +21,8 @@ COLLECT_S = 0.03
 
 class FakeLauncher:
     """`sessions.launchclient.LauncherClient`, as sessions see it. Like a launcher it outlives the daemon. It dies over
-    as many of the next verbs as `deaf` says, over every other one after it was carried out.
+    as many of the next verbs as `deaf` says, over every other one after it was carried out. As many removals as
+    `mounted` says leave a mount behind.
     """
 
     def __init__(self, *, engine: FakeEngine, installation: str) -> None:
@@ -33,6 +34,7 @@ class FakeLauncher:
         self.inputs: dict[str, InputChannel] = {}
         self.released: set[str] = set()
         self.deaf = 0
+        self.mounted = 0
         self.locks: dict[str, asyncio.Lock] = {}
 
     async def ready(self, timeout_s: float) -> launch.Greeting:
@@ -117,6 +119,9 @@ class FakeLauncher:
         if (spec := self.specs.get(session)) is not None:
             await self.runtime.remove(spec.name)
             del self.specs[session], self.inputs[session]
+        if self.mounted:
+            self.mounted -= 1
+            raise Unavailable(f"{session}/disk can't be unmounted")
         return launch.Done()
 
     def _sandbox(self, session: str) -> Sandbox:

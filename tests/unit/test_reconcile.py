@@ -11,7 +11,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from eleagent.errors import EngineUnavailable
+from eleagent.errors import EngineUnavailable, Unavailable
 from eleagent.wire.sessions import Session, SessionCreate
 from eleagent.wire.states import State
 from eleagent_daemon.domain.launch import Done, Entry, ListAll, Listing, Remove
@@ -75,11 +75,14 @@ class Launcher:
 
     def __init__(self, *keys: str, complete: bool = True) -> None:
         self.keys, self.complete, self.removed = list(keys), complete, list[str]()
+        self.stuck: set[str] = set()
 
     async def ask(self, verb: object, expected: type) -> object:
         match verb:
             case ListAll():
                 return Listing([Entry(key, 1, Phase.RUNNING) for key in self.keys], self.complete)
+            case Remove(session=session) if session in self.stuck:
+                raise Unavailable(f"{session}/disk can't be unmounted")
             case Remove(session=session):
                 self.removed.append(session)
                 return Done()
@@ -134,6 +137,18 @@ async def test_reconciliation_removes_what_is_nobodys_and_nothing_else(registry:
     assert sorted(launcher.removed) == sorted([over, old, "s-strangeraa"])
     assert (lab.looked, lab.taken_up) == ([], [])
     assert [session.key for session in await lab.reconciler.kept()] == [kept]
+
+
+async def test_sandbox_that_can_not_be_removed_keeps_no_other_and_is_told_of(registry: Registry) -> None:
+    launcher = Launcher("s-aaaaaaaaaa", "s-bbbbbbbbbb", "s-cccccccccc")
+    lab = Lab(registry, launcher)
+    launcher.stuck = {"s-bbbbbbbbbb"}
+    await lab.reconciler.reconcile()
+    assert sorted(launcher.removed) == ["s-aaaaaaaaaa", "s-cccccccccc"]
+    assert lab.reconciler.left == {"s-bbbbbbbbbb": "s-bbbbbbbbbb/disk can't be unmounted"}
+    launcher.stuck = set()
+    await lab.reconciler.reconcile()
+    assert lab.reconciler.left == {}
 
 
 async def test_reconciliation_without_a_complete_listing_judges_nothing(registry: Registry) -> None:

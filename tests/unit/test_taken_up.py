@@ -13,13 +13,23 @@ import msgspec
 import pytest
 
 from eleagent.errors import Conflict
-from eleagent.wire.events import Payload, SessionCreated, SessionEnded, SessionPaused, SessionStarted, SessionStopping
+from eleagent.wire.events import (
+    Payload,
+    SandboxExited,
+    SessionCreated,
+    SessionEnded,
+    SessionPaused,
+    SessionStarted,
+    SessionStopping,
+)
 from eleagent.wire.limits import LimitsUpdate
 from eleagent.wire.sessions import Session, SessionCreate
 from eleagent.wire.states import State
 from eleagent_daemon.domain.spool import Stream, spool_folder
 from eleagent_daemon.launcher.spool import SpoolWriter
 from eleagent_daemon.runtime.fake import FakeEngine
+from eleagent_daemon.sessions import ending
+from eleagent_daemon.sessions import runner as runner_module
 from eleagent_daemon.store.registry import Registry
 from eleagent_daemon.store.timeline import Timelines
 
@@ -49,7 +59,7 @@ class Lab:
         session = record.session
         for state in states:
             session = msgspec.structs.replace(session, state=state, **changes)
-            await self.registry.update(session)
+            await self.registry.update(session, attempt=1)
         timelines = Timelines(folder=self.folder, pool=self.pool)
         timeline = await timelines.open(session.key)
         await timeline.append(CREATED, *told)
@@ -71,7 +81,8 @@ class Lab:
 
 
 @pytest.fixture
-async def lab(tmp_path: Path) -> AsyncIterator[Lab]:
+async def lab(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[Lab]:
+    monkeypatch.setattr(runner_module, "POLL_S", 0.02)  # nothing tells of an end here
     registry = await Registry.open(tmp_path / "registry.db")
     with ThreadPoolExecutor(2) as pool:
         made = Lab(tmp_path, registry, pool)
@@ -137,3 +148,15 @@ async def test_last_words_of_a_sandbox_that_is_gone_are_read_before_it_is_lost(l
     assert "".join(event["data"]["text"] for event in events if event["type"] == "output.text") == "last words\n"
     ended = events[-1]["data"]
     assert (events[-1]["type"], ended["state"], ended["reason"]) == ("session.ended", "lost", "lost")
+
+
+@pytest.mark.parametrize("removals", [3, 99])
+async def test_mount_that_stays_holds_up_no_end(lab: Lab, monkeypatch: pytest.MonkeyPatch, removals: int) -> None:
+    monkeypatch.setattr(ending, "RETRY_S", 0.01)
+    lab.launcher.mounted = removals
+    told = (SessionStarted(), SandboxExited(exit_code=3, oom=False))
+    key = await lab.left(*told, states=(State.STARTING, State.RUNNING), started=BEGAN)
+    await lab.begin()
+    events = await lab.over(key)
+    assert (events[-1]["data"]["state"], events[-1]["data"]["agent_exit_code"]) == ("failed", 3)
+    assert removals - lab.launcher.mounted == min(removals, ending.UNMOUNT_TRIES)

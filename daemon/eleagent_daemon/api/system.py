@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Mapping
 from typing import Any
 
 from eleagent.errors import Conflict, CredentialMissing, EleAgentError
@@ -47,6 +47,7 @@ class SystemHandlers:
         supervisor: Supervisor,
         ledger: Ledger,
         kept: Callable[[], Awaitable[list[Session]]],
+        left: Callable[[], Mapping[str, str]],
         limits: SessionLimits,
         user_day_usd: float,
         stop: Callable[[], None],
@@ -64,6 +65,7 @@ class SystemHandlers:
         self._supervisor = supervisor
         self._ledger = ledger
         self._kept = kept
+        self._left = left
         self._limits = limits
         self._user_day_usd = user_day_usd
         self._stop = stop
@@ -129,6 +131,15 @@ class SystemHandlers:
                 fix=f"look at it: eleagent session show {session.key}, and on the host at its runtime's own tools",
             )
             for session in await self._kept()
+        ]
+        findings += [
+            Finding(
+                name="left sandbox",
+                level="warn",
+                found=f"{key} is over and its sandbox could not be removed: {why}",
+                fix="it is tried every minute: on the host, see who holds it (lsof, fuser -m)",
+            )
+            for key, why in self._left().items()
         ]
         findings.append(self._audit())
         try:

@@ -68,6 +68,7 @@ def make_api(
         supervisor=work.supervisor,
         ledger=kept.ledger,
         kept=work.sessions.reconciler.kept,
+        left=lambda: work.sessions.reconciler.left,
         limits=config.session_limits(),
         user_day_usd=config.budget.user_day_usd,
         stop=stop,

@@ -15,6 +15,7 @@ import msgspec
 
 from eleagent.errors import (
     EleAgentError,
+    EngineUnavailable,
     LauncherUnavailable,
     NotFound,
     StorageUnavailable,
@@ -35,7 +36,9 @@ ARTEFACT_BYTES = 4 << 30
 ARTEFACT_FILES = 20_000
 _EVENTS_AT_ONCE = 1000
 _LAUNCHER_WAIT_S = 30.0
-_RETRY_S = 2.0
+RETRY_S = 2.0
+UNMOUNT_TRIES = 5
+"""The launcher ends what runs before it unmounts: what can't be unmounted holds nobody up for longer."""
 _PAUSE_S = 0.1
 _A = TypeVar("_A", bound=msgspec.Struct)
 
@@ -115,13 +118,22 @@ class Ending:
                 await asyncio.sleep(_PAUSE_S)
 
     async def _remove(self, live: Live) -> None:
-        """Until it is gone: the session's user must not be another's while a process of it may live."""
+        """Until it is gone: the session's user must not be another's while a process of it may live. Where none does
+        and only a mount stays, the session ends after a while, and the reconciliation goes on trying.
+        """
+        tries = 0
         while True:
             try:
                 await self._ask(Remove(session=live.key), Done)
-            except Unavailable as err:
+            except EngineUnavailable as err:
                 log.warning("sandbox of %s is not removed yet: %s", live.key, err.message)
-                await asyncio.sleep(_RETRY_S)
+                await asyncio.sleep(RETRY_S)
+            except Unavailable as err:
+                tries += 1
+                log.warning("sandbox of %s is not removed yet, try %d: %s", live.key, tries, err.message)
+                if tries == UNMOUNT_TRIES:
+                    return
+                await asyncio.sleep(RETRY_S)
             except EleAgentError as err:
                 log.warning("sandbox of %s could not be removed: %s", live.key, err.message)
                 return

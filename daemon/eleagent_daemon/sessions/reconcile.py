@@ -89,7 +89,7 @@ class Spares(Protocol):
 
 class Reconciler:
     """`take_up` begins to look after sessions that nobody looks after; `attended` are those that are, each with what
-    makes its runner look again.
+    makes its runner look again. `left` are sessions that are over and whose sandboxes could not be removed, with why.
     """
 
     def __init__(
@@ -102,6 +102,7 @@ class Reconciler:
         attended: Callable[[], dict[str, Callable[[], None]]],
         take_up: Callable[[list[Record]], Awaitable[None]],
     ) -> None:
+        self.left: dict[str, str] = {}
         self._registry = registry
         self._launcher = launcher
         self._spares = spares
@@ -135,9 +136,15 @@ class Reconciler:
             await self._take_up(forgotten)
         kept = {session.key for session in await self.kept()}
         alive = {record.session.key for record in live}
+        left = {}
         for session in strays(listing, alive | attended.keys() | spares | self._spares.keys | kept):
             log.warning("removing the sandbox of session %s, which is not alive", session)
-            await self._launcher.ask(Remove(session=session), Done)
+            try:
+                await self._launcher.ask(Remove(session=session), Done)
+            except EleAgentError as err:
+                log.warning("the sandbox of session %s can't be removed: %s", session, err.message)
+                left[session] = err.message
+        self.left = left
         started = {record.session.key for record in live if record.session.started}
         for key in unseen(listing, started & before.keys() & attended.keys()):
             attended[key]()
