@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 from pathlib import Path
 
 import pytest
@@ -12,6 +13,7 @@ from eleagent.wire import events as ev
 from eleagent.wire.driving import SessionHandover
 from eleagent.wire.observations import Change, FileChange, FilesChanged, ProgramExecuted
 from eleagent.wire.sessions import SessionInput, SessionResume, State
+from eleagent_tui.app import YOUNG
 from eleagent_tui.transcript import Transcript
 
 from ..cli.fakedaemon import FakeDaemon
@@ -197,6 +199,16 @@ async def test_what_the_host_saw_takes_a_row_until_it_is_opened(scene: Scene, tu
         await seen.until("deep-deep")
         await seen.press("enter", "left_square_bracket", "enter")
         await seen.until("the end")
+
+
+async def test_garbage_is_looked_for_often_so_that_no_key_waits_for_it(tui: Open) -> None:
+    before = gc.get_threshold()
+    gc.set_threshold(100_000, 10, 10)  # as for a command
+    try:
+        async with tui() as seen:
+            await seen.until(lambda: gc.get_threshold()[0] == YOUNG)
+    finally:
+        gc.set_threshold(*before)
 
 
 async def test_foot_tells_what_keys_do_while_one_writes(scene: Scene, tui: Open) -> None:
