@@ -178,6 +178,16 @@ def test_sandbox_that_comes_up_against_its_ends_is_told_of_and_goes_on(daemon):
     assert {"pids", "disk_bytes"} <= set(near)
 
 
+def test_sandbox_whose_processors_are_all_at_work_is_told_of(daemon):
+    words = ("--cpus", "0.2", "--", "timeout", "55", "sh", "-c", "while :; do :; done")
+    key = daemon.cli("run", "-d", *words).stdout.strip()
+    events = daemon.wait_for(key, "limit.near", timeout=70)
+    assert daemon.cli("stop", "--grace", "0", key).returncode == 0
+    (near,) = [event["data"] for event in events if event["type"] == "limit.near"]
+    assert (near["limit"], near["allowed"]) == ("cpus", 0.2)
+    assert near["used"] >= 0.16
+
+
 def test_session_whose_program_the_kernel_ends_at_its_memory_says_so(daemon):
     done = daemon.cli("run", "--json", "--memory", "64m", "--", "python3", "-c", "bytearray(400 << 20)")
     last = json.loads(done.stdout.splitlines()[-1])

@@ -75,6 +75,7 @@ def test_cgroup_limits_of_version_2(tmp_path: Path) -> None:
 
 
 USED = {"memory_bytes": 700, "memory_limit_bytes": 1024, "pids": 6, "pids_limit": 7, "killed": 2, "refused": 3}
+USED |= {"cpu_s": 12.5, "cpus_limit": 1.5}
 
 
 def test_resources_of_version_2(tmp_path: Path) -> None:
@@ -83,6 +84,8 @@ def test_resources_of_version_2(tmp_path: Path) -> None:
         "1 0 0:1 / ROOT/cg rw - cgroup2 cgroup rw\n",
         "0::/a\n",
         {
+            "cg/a/cpu.stat": "usage_usec 12500000\nuser_usec 1\n",
+            "cg/a/cpu.max": "150000 100000\n",
             "cg/a/memory.max": "1024\n",
             "cg/a/memory.current": "900\n",
             "cg/a/memory.stat": "anon 700\ninactive_file 200\n",
@@ -102,9 +105,13 @@ def test_resources_of_version_2(tmp_path: Path) -> None:
 def test_resources_of_version_1(tmp_path: Path) -> None:
     proc = _proc(
         tmp_path,
-        "1 0 0:1 / ROOT/memory rw - cgroup cgroup rw,memory\n2 0 0:2 / ROOT/pids rw - cgroup cgroup rw,pids\n",
-        "3:pids:/a\n2:memory:/a\n",
+        "1 0 0:1 / ROOT/memory rw - cgroup cgroup rw,memory\n2 0 0:2 / ROOT/pids rw - cgroup cgroup rw,pids\n"
+        "3 0 0:3 / ROOT/cpu rw - cgroup cgroup rw,cpu,cpuacct\n",
+        "3:pids:/a\n2:memory:/a\n4:cpu,cpuacct:/a\n",
         {
+            "cpu/a/cpuacct.usage": "12500000000\n",
+            "cpu/a/cpu.cfs_quota_us": "150000\n",
+            "cpu/a/cpu.cfs_period_us": "100000\n",
             "memory/a/memory.limit_in_bytes": "1024\n",
             "memory/a/memory.usage_in_bytes": "900\n",
             "memory/a/memory.stat": "inactive_file 1\ntotal_inactive_file 200\n",

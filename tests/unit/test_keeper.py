@@ -10,8 +10,9 @@ import pytest
 from eleagent.wire.limits import SessionLimits
 from eleagent.wire.sessions import Usage
 from eleagent.wire.states import State
+from eleagent_daemon.domain.limits import Resources
 from eleagent_daemon.sessions.keeper import Keeper, Rules
-from eleagent_daemon.sessions.progress import Progress, RunClock
+from eleagent_daemon.sessions.progress import Load, Progress, RunClock
 
 
 class Timeline:
@@ -52,3 +53,36 @@ async def test_silence_is_a_hang_where_it_is_known_to_do_nothing(
     assert bool(live.timeline.events) is hangs
     if not hangs:
         assert keeper.due_s() == 60
+
+
+async def test_processors_that_are_at_work_for_a_while_are_told_of_once() -> None:
+    now = [0.0]
+    live = SimpleNamespace(timeline=Timeline(), warned=frozenset())
+    rules = Rules(warn_percent=80, on_hang="stop")
+    keeper = Keeper(live=cast(Any, live), purses=cast(Any, None), rules=rules, clock=RunClock(clock=lambda: now[0]))
+    keeper.load = Load(clock=lambda: now[0])
+
+    async def look(at: float, cpu_s: float) -> int:
+        now[0] = at
+        await keeper.tell_of(Resources(cpu_s=cpu_s, cpus_limit=2))
+        return len(live.timeline.events)
+
+    assert await look(0, 0) == 0
+    assert await look(10, 20) == 0, "a short load is none"
+    assert await look(30, 40) == 0, "two thirds of them"
+    assert await look(60, 88) == 1
+    assert await look(90, 148) == 1
+    (told,) = live.timeline.events
+    assert (told.limit, told.used, told.allowed) == ("cpus", 1.6, 2)
+    assert told.text == "1.60 cpus of 2.00 cpus: the sandbox's processors are nearly all at work: it may wait for them"
+
+
+async def test_processors_without_a_limit_are_not_told_of() -> None:
+    live = SimpleNamespace(timeline=Timeline(), warned=frozenset())
+    rules = Rules(warn_percent=80, on_hang="stop")
+    keeper = Keeper(live=cast(Any, live), purses=cast(Any, None), rules=rules, clock=RunClock())
+    now = iter((0.0, 40.0))
+    keeper.load = Load(clock=lambda: next(now))
+    for cpu_s in (0, 400):
+        await keeper.tell_of(Resources(cpu_s=cpu_s))
+    assert live.timeline.events == []

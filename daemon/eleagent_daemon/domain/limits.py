@@ -122,6 +122,7 @@ NAMES: Final = {
     "timeout_s": "the session's time",
     "idle_timeout_s": "the time without progress",
     "memory_bytes": "the sandbox's memory",
+    "cpus": "the sandbox's processors",
     "pids": "the sandbox's share of processes",
     "disk_bytes": "the sandbox's disk",
     "disk_files": "the sandbox's share of files",
@@ -129,17 +130,27 @@ NAMES: Final = {
 """What people call each limit."""
 
 _UNITS: Final = {"pids": "processes", "disk_files": "files"}
+_PARTS: Final = frozenset({"cpus"})
+"""What is not used up: it is had again at each moment."""
 
 
 def amount(limit: str, value: float) -> str:
     """`value` of a limit, for people."""
     if limit.endswith("_usd"):
         return f"{value:.2f} USD"
+    if limit in _PARTS:
+        return f"{value:.2f} {limit}"
     if limit.endswith("_s"):
         return duration(value)
     if limit.endswith("_bytes"):
         return f"{value / (1 << 20):,.1f} MiB"
     return f"{value:,.0f} {_UNITS.get(limit, limit.removeprefix('max_'))}"
+
+
+def near_text(one: Measure) -> str:
+    """A sentence on a limit of which most is used."""
+    what = "are nearly all at work: it may wait for them" if one.limit in _PARTS else "comes to its end"
+    return f"{amount(one.limit, one.used)} of {amount(one.limit, one.allowed)}: {NAMES[one.limit]} {what}"
 
 
 def duration(seconds: float) -> str:
@@ -198,8 +209,9 @@ class Measure(msgspec.Struct, frozen=True):
 
 
 class Resources(msgspec.Struct, frozen=True, kw_only=True):
-    """What a sandbox uses of what it has. A limit of 0 is none, or one that can't be read here. `killed` are processes
-    that the kernel ended at the memory limit, `refused` those that could not be started, both since its start.
+    """What a sandbox uses of what it has. A limit of 0 is none, or one that can't be read here. All since its start,
+    `killed` are processes that the kernel ended at the memory limit, `refused` those that could not be started, and
+    `cpu_s` is the time on processors.
     """
 
     memory_bytes: int = 0
@@ -213,6 +225,8 @@ class Resources(msgspec.Struct, frozen=True, kw_only=True):
     full: bool = False
     killed: int = 0
     refused: int = 0
+    cpu_s: float = 0.0
+    cpus_limit: float = 0.0
 
     def measures(self) -> Iterator[Measure]:
         yield Measure("memory_bytes", self.memory_bytes, self.memory_limit_bytes)

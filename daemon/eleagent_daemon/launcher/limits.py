@@ -86,6 +86,8 @@ def resources(pid: int, disk: Path | None, proc: Path = Path("/proc")) -> Resour
         memory_limit_bytes=_number(groups, "memory", "memory.limit_in_bytes", "memory.max") or 0,
         pids=_number(groups, "pids", "pids.current", "pids.current") or 0,
         pids_limit=_number(groups, "pids", "pids.max", "pids.max") or 0,
+        cpu_s=_cpu_seconds(groups),
+        cpus_limit=_cpus(groups) or 0.0,
         killed=_counter(groups, "memory", ("memory.oom_control", "oom_kill"), ("memory.events", "oom_kill")),
         refused=_counter(groups, "pids", ("pids.events", "max"), ("pids.events", "max")),
     )
@@ -163,6 +165,13 @@ def _counter(groups: dict[str, Path], controller: str, v1: tuple[str, str], v2: 
         if len(words) == 2 and words[0] == name and words[1].isdigit():
             return int(words[1])
     return 0
+
+
+def _cpu_seconds(groups: dict[str, Path]) -> float:
+    """The time on processors of all that is or was in the group: nanoseconds in version 1, microseconds in 2."""
+    if (used := _number(groups, "cpuacct", "cpuacct.usage", "")) is not None:
+        return used / 1e9
+    return _counter(groups, "cpuacct", ("", ""), ("cpu.stat", "usage_usec")) / 1e6
 
 
 def _cpus(groups: dict[str, Path]) -> float | None:

@@ -14,9 +14,9 @@ from eleagent.errors import LimitReached, StorageUnavailable
 from eleagent.wire.events import LimitMet, LimitNear
 from eleagent.wire.limits import LimitsUpdate, SessionLimits
 from eleagent.wire.states import State
-from eleagent_daemon.domain.limits import NAMES, Measure, Resources, amount, first_reached, near, raise_of
+from eleagent_daemon.domain.limits import Measure, Resources, first_reached, near, near_text, raise_of
 from eleagent_daemon.sessions.live import Live
-from eleagent_daemon.sessions.progress import Progress, RunClock
+from eleagent_daemon.sessions.progress import Load, Progress, RunClock
 from eleagent_daemon.sessions.purse import Purses, measured, today
 
 OnHang = Literal["stop", "pause", "tell"]
@@ -38,6 +38,7 @@ class Keeper:
         self.clock = clock
         adopted = clock.seconds > 1
         self.progress = Progress(cpu_s=None if adopted else 0.0)
+        self.load = Load()
         self._resources = None if adopted else Resources()
         self._live = live
         self._purses = purses
@@ -89,13 +90,15 @@ class Keeper:
         before, self._resources = self._resources, resources
         for one, text in resources.met(before) if before is not None else ():
             await self._tell(LimitMet(limit=one.limit, used=one.used, allowed=one.allowed, action="tell", text=text))
-        await self._warn(resources.measures())
+        at_work = self.load.look(resources.cpu_s)
+        cpus = [] if at_work is None else [Measure("cpus", at_work, resources.cpus_limit)]
+        await self._warn([*resources.measures(), *cpus])
 
     async def _warn(self, measures: Iterable[Measure]) -> None:
         """Once of each."""
         for one in near(measures, percent=self._rules.warn_percent, warned=self._live.warned):
             self._live.warned |= {one.limit}
-            await self._tell(LimitNear(limit=one.limit, used=one.used, allowed=one.allowed, text=_near(one)))
+            await self._tell(LimitNear(limit=one.limit, used=one.used, allowed=one.allowed, text=near_text(one)))
 
     async def ask(self) -> None:
         """Put to people whether it may go on past the limit that it was paused at, once."""
@@ -115,10 +118,6 @@ class Keeper:
         with contextlib.suppress(StorageUnavailable):
             await self._live.timeline.append(payload)
         self.progress.told(self._live.timeline.last_seq)
-
-
-def _near(one: Measure) -> str:
-    return f"{amount(one.limit, one.used)} of {amount(one.limit, one.allowed)}: {NAMES[one.limit]} comes to its end"
 
 
 def effective(asked: SessionLimits, defaults: SessionLimits) -> SessionLimits:

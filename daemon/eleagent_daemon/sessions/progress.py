@@ -9,6 +9,9 @@ from typing import Final
 BUSY_SHARE: Final = 0.05
 """Of one core: an agent that only waits uses less (Claude Code 0.5 to 0.9 %), one that works far more."""
 
+LOAD_S: Final = 30.0
+"""A load that lasts so long is one: a start of a program, or a short compilation, is none."""
+
 Clock = Callable[[], float]
 
 
@@ -69,3 +72,21 @@ class Progress:
     def begin_anew(self) -> None:
         """It was paused, or is given another chance."""
         self._last = self._clock()
+
+
+class Load:
+    """How many processors are at work on average, over one LOAD_S after another?"""
+
+    def __init__(self, *, clock: Clock = time.monotonic) -> None:
+        self._clock = clock
+        self._began: tuple[float, float] | None = None
+
+    def look(self, cpu_s: float) -> float | None:
+        """`cpu_s` is the time on processors since the start. None while the time is not over."""
+        now = self._clock()
+        began, used = self._began or (now, cpu_s)
+        if self._began is not None and now - began < LOAD_S:
+            return None
+        told = None if self._began is None else max(0.0, cpu_s - used) / (now - began)
+        self._began = now, cpu_s
+        return told
