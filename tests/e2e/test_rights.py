@@ -91,14 +91,26 @@ class Place:
     port: int
     stack: contextlib.ExitStack
 
+    def ask(self, path: str, body: object, token: str = "") -> tuple[int, bytes]:
+        """What comes of a POST over TCP."""
+        asking = http.client.HTTPConnection("127.0.0.1", self.port)
+        headers = {"Content-Type": "application/json", VERSION_HEADER: __version__}
+        sent = msgspec.json.encode(body) if body is not None else None
+        asking.request("POST", path, sent, headers | ({"Authorization": f"Bearer {token}"} if token else {}))
+        answer = asking.getresponse()
+        try:
+            return answer.status, answer.read()
+        finally:
+            asking.close()
+
+    def token(self, user: str) -> str:
+        _, said = self.ask("/v1/login", {"user": user, "password": PASSWORD})
+        return str(msgspec.json.decode(said)["access"])
+
     def over_tcp(self, user: str) -> Reader:
         sock = self.stack.enter_context(socket.create_connection(("127.0.0.1", self.port)))
-        asking = http.client.HTTPConnection("127.0.0.1", self.port)
-        body = msgspec.json.encode({"user": user, "password": PASSWORD})
-        asking.request("POST", "/v1/login", body, {"Content-Type": "application/json", VERSION_HEADER: __version__})
-        token = msgspec.json.decode(asking.getresponse().read())["access"]
-        asking.close()
-        return Reader(sock, {"Host": "localhost", VERSION_HEADER: __version__, "Authorization": f"Bearer {token}"})
+        bearer = f"Bearer {self.token(user)}"
+        return Reader(sock, {"Host": "localhost", VERSION_HEADER: __version__, "Authorization": bearer})
 
     def on_socket(self) -> Reader:
         sock = self.stack.enter_context(as_account(ACCOUNT, self.daemon.socket))
@@ -157,3 +169,28 @@ def test_role_that_reads_no_longer_ends_what_it_reads_and_nothing_else(place: Pl
         assert last["notice"] == "error", last
     for reader in kept:
         grows(reader)
+
+
+def test_who_drives_interrupts_and_pauses_and_changes_nothing_that_is_the_owners(place: Place) -> None:
+    place.say("project", "create", "apollo")
+    place.say("project", "member", "add", "apollo", "carol")
+    place.say("user", "edit", "carol", "--role", "member")
+    heard = "trap 'echo heard' INT; while :; do sleep 0.1; done"
+    key = place.say("run", "-q", "-d", "--project", "apollo", "--", "sh", "-c", heard)
+    place.daemon.wait_for(key, "session.started")
+    token = place.token("carol")
+    acts = (("interrupt", None), ("pause", {}), ("rename", {"name": "mine"}))
+
+    def statuses() -> list[int]:
+        return [place.ask(f"/v1/sessions/{key}/{act}", body, token)[0] for act, body in acts]
+
+    assert statuses() == [403, 403, 403]
+    place.say("session", "handover", key, "carol")
+    assert statuses() == [202, 202, 403]
+    place.say("session", "unpause", key)
+    place.say("session", "handover", key, place.daemon.json("whoami", "--json")["user"])
+    assert statuses() == [403, 403, 403]
+    until = time.monotonic() + 20
+    while "heard" not in place.say("logs", "-q", key):
+        assert time.monotonic() < until
+        time.sleep(0.1)
