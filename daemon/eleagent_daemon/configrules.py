@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 import os
 from pathlib import Path
+from urllib.parse import urlsplit
 
 import msgspec
 
@@ -84,7 +85,8 @@ def _check_audit(audit: Audit) -> None:
     if audit.retention_days < _RETENTION_DAYS:
         raise ConfigError(f"audit.retention_days: must be at least {_RETENTION_DAYS}, is {audit.retention_days}")
     for sink in audit.checkpoints_to.split():
-        if sink not in ("journal", "syslog") and not sink.startswith(("file:/", "https://", "http://127.0.0.1")):
+        local = sink.startswith("http://") and urlsplit(sink).hostname == "127.0.0.1"
+        if sink not in ("journal", "syslog") and not local and not sink.startswith(("file:/", "https://")):
             raise ConfigError(
                 f"audit.checkpoints_to: {sink!r} is none of journal, syslog, file:/PATH, https://HOST/PATH"
             )

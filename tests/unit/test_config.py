@@ -285,3 +285,23 @@ def test_config_without_a_mode_has_the_runtimes_own() -> None:
         assert config.session.mode == mode
         value, source = origins(found)["session.mode"]
         assert (value, source == "default") == (mode, "session.mode" not in flags)
+
+
+@pytest.mark.parametrize(
+    ("place", "taken"),
+    [
+        ("journal", True),
+        ("http://127.0.0.1:8080/x", True),
+        ("https://auditor.example/x", True),
+        ("http://auditor.example/x", False),
+        ("http://127.0.0.1.example/x", False),
+        ("http://127.0.0.1:80@auditor.example/x", False),
+    ],
+)
+def test_config_lets_checkpoints_leave_this_machine_over_tls_alone(place: str, taken: bool) -> None:
+    flags = {"audit.checkpoints_to": place}
+    if taken:
+        assert load(flags, environ=HOME, file=Path(os.devnull))[0].audit.checkpoints_to == place
+        return
+    with pytest.raises(ConfigError, match="is none of journal, syslog"):
+        load(flags, environ=HOME, file=Path(os.devnull))
