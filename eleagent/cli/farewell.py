@@ -6,20 +6,17 @@ import os
 import time
 from typing import Final
 
-from eleagent.cli.invocation import Invocation
-from eleagent.client.api import Client
-from eleagent.errors import DaemonUnreachable, EleAgentError
-from eleagent.operations.system import STATUS
+from eleagent.errors import EleAgentError
 from eleagent.wire.system import Stopping
 
 PATIENCE_S: Final = 30.0
 _TICK_S: Final = 0.05
 
 
-def await_end(invocation: Invocation, stopping: Stopping) -> None:
-    """Wait until its process has gone, at another machine until nothing answers. Raises EleAgentError when it stays."""
+def await_end(stopping: Stopping) -> None:
+    """Wait until its process, which is of this machine, has gone. Raises EleAgentError when it stays."""
     until = time.monotonic() + PATIENCE_S
-    while not (_is_gone(stopping.pid) if invocation.is_here else _is_silent(invocation)):
+    while not _is_gone(stopping.pid):
         if time.monotonic() > until:
             raise EleAgentError(
                 f"the daemon was told to end and is still there after {PATIENCE_S:g} s (pid {stopping.pid}):"
@@ -46,11 +43,3 @@ def _exists(pid: int) -> bool:
     except PermissionError:
         return True
     return True
-
-
-def _is_silent(invocation: Invocation) -> bool:
-    try:
-        Client(at=invocation.address, start=False, patience_s=0).call(STATUS)
-    except DaemonUnreachable:
-        return True
-    return False

@@ -40,24 +40,24 @@ def run_daemon(arguments: tuple[str, ...]) -> None:
 def stop_daemon(invocation: Invocation) -> None:
     """End the daemon and wait until it has; its sessions go on, and the next one takes them up.
 
-    It takes an owner, on the daemon's own machine or by --host ssh://SERVER.
+    It takes an owner, on the daemon's own machine or by --host ssh://SERVER, where it is told to and not waited for.
     """
     from eleagent.cli.farewell import await_end
     from eleagent.operations.system import DAEMON_STOP
     from eleagent.wire.system import Stopping
 
     stopping: Stopping = invocation.running_client.call(DAEMON_STOP)
-    await_end(invocation, stopping)
+    if invocation.is_here:
+        await_end(stopping)
     if invocation.json:
         invocation.emit(stopping)
         return
-    count = stopping.sessions_live
-    rest = (
-        f"; {count} {'session goes' if count == 1 else 'sessions go'} on, and the next daemon takes over"
-        if count
-        else ""
-    )
-    invocation.screen.line(f"the daemon has ended (it was pid {stopping.pid}){rest}")
+    count, pid = stopping.sessions_live, stopping.pid
+    # To ask there whether it has gone would start one's own anew.
+    ends = f"has ended (it was pid {pid})" if invocation.is_here else f"at {invocation.address} ends (pid {pid} there)"
+    rest = "session goes" if count == 1 else "sessions go"
+    tail = f"; {count} {rest} on, and the next daemon takes over" if count else ""
+    invocation.screen.line(f"the daemon {ends}{tail}")
 
 
 @daemon.command("rotate-keys")

@@ -173,6 +173,9 @@ def test_daemon_at_the_far_end_sees_the_account_that_ssh_logged_in() -> None:
         there = {name: text for name, text in far.env.items() if name.startswith("ELEAGENT_")}
         with ssh_server(**there) as server:
             done = eleagent(server, "--host", "ssh://there", "status")
+            stopped = eleagent(server, "--host", "ssh://there", "daemon", "stop")
+        assert stopped.stdout.startswith("the daemon at ssh://there ends (pid "), stopped.stderr
+        far.await_end()
         assert done.returncode == 0, done.stderr
         lines = dict(line.split(maxsplit=1) for line in done.stdout.splitlines())
         assert lines["daemon"].startswith("at ssh://there")

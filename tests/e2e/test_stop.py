@@ -15,7 +15,7 @@ pytestmark = [pytest.mark.bubblewrap, pytest.mark.timeout(120)]
 
 @pytest.fixture
 def own() -> Iterator[Daemon]:
-    with private_daemon(ELEAGENT_RUNTIME="bubblewrap") as daemon:
+    with private_daemon(ELEAGENT_RUNTIME="bubblewrap", ELEAGENT_SESSION_SPARES="0") as daemon:
         yield daemon
         for session in daemon.json("ps", "--json")["sessions"]:
             daemon.cli("stop", session["key"])
