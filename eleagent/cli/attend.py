@@ -12,6 +12,7 @@ from eleagent.cli.limits import told
 from eleagent.cli.screen import Style, To
 from eleagent.cli.states import state_span
 from eleagent.cli.views import choose_view
+from eleagent.cli.witnessing import bear_witness
 from eleagent.operations.artefacts import ARTEFACT_LIST
 from eleagent.wire.sessions import ArtefactList, Session, State
 
@@ -24,6 +25,8 @@ def attend(invocation: Invocation, session: Session, folder: OutDir | None) -> i
     screen = invocation.screen
     if not (invocation.json or invocation.quiet):
         screen.note(f"session {session.key}" + (f"   limits: {limits}" if (limits := told(session)) else ""))
+    bear_witness(invocation, "run", 0)  # while its sandbox is made
+    if not (invocation.json or invocation.quiet):
         screen.status(f"starting {session.key}")
     view = choose_view(invocation, key=session.key, asked=answers(invocation))
     ending = Follower(invocation=invocation, key=session.key, view=view).follow()

@@ -27,6 +27,8 @@ class Invocation:
     quiet: bool = False
     no_color: bool = False
     yes: bool = False
+    witnessed: bool = False
+    """What the daemon says of its audit log was held against what was seen before."""
 
     def __init__(self, *, json: bool = False) -> None:
         self.json = json

@@ -15,10 +15,13 @@ THOROUGH: Final = frozenset({"status", "doctor", "audit"})
 
 
 def bear_witness(invocation: Invocation, command: str, code: int) -> int:
-    """After a command: hold what its answers said of the audit log against what was seen before. The exit code."""
+    """Once a command, when it has waited for the daemon: hold what the answers said of the audit log against what was
+    seen before. The exit code.
+    """
     client = invocation.used_client
-    if client is None or not client.answered:
+    if client is None or not client.answered or invocation.witnessed:
         return code
+    invocation.witnessed = True
     witness = Witness(str(invocation.address), witness_folder())
     thorough = command in THOROUGH
     try:

@@ -113,8 +113,8 @@ class Witness:
         import base64
         import binascii
 
+        from eleagent.transparency.checkpoint import Checkpoint, split_note
         from eleagent.transparency.merkle import check_consistency
-        from eleagent.transparency.note import Checkpoint, split_note
 
         shown = Checkpoint.parse(split_note(head.note)[0])
         if shown.origin != seen.origin:
@@ -137,7 +137,7 @@ class Witness:
     def _met(self, head: LogHead) -> Seen:
         import base64
 
-        from eleagent.transparency.note import Checkpoint, split_note
+        from eleagent.transparency.checkpoint import Checkpoint, split_note
 
         keys = _signers([], head)
         shown = Checkpoint.parse(split_note(head.note)[0])
@@ -158,7 +158,8 @@ def _signers(known: list[str], head: LogHead) -> list[str]:
     """The log's keys, where the newest of those that are known, or one that came after it, signed the checkpoint.
     Raises TamperFound.
     """
-    from eleagent.transparency.note import Checkpoint, VerifierKey, open_checkpoint, split_note
+    from eleagent.transparency.checkpoint import Checkpoint, split_note
+    from eleagent.transparency.note import VerifierKey, open_checkpoint
     from eleagent.transparency.succession import follow
 
     keys = [VerifierKey.parse(key) for key in head.keys]

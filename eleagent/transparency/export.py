@@ -10,8 +10,9 @@ from dataclasses import dataclass, field
 import msgspec
 
 from eleagent.errors import BadRequest, TamperFound
+from eleagent.transparency.checkpoint import Checkpoint, split_note
 from eleagent.transparency.merkle import check_inclusion, leaf_hash
-from eleagent.transparency.note import Checkpoint, VerifierKey, open_checkpoint, split_note
+from eleagent.transparency.note import VerifierKey, open_checkpoint
 from eleagent.transparency.succession import follow
 from eleagent.wire.audit import AuditRecord, LogProof, ProvenRecord
 

@@ -27,8 +27,9 @@ from typing import Final
 import msgspec
 
 from eleagent.errors import BadRequest, TamperFound
+from eleagent.transparency.checkpoint import MARK
 from eleagent.transparency.merkle import HASH_BYTES
-from eleagent.transparency.note import MARK, VerifierKey
+from eleagent.transparency.note import VerifierKey
 from eleagent.wire.audit import AuditRecord, KeyRotation
 
 TILE_BITS: Final = 8

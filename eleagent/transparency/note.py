@@ -1,27 +1,23 @@
-"""Who says that a log has this size and root? Checkpoints as signed notes (c2sp.org/signed-note, tlog-checkpoint)."""
+"""Who says that a log has this size and root? Keys, and what they signed (c2sp.org/signed-note)."""
 
 from __future__ import annotations
 
 import base64
 import binascii
 from collections.abc import Iterable
-from dataclasses import dataclass
 from hashlib import sha256
 from typing import Final
 
+import msgspec
+
 from eleagent.errors import BadRequest, TamperFound
 from eleagent.transparency import ed25519
-from eleagent.transparency.merkle import HASH_BYTES
+from eleagent.transparency.checkpoint import ID_BYTES, MARK, Checkpoint, split_note
 
 ED25519: Final = b"\x01"
-MARK: Final = "— "
-_ID_BYTES: Final = 4
-_NOTE_BYTES: Final = 1 << 16
-"""More is no checkpoint of anybody's."""
 
 
-@dataclass(frozen=True)
-class VerifierKey:
+class VerifierKey(msgspec.Struct, frozen=True):
     """A log's public key under its name, as `<name>+<id>+<key>`."""
 
     name: str
@@ -29,7 +25,7 @@ class VerifierKey:
 
     @property
     def id(self) -> bytes:
-        return sha256(self.name.encode() + b"\n" + ED25519 + self.public).digest()[:_ID_BYTES]
+        return sha256(self.name.encode() + b"\n" + ED25519 + self.public).digest()[:ID_BYTES]
 
     def __str__(self) -> str:
         return f"{self.name}+{self.id.hex()}+{base64.b64encode(ED25519 + self.public).decode()}"
@@ -65,49 +61,6 @@ class Signer:
         return f"{text}\n{MARK}{name} {signature}\n"
 
 
-@dataclass(frozen=True)
-class Checkpoint:
-    """What a log is, at one moment: the root over its first `size` records."""
-
-    origin: str
-    size: int
-    root: bytes
-
-    @property
-    def text(self) -> str:
-        return f"{self.origin}\n{self.size}\n{base64.b64encode(self.root).decode()}\n"
-
-    @classmethod
-    def parse(cls, text: str) -> Checkpoint:
-        """The checkpoint in a note's text. Raises TamperFound for what is none."""
-        lines = text.split("\n")
-        try:
-            found = cls(lines[0], int(lines[1]), base64.b64decode(lines[2], validate=True))
-        except (IndexError, ValueError):
-            raise TamperFound("this is no checkpoint: it lacks an origin, a size or a root") from None
-        if not found.origin or found.size < 0 or len(found.root) != HASH_BYTES or found.text != text:
-            raise TamperFound(f"this is no checkpoint in its proper form: {text[:200]!r}")
-        return found
-
-
-def split_note(note: str) -> tuple[str, list[tuple[str, bytes]]]:
-    """A note's text, and its signatures by name. Raises TamperFound for what is no note."""
-    text, blank, lines = note.rpartition("\n\n")
-    if not blank or not lines.endswith("\n") or len(note) > _NOTE_BYTES:
-        raise TamperFound("this is no signed note: a text, an empty line and signatures")
-    found = []
-    for line in lines[:-1].split("\n"):
-        name, _, encoded = line.removeprefix(MARK).partition(" ")
-        try:
-            signature = base64.b64decode(encoded, validate=True)
-        except binascii.Error:
-            signature = b""
-        if not name or len(signature) <= _ID_BYTES or line != f"{MARK}{name} {base64.b64encode(signature).decode()}":
-            raise TamperFound(f"this is no signature of a note: {line[:100]!r}")
-        found.append((name, signature))
-    return text + "\n", found
-
-
 def open_checkpoint(note: str, keys: Iterable[VerifierKey]) -> Checkpoint:
     """The checkpoint that one of the keys signed. Raises TamperFound unless it was.
 
@@ -118,10 +71,10 @@ def open_checkpoint(note: str, keys: Iterable[VerifierKey]) -> Checkpoint:
     known = {(key.name, key.id): key for key in keys}
     signed = False
     for name, signature in signatures:
-        key = known.get((name, signature[:_ID_BYTES]))
+        key = known.get((name, signature[:ID_BYTES]))
         if key is None or name != checkpoint.origin:
             continue
-        if not ed25519.verifies(key.public, signature[_ID_BYTES:], text.encode()):
+        if not ed25519.verifies(key.public, signature[ID_BYTES:], text.encode()):
             raise TamperFound(f"the signature of {name} at size {checkpoint.size} does not hold")
         signed = True
     if not signed:

@@ -8,8 +8,9 @@ from dataclasses import dataclass
 from typing import Final
 
 from eleagent.errors import TamperFound
+from eleagent.transparency.checkpoint import Checkpoint
 from eleagent.transparency.merkle import HASH_BYTES, check_inclusion, leaf_hash
-from eleagent.transparency.note import Checkpoint, VerifierKey, open_checkpoint
+from eleagent.transparency.note import VerifierKey, open_checkpoint
 
 HEADER: Final = "c2sp.org/tlog-proof@v1"
 

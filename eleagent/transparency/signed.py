@@ -6,8 +6,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 from eleagent.errors import TamperFound
+from eleagent.transparency.checkpoint import Checkpoint, split_note
 from eleagent.transparency.logfiles import LogFolder
-from eleagent.transparency.note import Checkpoint, VerifierKey, open_checkpoint, split_note
+from eleagent.transparency.note import VerifierKey, open_checkpoint
 from eleagent.transparency.succession import Succession, follow
 
 

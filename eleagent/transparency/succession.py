@@ -9,8 +9,9 @@ from typing import Final
 import msgspec
 
 from eleagent.errors import BadRequest, TamperFound
+from eleagent.transparency.checkpoint import Checkpoint
 from eleagent.transparency.logfiles import named_key
-from eleagent.transparency.note import Checkpoint, VerifierKey
+from eleagent.transparency.note import VerifierKey
 from eleagent.transparency.proof import InclusionProof
 from eleagent.wire.audit import AuditRecord, KeyRotation
 

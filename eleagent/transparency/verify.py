@@ -11,9 +11,10 @@ from typing import Final
 import msgspec
 
 from eleagent.errors import TamperFound
+from eleagent.transparency.checkpoint import Checkpoint
 from eleagent.transparency.logfiles import LogFolder, TreeFiles, fold, lines, log_folders
 from eleagent.transparency.merkle import HASH_BYTES, Frontier, leaf_hash
-from eleagent.transparency.note import Checkpoint, VerifierKey
+from eleagent.transparency.note import VerifierKey
 from eleagent.transparency.signed import read_signed
 from eleagent.transparency.succession import KEY_ROTATED, Succession
 from eleagent.wire.audit import AuditRecord

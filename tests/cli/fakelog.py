@@ -8,8 +8,9 @@ from dataclasses import dataclass, field
 import msgspec
 
 from eleagent.errors import NotFound
+from eleagent.transparency.checkpoint import Checkpoint
 from eleagent.transparency.merkle import consistency_proof, inclusion_proof, leaf_hash, node_hash, root
-from eleagent.transparency.note import Checkpoint, Signer, VerifierKey
+from eleagent.transparency.note import Signer, VerifierKey
 from eleagent.transparency.proof import InclusionProof
 from eleagent.wire.audit import AuditRecord, KeyRotation, LogHead
 

@@ -15,7 +15,7 @@ from eleagent.wire.sessions import SessionList
 from eleagent.wire.system import Doctor
 
 from .conftest import CommandLine
-from .fakedaemon import NOW
+from .fakedaemon import NOW, FakeSession, created, ended
 from .fakelog import SIGNER, FakeLog
 from .test_commands import STATUS
 
@@ -48,6 +48,15 @@ def test_witness_remembers_the_first_and_asks_for_proof_when_it_grew(eleagent: C
     assert (remembered(eleagent).size, log.proofs) == (301, 1)
     assert eleagent("doctor").code == 0
     assert remembered(eleagent).keys == [str(SIGNER.verifier(log.origin))]
+
+
+def test_witness_asks_once_and_while_the_session_starts(eleagent: CommandLine, log: FakeLog) -> None:
+    eleagent("ps")
+    log.entries.append(b"one more")
+    eleagent.daemon.scripts |= FakeSession(created(), ended()).scripts()
+    assert eleagent("run", "-q", "--", "true").code == 0
+    assert [call.operation for call in eleagent.daemon.calls][1:] == ["session_create", "audit_head", "session_events"]
+    assert (remembered(eleagent).size, log.proofs) == (301, 1)
 
 
 def test_witness_takes_an_older_answer_for_no_change(eleagent: CommandLine, log: FakeLog) -> None:

@@ -12,9 +12,10 @@ import msgspec
 import pytest
 
 from eleagent.errors import AuditUnavailable
+from eleagent.transparency.checkpoint import Checkpoint
 from eleagent.transparency.logfiles import LogFolder
 from eleagent.transparency.merkle import Frontier, inclusion_proof, leaf_hash, node_hash
-from eleagent.transparency.note import Checkpoint, Signer, VerifierKey
+from eleagent.transparency.note import Signer, VerifierKey
 from eleagent.transparency.proof import InclusionProof
 from eleagent.transparency.verify import Verdict, verify
 from eleagent.wire.audit import AuditRecord, KeyRotation

@@ -14,10 +14,11 @@ import msgspec
 import pytest
 
 from eleagent.errors import BadRequest, TamperFound
+from eleagent.transparency.checkpoint import Checkpoint
 from eleagent.transparency.held import read_held
 from eleagent.transparency.logfiles import LogFolder, TreeFiles, fold
 from eleagent.transparency.merkle import Frontier, leaf_hash
-from eleagent.transparency.note import Checkpoint, Signer, VerifierKey
+from eleagent.transparency.note import Signer, VerifierKey
 from eleagent.transparency.proof import InclusionProof
 from eleagent.transparency.verify import Verdict, verify
 from eleagent.wire.audit import AuditRecord

@@ -5,8 +5,9 @@ from __future__ import annotations
 import pytest
 
 from eleagent.errors import BadRequest, TamperFound
+from eleagent.transparency.checkpoint import Checkpoint, split_note
 from eleagent.transparency.merkle import leaf_hash
-from eleagent.transparency.note import Checkpoint, Signer, VerifierKey, open_checkpoint, split_note
+from eleagent.transparency.note import Signer, VerifierKey, open_checkpoint
 from eleagent.transparency.proof import InclusionProof
 
 KEY = "example.com/foo+530d903a+AekyeRrm56hApGFkyQR4ZCbV54Id2LKaANYcrnKv3U2k"

@@ -18,8 +18,8 @@ from typing import Any, Final
 import msgspec
 
 from eleagent.errors import AuditUnavailable, StorageUnavailable, TamperFound
+from eleagent.transparency.checkpoint import Checkpoint
 from eleagent.transparency.logfiles import LogFolder
-from eleagent.transparency.note import Checkpoint
 from eleagent.wire.audit import AuditRecord
 from eleagent_daemon.store.ledger.entry import entry, trimmed
 from eleagent_daemon.store.ledger.groups import GROUP_RECORDS, Groups

@@ -11,9 +11,10 @@ from typing import Final
 import msgspec
 
 from eleagent.errors import TamperFound
+from eleagent.transparency.checkpoint import Checkpoint
 from eleagent.transparency.logfiles import LogFolder, TreeFiles, fold, lines, segment_name
 from eleagent.transparency.merkle import HASH_BYTES, Frontier, inclusion_proof, leaf_hash, root
-from eleagent.transparency.note import Checkpoint, VerifierKey, open_checkpoint
+from eleagent.transparency.note import VerifierKey, open_checkpoint
 from eleagent.transparency.proof import InclusionProof
 from eleagent.transparency.succession import KEY_ROTATED
 from eleagent.wire.audit import AuditRecord, KeyRotation

@@ -11,9 +11,9 @@ from pathlib import Path
 import msgspec
 
 from eleagent.errors import NotFound
+from eleagent.transparency.checkpoint import Checkpoint, split_note
 from eleagent.transparency.logfiles import LogFolder, TreeFiles, lines, log_folders
 from eleagent.transparency.merkle import consistency_proof, inclusion_proof
-from eleagent.transparency.note import Checkpoint, split_note
 from eleagent.transparency.proof import InclusionProof
 from eleagent.wire.audit import AuditEntry, AuditRecord, LogHead, LogProof, ProvenRecord
 from eleagent_daemon.store.ledger.index import Found
