@@ -95,7 +95,10 @@ def call(operation: Operation, caller: Caller, **query: Any) -> Call:
 
 @pytest.mark.parametrize("who", CALLERS)
 async def test_approvals_and_grants_are_of_whom_one_may_see(who: str) -> None:
-    handlers, seen = ApprovalHandlers(approvals=cast(Any, Kept())), OWNERS if who in ALL else ("bob",)
+    handlers, seen = (
+        ApprovalHandlers(approvals=cast(Any, Kept()), sessions=cast(Any, None)),
+        OWNERS if who in ALL else ("bob",),
+    )
     found = (await handlers.list_approvals(call(APPROVAL_LIST, CALLERS[who]))).approvals
     assert [one.owner for one in found] == list(seen)
     grants = (await handlers.list_grants(call(GRANT_LIST, CALLERS[who]))).grants
@@ -132,5 +135,5 @@ async def test_key_bound_to_projects_sees_nothing_of_others_projects() -> None:
     with pytest.raises(Refused, match="bound to projects"):
         await UsageHandlers(usage=cast(Any, store), prices=cast(Any, None)).report(call(USAGE, caller))
     assert store.by == []
-    handlers = ApprovalHandlers(approvals=cast(Any, Kept()))
+    handlers = ApprovalHandlers(approvals=cast(Any, Kept()), sessions=cast(Any, None))
     assert (await handlers.list_approvals(call(APPROVAL_LIST, caller))).approvals == []
