@@ -50,6 +50,9 @@ class Kept:
     async def get(self, identifier: str) -> Approval:
         return asked(identifier.removeprefix("a-"))
 
+    def driver(self, approval: Approval) -> str:
+        return approval.owner
+
 
 @dataclass
 class Asked:
