@@ -185,9 +185,14 @@ def running_daemon(docker_socket: str, *, secret: str | None = CANARY_KEY, **env
             daemon.cli("wait", session["key"])
     finally:
         daemon.end()
-        for mount in reversed(re.findall(rf" ({re.escape(str(home))}\S*) ", Path("/proc/self/mounts").read_text())):
-            subprocess.run(["umount", mount], check=True)
-        shutil.rmtree(home)
+        remove(home)
+
+
+def remove(home: Path) -> None:
+    """With what a launcher that ended in the middle of its work left mounted there; the next one would remove it."""
+    for mount in reversed(re.findall(rf" ({re.escape(str(home))}\S*) ", Path("/proc/self/mounts").read_text())):
+        subprocess.run(["umount", mount], check=True)
+    shutil.rmtree(home)
 
 
 @contextmanager
@@ -204,4 +209,4 @@ def private_daemon(**env: str) -> Iterator[Daemon]:
         for pid in daemon.parents():
             os.kill(pid, signal.SIGTERM)
         daemon.await_end()
-        shutil.rmtree(home)
+        remove(home)

@@ -249,6 +249,7 @@ def test_full_disk_whose_reserve_is_gone_lets_everything_be_taken_away_and_recor
             done = [one for one in records if one["phase"] != "intent"]
             return [(one["action"], one.get("decision", ""), one.get("object", "")) for one in done]
 
+        until(lambda: own.cli("audit", "ls").returncode == 0)  # it looks for room once a second
         until(lambda: [one for one in wanted if one not in told()] == [])
         assert [told().count(one) for one in wanted] == [1] * len(wanted)
         late = [one for one in own.json("audit", "ls", "--json", "--limit", "1000")["records"] if "details" in one]

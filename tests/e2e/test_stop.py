@@ -2,11 +2,8 @@
 
 from __future__ import annotations
 
-import re
 import socket
-import subprocess
 from collections.abc import Iterator
-from pathlib import Path
 
 import msgspec
 import pytest
@@ -21,9 +18,6 @@ def own() -> Iterator[Daemon]:
     with private_daemon(ELEAGENT_RUNTIME="bubblewrap", ELEAGENT_SESSION_SPARES="0") as daemon:
         yield daemon
         daemon.end()
-        mounts = Path("/proc/self/mounts").read_text()
-        for mount in reversed(re.findall(rf" ({re.escape(str(daemon.home))}\S*) ", mounts)):
-            subprocess.run(["umount", mount], check=True)
 
 
 def test_daemon_that_is_told_to_ends_and_leaves_its_sessions_to_the_next(own: Daemon) -> None:

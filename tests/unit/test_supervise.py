@@ -13,9 +13,20 @@ from eleagent_daemon import supervise
 def test_supervisor_goes_on_where_its_log_has_no_room(tmp_path: Path) -> None:
     runs = tmp_path / "runs"
     program = ["/bin/sh", "-c", f"echo >> {runs}; exit 1"]
+    command = [sys.executable, "-I", "-S", str(supervise.__file__), str(tmp_path / "own"), str(tmp_path / "lock")]
     with Path("/dev/full").open("wb") as full:
         parent = subprocess.Popen(
-            [sys.executable, "-I", "-S", str(supervise.__file__), str(tmp_path / "lock"), "1", "/bin/true", *program],
+            [
+                sys.executable,
+                "-I",
+                "-S",
+                str(supervise.__file__),
+                str(tmp_path / "own"),
+                str(tmp_path / "lock"),
+                "1",
+                "/bin/true",
+                *program,
+            ],
             stderr=full,
         )
     try:
