@@ -15,20 +15,7 @@ def test_supervisor_goes_on_where_its_log_has_no_room(tmp_path: Path) -> None:
     program = ["/bin/sh", "-c", f"echo >> {runs}; exit 1"]
     command = [sys.executable, "-I", "-S", str(supervise.__file__), str(tmp_path / "own"), str(tmp_path / "lock")]
     with Path("/dev/full").open("wb") as full:
-        parent = subprocess.Popen(
-            [
-                sys.executable,
-                "-I",
-                "-S",
-                str(supervise.__file__),
-                str(tmp_path / "own"),
-                str(tmp_path / "lock"),
-                "1",
-                "/bin/true",
-                *program,
-            ],
-            stderr=full,
-        )
+        parent = subprocess.Popen([*command, "1", "/bin/true", *program], stderr=full)
     try:
         until = time.monotonic() + 8
         while not runs.exists() or runs.stat().st_size < 3:
