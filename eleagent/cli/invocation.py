@@ -28,7 +28,7 @@ class Invocation:
     no_color: bool = False
     yes: bool = False
     witnessed: bool = False
-    """What the daemon says of its audit log was held against what was seen before."""
+    """What the daemon says of its audit log was held against what was seen before, or is not to be."""
 
     def __init__(self, *, json: bool = False) -> None:
         self.json = json
@@ -75,10 +75,6 @@ class Invocation:
         from eleagent.client.api import Client
 
         return Client(at=self.address, start=False)
-
-    def unwatched(self) -> None:
-        """What was asked is for a shell's prompt, where nothing more is said and no question put."""
-        self.__dict__.pop("running_client", None)
 
     def greet(self) -> None:
         """Speak to the daemon once: what ssh asks, and what is wrong on the way, is said while the terminal is free."""

@@ -43,11 +43,11 @@ def stop_daemon(invocation: Invocation) -> None:
     It takes an owner, on the daemon's own machine or by --host ssh://SERVER, where it is told to and not waited for.
     """
     from eleagent.cli.farewell import await_end
-    from eleagent.client.api import Client
     from eleagent.operations.system import DAEMON_STOP
     from eleagent.wire.system import Stopping
 
-    stopping: Stopping = Client(at=invocation.address, start=False).call(DAEMON_STOP)
+    stopping: Stopping = invocation.running_client.call(DAEMON_STOP)
+    invocation.witnessed = True  # one that ends is asked for nothing more
     if invocation.is_here:
         await_end(stopping)
     if invocation.json:

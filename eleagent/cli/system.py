@@ -29,7 +29,7 @@ def status(invocation: Invocation, short: bool) -> None:
         invocation.screen.line("off")
         return
     if short:
-        invocation.unwatched()
+        invocation.witnessed = True  # in a shell's prompt nothing more is said, and no question put
     if invocation.json:
         invocation.emit(found)
     elif short:

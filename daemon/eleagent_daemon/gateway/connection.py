@@ -18,8 +18,8 @@ from aiohttp.web_protocol import RequestHandler
 from eleagent_daemon.gateway.denial import error_json
 
 LINGER_S: Final = 2.0
-CLOSE_S: Final = 0.5
 """How long the rest of a refused body is read and dropped, so that the agent gets to read why."""
+CLOSE_S: Final = 0.5
 
 log = logging.getLogger(__name__)
 

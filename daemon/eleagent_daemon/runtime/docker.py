@@ -127,6 +127,8 @@ class DockerRuntime:
         """LOST when the engine can't be asked: then nobody knows whether it runs."""
         try:
             status = (await self._container(name)).state.read()
+            if status.phase is not Phase.EXITED:
+                return status  # the engine's beginning matters to an end alone
             return msgspec.structs.replace(status, orphaned=ended_with_engine(status, self._engine.began()))
         except NotFound:
             return Status(Phase.GONE)
