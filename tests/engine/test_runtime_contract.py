@@ -452,6 +452,17 @@ async def test_pause_stops_every_process_and_unpause_lets_them_go_on(bench: Benc
     await task
 
 
+async def test_pause_stops_what_starts_a_program_at_that_moment(bench: Bench) -> None:
+    sandbox, output, channel = await bench.running(bench.spec("/bin/sh", "-c", "while :; do /bin/true; done"))
+    await channel.write(GATE_WORD)
+    for moment in range(40):
+        await asyncio.sleep(moment / 2000)
+        await bench.runtime.pause(sandbox)
+        await bench.runtime.unpause(sandbox)
+    await bench.runtime.kill(sandbox)
+    assert [chunk async for chunk in output] == []
+
+
 async def test_kill_and_remove_of_a_paused_sandbox_end_it(bench: Bench) -> None:
     for end in (bench.runtime.kill, lambda sandbox: bench.runtime.remove(sandbox.name)):
         sandbox, _, task = await ticking(bench)

@@ -30,6 +30,7 @@ class Launcher:
     path: Path
     owner: int = field(default_factory=os.getuid)
     written: bytes = b""
+    beats: list[launch.Heartbeat] = field(default_factory=list)
     lost: int = 0
     tasks: Tasks = field(default_factory=Tasks)
     protocol: int = launch.PROTOCOL
@@ -42,6 +43,7 @@ class Launcher:
             launch.OpenDoors: self.echo,
             launch.Inspect: self.fail,
             launch.Signal: self.hang,
+            launch.Heartbeat: self.beat,
         }
         self.server.start(handlers)
 
@@ -57,6 +59,10 @@ class Launcher:
 
     async def write(self, verb: launch.Write, fds: list[int]) -> tuple[launch.AnyAnswer, Sequence[int]]:
         self.written += verb.data
+        return launch.Done(), ()
+
+    async def beat(self, verb: launch.Heartbeat, fds: list[int]) -> tuple[launch.AnyAnswer, Sequence[int]]:
+        self.beats.append(verb)
         return launch.Done(), ()
 
     async def echo(self, verb: launch.OpenDoors, fds: list[int]) -> tuple[launch.AnyAnswer, Sequence[int]]:
@@ -106,6 +112,15 @@ async def test_launch_pieces_arrive_in_order(launcher: Launcher) -> None:
         ]
         await asyncio.gather(*calls)
         assert launcher.written == b"".join(pieces)
+
+
+async def test_launch_heartbeat_of_before_the_connection_is_its_first_word(launcher: Launcher) -> None:
+    beat = launch.Heartbeat(recording=True, grace_s=0.5, pause_on_loss=True)
+    async with client_of(launcher.path) as client:
+        client.beat(beat)
+        assert client.greeting is None
+        await client.ask(launch.Write(session=KEY, message="m", data=b"x", last=True), launch.Done)
+        assert launcher.beats == [beat]
 
 
 async def test_launch_descriptors_cross_both_ways_and_none_is_left(launcher: Launcher) -> None:

@@ -6,10 +6,12 @@ import os
 import signal
 from collections.abc import Iterable
 from pathlib import Path
+from typing import Final
 
 from eleagent_daemon.kernel.calls import namespace_inode, start_ticks
 
 _GONE = (FileNotFoundError, ProcessLookupError)
+_STOP_PENDING: Final = 1 << (signal.SIGSTOP - 1)
 
 
 def is_alive(pid: int, ticks: int) -> bool:
@@ -55,9 +57,26 @@ def main_process(init: int) -> int:
 def stop_all(init: int) -> bool:
     """Tell every process to stop; whether all had before. One that runs may let another go on or fork, so this is
     asked until it is true."""
-    running = [pid for pid in processes(init) if _state(pid) not in ("T", "Z", "X")]
+    running = [pid for pid in processes(init) if not _stands_still(pid)]
     _signal_each(running, signal.SIGSTOP)
     return not running
+
+
+def _stands_still(pid: int) -> bool:
+    """Stopped, ended, or bound to stop before it does anything more: what waits for the kernel and nothing else (for
+    the program of a vfork that stopped before it began one, say) has no time to stop until that wait ends."""
+    state = _state(pid)
+    return state in ("T", "Z", "X") or (state == "D" and _STOP_PENDING & _pending(pid) != 0)
+
+
+def _pending(pid: int) -> int:
+    """Its pending signals, signal 1 in the lowest bit (proc(5), SigPnd and ShdPnd of status)."""
+    try:
+        lines = Path(f"/proc/{pid}/status").read_text(errors="replace").splitlines()
+    except _GONE:
+        return 0
+    fields = dict(line.split(":", 1) for line in lines if ":" in line)
+    return int(fields.get("SigPnd", "0"), 16) | int(fields.get("ShdPnd", "0"), 16)
 
 
 def go_on(init: int) -> None:

@@ -77,6 +77,7 @@ class LauncherClient:
         self._version = version
         self._channel: Channel | None = None
         self._greeting: Greeting | None = None
+        self._beat: Heartbeat | None = None
         self._ids = itertools.count(1)
         self._pending: dict[int, asyncio.Future[tuple[AnyAnswer, list[int]]]] = {}
         self._subscriptions: dict[str, set[Subscription]] = {}
@@ -124,7 +125,9 @@ class LauncherClient:
             self._channel.send(msgspec.json.encode(Consumed(session=session, offset=offset)))
 
     def beat(self, beat: Heartbeat) -> None:
-        """Not answered, dropped while there is no connection."""
+        """Not answered. Without a connection it is the first that is said on the next one, before any verb: a launcher
+        that never heard one doesn't wait for another."""
+        self._beat = beat
         if self._channel is not None and self._greeting is not None:
             self._channel.send(msgspec.json.encode(beat))
 
@@ -182,6 +185,8 @@ class LauncherClient:
         log.info("connected to launcher %d (%s)", greeting.pid, greeting.version)
         async with self._changed:
             self._greeting = greeting
+            if self._beat is not None:
+                self.beat(self._beat)
             self._changed.notify_all()
         for session, subscriptions in self._subscriptions.items():
             for subscription in subscriptions:
