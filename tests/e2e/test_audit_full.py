@@ -289,6 +289,7 @@ def test_launcher_pauses_sandboxes_whose_daemon_does_not_record(
         come_back()
         own.answers()
         events = own.wait_for(key, "session.ended")
+        log = own.log()
     times = [
         float(word)
         for event in events
@@ -296,4 +297,4 @@ def test_launcher_pauses_sandboxes_whose_daemon_does_not_record(
         for word in event["data"]["text"].split()
     ]  # fmt: skip
     assert len(times) == 90
-    assert max(after - before for before, after in pairwise(times)) > 2
+    assert max(after - before for before, after in pairwise(times)) > 2, log

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import asyncio
+
 import pytest
 
 from eleagent_daemon.domain.launch import Heartbeat
+from eleagent_daemon.launcher import heartbeat
 from eleagent_daemon.launcher.heartbeat import SILENCE_S, Watchdog
 
 GRACE_S = 10.0
@@ -16,7 +19,7 @@ class Scene:
         self.connected = True
         self.watchdog = Watchdog(connected=lambda: self.connected, pause_all=self.pause, clock=lambda: self.at)
 
-    async def pause(self, reason: str) -> None:
+    async def pause(self, reason: str) -> bool:
         raise AssertionError(reason)
 
     def beat(self, *, recording: bool = True, on_loss: bool = False) -> None:
@@ -64,3 +67,21 @@ def test_watchdog_goes_on_from_a_daemon_that_left_while_it_could_not_record() ->
     scene.beat(recording=False)
     scene.connected = False
     assert scene.after(GRACE_S + 1) == "eleagentd can't record"
+
+
+async def test_watchdog_tries_at_once_again_what_it_could_not_pause(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(heartbeat, "LOOK_S", 0.001)
+    tried: list[str] = []
+    at = 0.0
+
+    async def pause(reason: str) -> bool:
+        tried.append(reason)
+        return len(tried) == 3
+
+    watchdog = Watchdog(connected=lambda: True, pause_all=pause, clock=lambda: at)
+    watchdog.beat(Heartbeat(recording=True, grace_s=0, pause_on_loss=True))
+    at = SILENCE_S + 1
+    running = asyncio.create_task(watchdog.run())
+    await asyncio.sleep(0.5)
+    running.cancel()
+    assert tried == ["eleagentd says nothing"] * 3, "a third time it could, and waits long before it looks again"

@@ -16,6 +16,7 @@ SILENCE_S: Final = 5.0
 """A daemon that says nothing for so long is taken for one that can't record."""
 LOOK_S: Final = 0.5
 AGAIN_S: Final = 5.0
+"""Between looks at what was paused: who else starts to run, or was let go by somebody else, is found by them."""
 
 
 class Watchdog:
@@ -28,7 +29,7 @@ class Watchdog:
         self,
         *,
         connected: Callable[[], bool],
-        pause_all: Callable[[str], Awaitable[None]],
+        pause_all: Callable[[str], Awaitable[bool]],
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self._connected = connected
@@ -58,6 +59,5 @@ class Watchdog:
         """Look again and again, until cancelled."""
         while True:
             reason = self.why()
-            if reason:
-                await self._pause_all(reason)
-            await asyncio.sleep(AGAIN_S if reason else LOOK_S)
+            stand_still = bool(reason) and await self._pause_all(reason)
+            await asyncio.sleep(AGAIN_S if stand_still else LOOK_S)

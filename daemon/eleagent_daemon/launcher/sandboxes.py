@@ -214,8 +214,9 @@ class Sandboxes:
                     except EleAgentError as error:
                         log.warning("%s", error.message)
 
-    async def pause_all(self, reason: str) -> None:
-        """Every sandbox with an agent in it. One that can't be paused is tried again."""
+    async def pause_all(self, reason: str) -> bool:
+        """Every sandbox with an agent in it; False where one can't be paused, and has to be tried again."""
+        all_stand_still = True
         for session, sandbox in list(self._live.items()):
             if not sandbox.alive:
                 continue
@@ -225,6 +226,8 @@ class Sandboxes:
                         log.warning("%s is paused: %s", session, reason)
             except EleAgentError as error:
                 log.warning("%s can't be paused: %s", session, error.message)
+                all_stand_still = False
+        return all_stand_still
 
     def daemon_lost(self) -> None:
         """Spares go with the daemon that asked for them."""
