@@ -86,3 +86,18 @@ def test_engine_that_ends_a_session_while_nobody_looks_is_told_as_its_end(engine
         assert (ended["state"], ended["exit_code"], ended.get("agent_exit_code")) == ("lost", 125, None), ended
         assert "restarted" in ended["detail"]
         assert_nothing_left(own, engine.socket, "engine")
+
+
+def test_engine_that_is_stopped_in_order_under_a_session_is_told_as_its_end(engine):
+    """Under the eyes of launcher and daemon, whose question it answers before it goes."""
+    with running_daemon(engine.socket) as own:
+        assert own.cli("image", "build", "command", timeout=110).returncode == 0
+        key = own.cli("run", "-d", "--", "sh", "-c", COUNT).stdout.strip()
+        own.wait_for(key, "output.text")
+        engine.restart(live_restore=False)
+        events = own.wait_for(key, "session.ended", timeout=90)
+        assert_whole(events, "engine")
+        ended = events[-1]["data"]
+        assert (ended["state"], ended["exit_code"], ended.get("agent_exit_code")) == ("lost", 125, None), ended
+        assert "restarted" in ended["detail"]
+        assert_nothing_left(own, engine.socket, "engine")

@@ -11,6 +11,7 @@ from pathlib import Path
 
 import pytest
 
+from eleagent.errors import EngineUnavailable
 from eleagent_daemon.domain.sandbox import Phase, Status
 from eleagent_daemon.runtime.docker_answers import ended_with_engine
 from eleagent_daemon.runtime.docker_engine import Engine
@@ -49,19 +50,32 @@ listener = socket.socket(socket.AF_UNIX)
 listener.bind(sys.argv[1])
 listener.listen(1)
 print(flush=True)
+connection, _ = listener.accept()
+connection.recv(99)
+connection.send(b"HTTP/1.1 200 OK\\r\\n\\r\\nOK")
+sys.stdin.readline()
+listener.close()
+print(flush=True)
 sys.stdin.read()
 """
 
 
-def test_start_of_an_engine_is_that_of_the_process_that_listens(tmp_path: Path) -> None:
+async def test_start_of_an_engine_is_that_of_the_process_that_listens(tmp_path: Path) -> None:
     path = tmp_path / "engine.sock"
     engine = Engine(socket=f"unix://{path}")
-    assert engine.began() == 0, "nobody is there"
+    with pytest.raises(EngineUnavailable, match="no container engine at"):
+        await engine.began()
     before = time.time()
     words = [sys.executable, "-I", "-S", "-c", LISTEN, str(path)]
     with subprocess.Popen(words, stdin=subprocess.PIPE, stdout=subprocess.PIPE) as listening:
         assert listening.stdout is not None
         assert listening.stdout.readline() == b"\n"
         tick_s = 1 / os.sysconf("SC_CLK_TCK")
-        assert before - 2 * tick_s <= engine.began() <= time.time()
+        assert before - 2 * tick_s <= await engine.began() <= time.time()
+        assert listening.stdin is not None
+        listening.stdin.write(b"\n")
+        listening.stdin.flush()
+        assert listening.stdout.readline() == b"\n"
+        with pytest.raises(EngineUnavailable, match="does not run"):  # what lives takes no new questions
+            await engine.began()
         listening.communicate()

@@ -124,12 +124,12 @@ class DockerRuntime:
             await docker.containers.container(sandbox.id).start()
 
     async def inspect(self, name: str) -> Status:
-        """LOST when the engine can't be asked: then nobody knows whether it runs."""
+        """LOST when the engine can't be asked, or goes: then nobody knows whether it runs, or what ended it."""
         try:
             status = (await self._container(name)).state.read()
             if status.phase is not Phase.EXITED:
                 return status  # the engine's beginning matters to an end alone
-            return msgspec.structs.replace(status, orphaned=ended_with_engine(status, self._engine.began()))
+            return msgspec.structs.replace(status, orphaned=ended_with_engine(status, await self._engine.began()))
         except NotFound:
             return Status(Phase.GONE)
         except EleAgentError as err:

@@ -24,6 +24,7 @@ from eleagent_daemon.runtime.docker_answers import Version
 from eleagent_daemon.runtime.docker_streams import Hijacked, open_hijacked
 
 _PEER = struct.Struct("3i")
+_PING = b"GET /_ping HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n"
 _PID_FILE = Path("/run/docker.pid")
 
 ANSWER_LIMIT_S = 60.0
@@ -57,9 +58,14 @@ class Engine:
         """The client, for one question. What the engine refuses is an EleAgentError that names `action`; that it is not
         there, or is none, is EngineUnavailable with what to do after the first colon.
         """
+        async with self._translating(action, limit_s):
+            yield (await self._connect()).docker
+
+    @asynccontextmanager
+    async def _translating(self, action: str, limit_s: float | None) -> AsyncIterator[None]:
         try:
             async with asyncio.timeout(limit_s):
-                yield (await self._connect()).docker
+                yield
         except (DockerError, aiohttp.ClientError, OSError, EOFError, ValueError, KeyError, msgspec.MsgspecError) as err:
             raise self._translated(err, action) from err
 
@@ -92,18 +98,22 @@ class Engine:
         async with self.asked("say its version"):
             return (await self._connect()).version
 
-    def began(self) -> float:
-        """When the engine that answers was started, since the epoch; 0 where that can't be told."""
-        try:
-            with socket.socket(socket.AF_UNIX) as probe:
-                probe.connect(self.socket)
-                pid, _, _ = _PEER.unpack(probe.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, _PEER.size))
-            if pid <= 1:  # the service manager listened for it
-                pid = int(_PID_FILE.read_text())
-            age_s = time.clock_gettime(time.CLOCK_BOOTTIME) - start_ticks(pid) / os.sysconf("SC_CLK_TCK")
-        except (OSError, ValueError):
-            return 0.0
-        return time.time() - age_s
+    async def began(self) -> float:
+        """When the engine that answers new questions was started, since the epoch; 0 where that can't be told.
+
+        Raises EngineUnavailable where none does: one that is being stopped answers nothing but what it was asked
+        before.
+        """
+        async with self._translating("say that it is there", ANSWER_LIMIT_S):
+            reader, writer = await asyncio.open_unix_connection(self.socket)
+            try:
+                writer.write(_PING)
+                await reader.readexactly(1)
+                peer = writer.get_extra_info("socket").getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, _PEER.size)
+            finally:
+                writer.close()
+        pid, _, _ = _PEER.unpack(peer)
+        return await asyncio.to_thread(_started, pid)
 
     async def close(self) -> None:
         connection, self._connection = self._connection, None
@@ -155,6 +165,16 @@ class Engine:
             case _:
                 why = "what answers at {} does not speak the Docker Engine API: set docker.socket"
         return EngineUnavailable(why.format(self.socket), socket=self.socket)
+
+
+def _started(listener: int) -> float:
+    try:
+        # Where the service manager listens for it, the engine itself says which process it is.
+        pid = listener if listener > 1 else int(_PID_FILE.read_text())
+        age_s = time.clock_gettime(time.CLOCK_BOOTTIME) - start_ticks(pid) / os.sysconf("SC_CLK_TCK")
+    except (OSError, ValueError):
+        return 0.0
+    return time.time() - age_s
 
 
 def _errno(err: BaseException) -> int | None:
