@@ -272,7 +272,7 @@ async def test_registry_on_a_full_disk_says_so_and_goes_on_when_there_is_room(re
         (pages,) = await cursor.fetchone()
     await registry._db.execute(f"PRAGMA max_page_count={pages}")
     big = msgspec.structs.replace(record.session, title="x" * (1 << 20))
-    with pytest.raises(StorageUnavailable, match=r"the registry can't be written: .*full"):
+    with pytest.raises(StorageUnavailable, match=r"the daemon's database can't be written: .*full"):
         await registry.update(big)
     assert (await registry.get(record.session.key)).session.title == record.session.title
     await registry._db.execute("PRAGMA max_page_count=1000000")

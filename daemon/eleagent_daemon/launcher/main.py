@@ -124,6 +124,8 @@ def _runtime(options: argparse.Namespace, places: Places) -> Runtime:
         from eleagent_daemon.runtime.bubblewrap import BubblewrapRuntime
 
         return BubblewrapRuntime(state=places.root / BUBBLEWRAP, installation=options.installation)
+    # It talks to nobody who shows a certificate: whose signature counts need not be loaded and kept (2 MiB).
+    os.environ["SSL_CERT_FILE"] = os.environ["SSL_CERT_DIR"] = os.devnull
     from eleagent_daemon.runtime.docker import DockerRuntime
 
     return DockerRuntime(socket=options.docker_socket, installation=options.installation)

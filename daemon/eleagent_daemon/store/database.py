@@ -226,4 +226,4 @@ async def transaction(connection: aiosqlite.Connection) -> AsyncIterator[aiosqli
                 await connection.execute("ROLLBACK")
             raise
     except sqlite3.OperationalError as err:
-        raise StorageUnavailable(f"the registry can't be written: {err}: make room or mend the disk") from err
+        raise StorageUnavailable(f"the daemon's database can't be written: {err}: make room or mend the disk") from err
