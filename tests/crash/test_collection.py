@@ -11,9 +11,9 @@ from .faults import LAUNCHER, assert_nothing_left, assert_whole
 pytestmark = pytest.mark.timeout(150)
 
 KILLS = 3
-SIZE = 1 << 28
+SIZE = 1 << 30
 LEAVE = f"echo kept > /artefacts/a; truncate -s {SIZE} /artefacts/hole"
-"""The hole takes no room, and its digest takes a while."""
+"""The hole takes no room, and its digest takes so long that a kill comes before its end."""
 
 
 def test_artefacts_outlive_a_launcher_that_dies_over_their_collection_again_and_again(own, docker_socket):
@@ -42,7 +42,7 @@ def test_artefacts_outlive_a_launcher_that_dies_over_their_collection_again_and_
 
 
 def test_session_that_is_stopped_while_its_files_are_collected_ends_as_it_ended(own, docker_socket):
-    key = own.cli("run", "-d", "--", "sh", "-c", f"truncate -s {12 * SIZE} /artefacts/hole; exit 3").stdout.strip()
+    key = own.cli("run", "-d", "--", "sh", "-c", f"truncate -s {3 * SIZE} /artefacts/hole; exit 3").stdout.strip()
     folder = own.home / "artefacts" / "sessions" / key
     until = time.monotonic() + 60
     while not list(folder.glob("partial-*")):
