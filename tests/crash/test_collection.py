@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
@@ -42,15 +43,17 @@ def test_artefacts_outlive_a_launcher_that_dies_over_their_collection_again_and_
 
 
 def test_session_that_is_stopped_while_its_files_are_collected_ends_as_it_ended(own, docker_socket):
-    key = own.cli("run", "-d", "--", "sh", "-c", f"truncate -s {3 * SIZE} /artefacts/hole; exit 3").stdout.strip()
+    key = own.cli("run", "-d", "--", "sh", "-c", f"truncate -s {4 * SIZE} /artefacts/hole; exit 3").stdout.strip()
     folder = own.home / "artefacts" / "sessions" / key
     until = time.monotonic() + 60
     while not list(folder.glob("partial-*")):
         assert time.monotonic() < until, own.log()[-4000:]
         time.sleep(0.01)
-    for verb in (["stop"], ["session", "pause"], ["session", "unpause"]):
-        done = own.cli(*verb, key)
-        assert (done.returncode, "is over" in done.stderr) == (2, True), (verb, done)
+    verbs = (["stop"], ["session", "pause"], ["session", "unpause"])
+    with ThreadPoolExecutor() as together:  # so that all are asked before the collection's end
+        answers = list(together.map(lambda verb: own.cli(*verb, key), verbs))
+    for done in answers:
+        assert (done.returncode, "is over" in done.stderr) == (2, True), done
     assert not (folder / "manifest.json").exists(), "it was at the collection all the time"
     assert own.cli("wait", key).returncode == 3
     events = own.events(key)
