@@ -71,10 +71,10 @@ faults: bytecode ## the audit log's faults and changes in full length: 200 kills
 		ELEAGENT_AUDIT_PIECE=$(PIECE); compose/engine.sh enter $(BIN)/pytest tests/store/test_audit_faults.py \
 		tests/store/test_tamper.py tests/e2e/test_audit_kills.py
 
-# An hour at a stretch, or a part of it: make crash KILLS=10 RUNTIME=docker.
-KILLS ?= 100
+# Two hours at a stretch, or a part of it: make crash KILLS=10 RUNTIME=docker.
+KILLS ?= 200
 RUNTIME ?= docker or bubblewrap
-crash: venv ## sessions under a daemon, then a launcher, that is killed again and again: 200 times a runtime (KILLS=10)
+crash: venv ## sessions under a daemon, then a launcher, that is killed again and again: each 200 times a runtime (KILLS=10)
 	@compose/engine.sh
 	@$(ENGINE_ENV); ELEAGENT_TEST_KILLS=$(KILLS) compose/engine.sh enter \
 		$(BIN)/pytest tests/crash/test_kills.py -k "again_and_again and ($(RUNTIME))"

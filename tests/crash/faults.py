@@ -19,8 +19,8 @@ from ..daemonfixture import Daemon
 
 DAEMON = "eleagent_daemon.main"
 LAUNCHER = "eleagent_daemon.launcher.main"
-KILLS = int(os.environ.get("ELEAGENT_TEST_KILLS", "5"))
-"""How often one test kills one process; `make crash` asks for 100, which is 200 a runtime, or for a part of that."""
+KILLS = int(os.environ.get("ELEAGENT_TEST_KILLS", "10"))
+"""How often one test kills one process on one runtime, of two; `make crash` asks for 200, or for a part of that."""
 
 SESSION = re.compile(r"\bs-")
 """What is a session's has its key in its name."""
