@@ -138,10 +138,10 @@ class Daemon:
         return msgspec.json.decode(done.stdout)
 
     def events(self, key: str) -> list[dict[str, Any]]:
-        """The timeline as it is on disk."""
+        """The timeline as it is on disk, without a line that is being written."""
         (key,) = [one["key"] for one in self.json("ps", "-a", "--json")["sessions"] if key in (one["key"], one["name"])]
-        lines = (self.home / "artefacts" / "logs" / f"{key}.jsonl").read_bytes().splitlines()
-        return [msgspec.json.decode(line) for line in lines]
+        lines = (self.home / "artefacts" / "logs" / f"{key}.jsonl").read_bytes().split(b"\n")
+        return [msgspec.json.decode(line) for line in lines[:-1]]
 
     def wait_for(self, key: str, *types: str, timeout: float = 60.0) -> list[dict[str, Any]]:
         """The timeline once it has an event of each type."""

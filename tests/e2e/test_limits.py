@@ -161,7 +161,7 @@ try:
     with open("/workspace/full", "wb") as file:
         while True: file.write(bytes(1 << 20))
 except OSError as error: print(error, flush=True)
-time.sleep(14)
+time.sleep(24)
 for one in held: one.kill()
 """
 
