@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from ..daemonfixture import running_daemon
+from ..daemonfixture import Daemon, running_daemon
 from .faults import DAEMON, LAUNCHER, assert_nothing_left, assert_whole, output
 from .ownengine import Engine, own_engine
 
@@ -60,6 +60,16 @@ def test_session_over_an_engine_and_a_daemon_that_are_killed_and_come_back(engin
         assert_nothing_left(own, engine.socket, "engine")
 
 
+def assert_told_as_the_engines(own: Daemon, engine: Engine, key: str) -> None:
+    """The end of a session, which was nobody's but the engine's; nothing is left of it."""
+    events = own.wait_for(key, "session.ended", timeout=90)
+    assert_whole(events, "engine")
+    ended = events[-1]["data"]
+    assert (ended["state"], ended["exit_code"], ended.get("agent_exit_code")) == ("lost", 125, None), ended
+    assert "restarted" in ended["detail"]
+    assert_nothing_left(own, engine.socket, "engine")
+
+
 @pytest.mark.parametrize("in_order", [False, True], ids=["killed", "stopped"])
 def test_engine_that_ends_a_session_while_nobody_looks_is_told_as_its_end(engine, in_order):
     """Launcher and daemon die with it, and meet only the engine that came after it."""
@@ -80,12 +90,7 @@ def test_engine_that_ends_a_session_while_nobody_looks_is_told_as_its_end(engine
         finally:
             os.kill(parent, signal.SIGCONT)
         own.answers()
-        events = own.wait_for(key, "session.ended", timeout=90)
-        assert_whole(events, "engine")
-        ended = events[-1]["data"]
-        assert (ended["state"], ended["exit_code"], ended.get("agent_exit_code")) == ("lost", 125, None), ended
-        assert "restarted" in ended["detail"]
-        assert_nothing_left(own, engine.socket, "engine")
+        assert_told_as_the_engines(own, engine, key)
 
 
 def test_engine_that_is_stopped_in_order_under_a_session_is_told_as_its_end(engine):
@@ -95,9 +100,4 @@ def test_engine_that_is_stopped_in_order_under_a_session_is_told_as_its_end(engi
         key = own.cli("run", "-d", "--", "sh", "-c", COUNT).stdout.strip()
         own.wait_for(key, "output.text")
         engine.restart(live_restore=False)
-        events = own.wait_for(key, "session.ended", timeout=90)
-        assert_whole(events, "engine")
-        ended = events[-1]["data"]
-        assert (ended["state"], ended["exit_code"], ended.get("agent_exit_code")) == ("lost", 125, None), ended
-        assert "restarted" in ended["detail"]
-        assert_nothing_left(own, engine.socket, "engine")
+        assert_told_as_the_engines(own, engine, key)

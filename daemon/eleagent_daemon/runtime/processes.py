@@ -44,12 +44,7 @@ def main_process(init: int) -> int:
     except OSError:  # a kernel without that file, or gone
         children = processes(init)[1:]
     for pid in children:
-        try:
-            lines = Path(f"/proc/{pid}/status").read_text(errors="replace").splitlines()
-        except _GONE:
-            continue
-        numbers = next((line.split()[1:] for line in lines if line.startswith("NSpid:")), [])
-        if numbers and numbers[-1] == "2":
+        if _status(pid).get("NSpid", "").split()[-1:] == ["2"]:
             return pid
     return 0
 
@@ -71,11 +66,7 @@ def _stands_still(pid: int) -> bool:
 
 def _pending(pid: int) -> int:
     """Its pending signals, signal 1 in the lowest bit (proc(5), SigPnd and ShdPnd of status)."""
-    try:
-        lines = Path(f"/proc/{pid}/status").read_text(errors="replace").splitlines()
-    except _GONE:
-        return 0
-    fields = dict(line.split(":", 1) for line in lines if ":" in line)
+    fields = _status(pid)
     return int(fields.get("SigPnd", "0"), 16) | int(fields.get("ShdPnd", "0"), 16)
 
 
@@ -88,6 +79,15 @@ def _state(pid: int) -> str:
         return Path(f"/proc/{pid}/stat").read_text(errors="replace").rpartition(")")[2].split()[0]
     except _GONE:
         return "X"
+
+
+def _status(pid: int) -> dict[str, str]:
+    """The fields of /proc/PID/status by name; none where it is gone."""
+    try:
+        lines = Path(f"/proc/{pid}/status").read_text(errors="replace").splitlines()
+    except _GONE:
+        return {}
+    return dict(line.split(":", 1) for line in lines if ":" in line)
 
 
 def _signal_each(pids: Iterable[int], signum: int) -> None:
